@@ -1,0 +1,1 @@
+"""Flask in, rows and hints out; and the command line, a client of it."""

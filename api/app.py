@@ -1,0 +1,66 @@
+"""Builds the Flask application: blueprints, error handlers, documentation."""
+
+from typing import Any
+
+from apiflask import APIFlask
+from flask import request
+
+from api.errors import register_error_handlers
+from api.routes import docs, health, jobs, models, queues, reports, tokens, uploads
+from api.services import EXTENSION, Services, make_services
+from shared.config import Settings
+
+DESCRIPTION = """
+Bulk DICOM studies in; CNN inference by queued jobs; one preliminary report per patient out.
+
+Send files with `POST /api/v1/uploads`, ask for predictions with `POST /api/v1/jobs`, follow the job, read the reports.
+Every error is `application/problem+json` (RFC 9457). Every request carries a bearer token.
+"""
+
+
+def create_app(settings: Settings, services: Services | None = None) -> APIFlask:
+    """The API over these settings."""
+    app = APIFlask(
+        "api",
+        title="Overread",
+        version="1",
+        spec_path="/openapi.json",
+        docs_path=None,
+        json_errors=False,
+        root_path=str(docs.API_FOLDER),
+    )
+    app.config.update(
+        OPENAPI_VERSION="3.1.0",
+        DESCRIPTION=DESCRIPTION,
+        AUTO_SERVERS=False,
+        AUTO_404_RESPONSE=False,
+        AUTO_OPERATION_ID=True,
+        VALIDATION_ERROR_SCHEMA=docs.PROBLEM_SCHEMA,
+        HTTP_ERROR_SCHEMA=docs.PROBLEM_SCHEMA,
+        JSON_SORT_KEYS=False,
+    )
+    app.extensions[EXTENSION] = services or make_services(settings)
+    register_error_handlers(app)
+    for blueprint in (
+        uploads.blueprint,
+        jobs.blueprint,
+        queues.blueprint,
+        reports.blueprint,
+        models.blueprint,
+        tokens.blueprint,
+        health.blueprint,
+        docs.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+
+    @app.before_request
+    def _bound_json() -> None:
+        # Bodies of files are streamed and bounded where they are read; everything else is read into memory.
+        if request.mimetype in ("", "application/json"):
+            request.max_content_length = settings.max_json_bytes
+
+    @app.spec_processor
+    def _complete(spec: dict[Any, Any] | str) -> dict[Any, Any] | str:
+        return docs.complete_spec(spec) if isinstance(spec, dict) else spec
+
+    return app

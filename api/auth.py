@@ -1,0 +1,44 @@
+"""Bearer tokens of principals, hashed at rest; every route names the scope it needs."""
+
+from apiflask import HTTPTokenAuth
+from apiflask.exceptions import HTTPError
+from flask import Response, g
+
+from api.errors import problem
+from api.services import services
+from shared.db import reading
+from shared.models import Principal, Token
+from shared.repositories.principals import valid_token
+from shared.states import Scope
+
+auth = HTTPTokenAuth(scheme="Bearer", description="A token from `overread token create`, or the admin token.")
+
+
+@auth.verify_token
+def _verify(secret: str) -> Token | None:
+    if not secret:
+        return None
+    with reading(services().engine) as session:
+        token = valid_token(session, secret)
+    g.principal = token.principal if token else None
+    return token
+
+
+@auth.get_user_roles
+def _scopes(token: Token) -> list[str]:
+    if Scope.ADMIN in token.scopes:
+        return [scope.value for scope in Scope]
+    return [str(scope) for scope in token.scopes]
+
+
+@auth.error_processor
+def _refused(error: HTTPError) -> Response:
+    if error.status_code == 403:  # noqa: PLR2004 - the status itself is the case
+        return problem(403, "The token lacks the scope that this needs; ask an admin for a token that has it.")
+    return problem(401, "A valid bearer token is needed: send `Authorization: Bearer <token>`.")
+
+
+def principal() -> Principal:
+    """Whose token the request carries."""
+    found: Principal = g.principal
+    return found

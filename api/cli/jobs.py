@@ -1,0 +1,111 @@
+"""`jobs`, `job`, `watch`, `cancel`, `retry`: what was asked for, and what becomes of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from api.cli.client import Json
+from api.cli.output import make_table, moment, plain, state
+from api.cli.session import Session, client_command, limit_option
+from api.cli.watch import end_by_state, watch_job
+from shared.states import JobState
+
+JOBS = "/api/v1/jobs"
+Columns = list[tuple[str, Callable[[Json], Any]]]
+
+JOB_COLUMNS: Columns = [
+    ("job", lambda job: job["id"]),
+    ("state", lambda job: state(job["state"])),
+    ("done", lambda job: f"{job['counts']['done']}/{job['counts']['total']}"),
+    ("failed", lambda job: job["counts"]["failed"]),
+    ("model", lambda job: model_name(job["model"])),
+    ("priority", lambda job: job["priority"]),
+    ("label", lambda job: job["label"]),
+    ("created", lambda job: moment(job["created_at"])),
+]
+ITEM_COLUMNS: Columns = [
+    ("file", lambda item: item["name"]),
+    ("instance", lambda item: item["sop_instance_uid"]),
+    ("state", lambda item: state(item["state"])),
+    ("frames", lambda item: item["frames"]),
+    ("reused", lambda item: "yes" if item["reused"] else ""),
+    ("reason", lambda item: item["detail"] or item["reason_text"] or ""),
+]
+
+
+def model_name(model: Json) -> str:
+    """A model version as it is named on the command line."""
+    return f"{model['name']}:{model['version']}"
+
+
+@click.command()
+@click.option("--state", "wanted", type=click.Choice([str(value) for value in JobState]), help="Only these.")
+@click.option("--label", help="Only jobs with this label.")
+@limit_option
+@client_command
+def jobs(session: Session, wanted: str | None, label: str | None, limit: int) -> None:
+    """List jobs, the newest first."""
+    parameters = {key: value for key, value in (("state", wanted), ("label", label)) if value is not None}
+    session.show_list(session.client.collect(JOBS, parameters, limit), JOB_COLUMNS, "There are no jobs.")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--items", "with_items", is_flag=True, help="List the outcome and reason of each item instead.")
+@limit_option
+@client_command
+def job(session: Session, job_id: str, with_items: bool, limit: int) -> None:
+    """Show a job."""
+    if with_items:
+        items = session.client.collect(f"{JOBS}/{job_id}/items", limit=limit)
+        session.show_list(items, ITEM_COLUMNS, "The job has no items.")
+        return
+    show_job(session, session.client.get(f"{JOBS}/{job_id}"))
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@client_command
+def watch(session: Session, job_id: str) -> None:
+    """Follow a job to its end; exit code 0: done, 4: partial, 5: failed or cancelled."""
+    ended = watch_job(session, job_id)
+    show_job(session, ended)
+    end_by_state(ended)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@client_command
+def cancel(session: Session, job_id: str) -> None:
+    """Ask for a job's end; what is predicted already stays."""
+    show_job(session, session.client.post(f"{JOBS}/{job_id}/cancel"))
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@client_command
+def retry(session: Session, job_id: str) -> None:
+    """Make a new job of what failed in this one."""
+    show_job(session, session.client.post(f"{JOBS}/{job_id}/retry"))
+
+
+def show_job(session: Session, job: Json) -> None:
+    """A job as two columns: what, and its value."""
+    counts = job["counts"]
+    rows = [
+        ("job", job["id"]),
+        ("state", state(job["state"])),
+        ("items", ", ".join(f"{value} {name}" for name, value in counts.items() if value or name == "total")),
+        ("model", model_name(job["model"])),
+        ("priority", job["priority"]),
+        ("label", job["label"] or None),
+        ("position", job["position"]),
+        ("waiting", job["waiting"]),
+        ("created", moment(job["created_at"])),
+        ("started", moment(job["started_at"])),
+        ("finished", moment(job["finished_at"])),
+        ("retry of", job["retry_of"]),
+    ]
+    present = [(name, plain(value)) for name, value in rows if value is not None]
+    session.show(job, lambda: make_table([("", lambda row: row[0]), ("", lambda row: row[1])], present))

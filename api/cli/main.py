@@ -1,0 +1,46 @@
+"""`overread`: all commands, and what each kind of error looks like in a terminal."""
+
+from typing import Any
+
+import click
+
+from api.cli import jobs, operate, registry, reports, services, submit, up
+from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
+from api.cli.output import make_console, plain
+from shared.errors import OverreadError
+
+
+class Overread(click.Group):
+    """Turns our errors into one clear sentence and an exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(context)
+        except OverreadError as error:
+            make_console(to_stderr=True).print(plain(f"Error: {error.message}"), style="red", soft_wrap=True)
+            context.exit(EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REFUSED)
+
+
+main = Overread(
+    "overread",
+    help="Bulk DICOM studies in, CNN inference, one report per patient.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for command in (
+    up.up,
+    submit.submit,
+    jobs.jobs,
+    jobs.job,
+    jobs.watch,
+    jobs.cancel,
+    jobs.retry,
+    reports.reports,
+    reports.report,
+    registry.models,
+    operate.queues,
+    operate.workers,
+    operate.token,
+    *(services.command_for(name) for name in services.MODULES),
+):
+    main.add_command(command)

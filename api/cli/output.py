@@ -1,0 +1,70 @@
+"""How answers look in a terminal; text that came from files or other people is shown as text, never obeyed."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPED_WIDTH = 240  # nobody reads a pipe's margins, and identifiers should stay whole
+MAX_CONTROL = 0x9F
+
+
+def make_console(*, to_stderr: bool = False) -> Console:
+    """A console for answers, or for remarks."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(stderr=to_stderr, width=None if stream.isatty() else PIPED_WIDTH, highlight=False)
+
+
+def json_text(value: Any) -> str:
+    """JSON for people and programs alike; control codes stay escaped, so a terminal does not obey them."""
+    return json.dumps(value, indent=2)
+
+
+def plain(value: Any) -> Text:
+    """A value as text without markup or terminal control codes."""
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(part) for part in value)
+    if isinstance(value, float):
+        value = f"{value:.3g}"
+    return Text("".join(character for character in str(value) if _is_harmless(character)))
+
+
+def _is_harmless(character: str) -> bool:
+    code = ord(character)
+    return character == "\n" or not (code < ord(" ") or ord("~") < code <= MAX_CONTROL)
+
+
+def make_table(
+    columns: Sequence[tuple[str, Callable[[Any], Any]]], rows: Iterable[Any], title: str | None = None
+) -> Table:
+    """A table of (heading, how to read the cell from a row)."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading, _ in columns:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(read(row)) for _, read in columns))
+    return table
+
+
+def moment(value: str | None) -> str | None:
+    """An API time (ISO 8601, UTC) in this machine's time zone, to the second."""
+    if value is None:
+        return None
+    return f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+STATE_STYLES = {"done": "green", "partial": "yellow", "failed": "red", "cancelled": "dim", "running": "cyan"}
+
+
+def state(value: str) -> Text:
+    """A state in its colour."""
+    return Text(value, style=STATE_STYLES.get(value, ""))

@@ -1,0 +1,94 @@
+"""`reports` and `report`: what the models say about patients."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.client import Json
+from api.cli.jobs import model_name
+from api.cli.output import json_text, make_table, moment
+from api.cli.session import Session, client_command, limit_option
+
+REPORTS = "/api/v1/reports"
+
+REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
+    ("report", lambda report: report["id"]),
+    ("patient", lambda report: report["patient"]["patient_id"]),
+    ("version", lambda report: report["number"]),
+    ("status", lambda report: report["status"]),
+    ("findings", lambda report: findings_text(report["findings"])),
+    ("model", lambda report: model_name(report["model"])),
+    ("created", lambda report: moment(report["created_at"])),
+]
+FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
+    ("finding", lambda finding: finding["display"]),
+    ("probability", lambda finding: f"{finding['probability']:.3f}"),
+    ("threshold", lambda finding: f"{finding['threshold']:.3f}"),
+    ("decision", lambda finding: finding["decision"]),
+    ("driven by", lambda finding: "\n".join(evidence["sop_instance_uid"] for evidence in finding["evidence"])),
+]
+
+
+def findings_text(findings: list[Json]) -> str:
+    """Each finding with its probability and decision."""
+    return "\n".join(f"{entry['display']} {entry['probability']:.2f} {entry['decision']}" for entry in findings)
+
+
+@click.command()
+@click.option("--model", help="Only of this model: NAME or NAME:VERSION.")
+@click.option("--job", "job_id", metavar="ID", help="Only of this job's patients.")
+@limit_option
+@client_command
+def reports(session: Session, model: str | None, job_id: str | None, limit: int) -> None:
+    """List patients' reports."""
+    parameters = {key: value for key, value in (("model", model), ("job", job_id)) if value is not None}
+    answer = session.client.collect(REPORTS, parameters, limit)
+    session.show_list(answer, REPORT_COLUMNS, "There are no reports.")
+
+
+@click.command()
+@click.argument("report_id", metavar="ID")
+@click.option(
+    "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+@client_command
+def report(session: Session, report_id: str, media: str | None, output: Path | None) -> None:
+    """Show a report, or fetch it as a document."""
+    if media is None and output is not None:
+        media = "html" if output.suffix in (".html", ".htm") else "json"
+    path = f"{REPORTS}/{report_id}"
+    if media == "html":
+        text = session.client.text(f"{path}.html", "text/html")
+    else:
+        document = session.client.get(path)
+        text = json_text(document)
+    if output is not None:
+        write_private(output, text)
+        session.err.print(f"Written to {output}", markup=False)
+    elif media is not None or session.as_json:
+        click.echo(text)
+    else:
+        _print_summary(session, document)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read: a report names a patient."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        handle.write(text)
+
+
+def _print_summary(session: Session, document: Json) -> None:
+    facts = [
+        ("report", f"{document['id']}, version {document['number']}, {document['status']}"),
+        ("patient", document["patient"]["patient_id"]),
+        ("model", model_name(document["model"])),
+        ("created", moment(document["created_at"])),
+        ("counts", ", ".join(f"{value} {name}" for name, value in document["counts"].items())),
+    ]
+    session.out.print(make_table([("", lambda fact: fact[0]), ("", lambda fact: fact[1])], facts))
+    session.out.print(make_table(FINDING_COLUMNS, document["findings"], title="Findings"))

@@ -1,0 +1,112 @@
+"""What every client command shares: the server's address, the token, and how answers are shown."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+from rich.console import Console
+
+from api.cli.client import Client, Json, is_loopback
+from api.cli.errors import ApiError
+from api.cli.folders import kept_token
+from api.cli.output import json_text, make_console, make_table
+
+P = ParamSpec("P")
+DEFAULT_URL = "http://127.0.0.1:8484"
+DEFAULT_DATA_DIR = Path("overread-data")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A client command's way to the server and to the terminal."""
+
+    client: Client
+    as_json: bool
+    out: Console  # answers
+    err: Console  # progress and remarks, so that piped answers stay clean
+
+    def show(self, answer: Json, human: Callable[[], object]) -> None:
+        """Print the API's JSON with --json, else what `human` prints or returns."""
+        if self.as_json:
+            click.echo(json_text(answer))
+            return
+        shown = human()
+        if shown is not None:
+            self.out.print(shown)
+
+    def show_list(self, answer: Json, columns: Sequence[tuple[str, Callable[[Json], Any]]], empty: str) -> None:
+        """Print a list as a table of (heading, how to read it from an item)."""
+        items = answer["items"]
+        self.show(answer, lambda: make_table(columns, items) if items else empty)
+        if answer.get("next") and not self.as_json:
+            self.err.print(f"The first {len(items)} are shown; there are more (--limit 0: all).")
+
+
+def make_session(url: str, token: str | None, data_dir: Path, *, as_json: bool) -> Session:
+    """A session; without a token, the one that `up` left in the data folder serves for this machine's own API."""
+    if token is None and is_loopback(url):
+        token = kept_token(data_dir)
+    return Session(Client(url, token), as_json, make_console(), make_console(to_stderr=True))
+
+
+def data_dir_option(default: Path) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """The --data-dir option."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=default,
+        show_default=True,
+        envvar="OVERREAD_DATA_DIR",
+        help="Where the embedded system keeps everything.",
+    )
+
+
+def json_option(command: Callable[P, None]) -> Callable[P, None]:
+    """The --json option."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(command)
+
+
+def limit_option(command: Callable[P, None]) -> Callable[P, None]:
+    """The --limit option of lists."""
+    return click.option(
+        "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="How many to list (0: all)."
+    )(command)
+
+
+def client_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command a Session as its first argument, and the options that it is made from."""
+
+    @functools.wraps(command)
+    def run(*, url: str, token: str | None, data_dir: Path, as_json: bool, **options: Any) -> None:
+        session = make_session(url, token, data_dir, as_json=as_json)
+        with session.client:
+            try:
+                command(session, **options)
+            except ApiError as error:
+                if as_json:
+                    click.echo(json_text(error.problem))
+                raise
+
+    address = click.option(
+        "--url",
+        default=DEFAULT_URL,
+        show_default=True,
+        envvar="OVERREAD_URL",
+        callback=_checked_url,
+        help="The API's address.",
+    )
+    secret = click.option(
+        "--token",
+        envvar="OVERREAD_TOKEN",
+        help="Bearer token; better given in OVERREAD_TOKEN. Default: the one in the data folder.",
+    )
+    return address(secret(data_dir_option(DEFAULT_DATA_DIR)(json_option(run))))
+
+
+def _checked_url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{value!r} is not an address; it begins with http:// or https://")
+    return value

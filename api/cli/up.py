@@ -1,0 +1,82 @@
+"""`up`: the embedded system in the foreground, until Ctrl-C."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from api.cli.embedded import RunningSystem, embedded_system
+from api.cli.errors import StartError
+from api.cli.folders import TOKEN_FILE, free_bytes
+from api.cli.output import json_text, make_console, plain
+from api.cli.session import DEFAULT_DATA_DIR, data_dir_option, json_option
+
+POLL_S = 1.0
+GIB = 2**30
+
+
+@click.command()
+@data_dir_option(DEFAULT_DATA_DIR)
+@click.option("--host", help="Where the API listens (OVERREAD_API_HOST).  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one (OVERREAD_API_PORT).  [default: 8484]")
+@json_option
+def up(data_dir: Path, host: str | None, port: int | None, as_json: bool) -> None:
+    """Run the whole system here until Ctrl-C: queue, API, worker, scheduler.
+
+    The first time it makes the database and an administrator's token.
+    """
+    remarks = make_console(to_stderr=True)
+    try:
+        with endable(), _started(data_dir.resolve(), host, port, remarks) as system:
+            _announce(system, as_json=as_json)
+            while not system.supervisor.wait(POLL_S):
+                pass
+    except KeyboardInterrupt:
+        remarks.print("Ended; everything is kept in", plain(data_dir), "for the next time.")
+        return
+    raise StartError("the services ended unexpectedly; the logs say more")
+
+
+@contextmanager
+def endable() -> Iterator[None]:
+    """Within the block, a request to end or a closed terminal is a Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _started(data_dir: Path, host: str | None, port: int | None, remarks: Console) -> Iterator[RunningSystem]:
+    remarks.print("Starting ...")
+    with embedded_system(data_dir, host, port, on_event=lambda event: remarks.print(plain(event))) as system:
+        free = free_bytes(data_dir)
+        if free < system.settings.min_free_bytes:
+            remarks.print(f"Only {free / GIB:.2f} GiB are free on the disk: uploads will be refused.", style="yellow")
+        yield system
+        remarks.print("Ending ...")
+
+
+def _announce(system: RunningSystem, *, as_json: bool) -> None:
+    docs = f"{system.url}/docs"
+    if as_json:
+        click.echo(json_text({"url": system.url, "docs": docs, "token": system.new_token}))
+        return
+    out = make_console()
+    out.print(f"Overread is at {system.url}, its documentation at {docs}", soft_wrap=True)
+    if system.new_token is not None:
+        out.print(f"Administrator's token, shown this once: {system.new_token}", soft_wrap=True)
+        kept = system.settings.data_dir / TOKEN_FILE
+        out.print(f"The command line finds it in {kept}", soft_wrap=True)
+    out.print("Ctrl-C ends it.")

@@ -1,0 +1,54 @@
+"""Follows a job: a progress bar while it runs, and the exit code of its end."""
+
+import time
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api.cli.client import Json, patiently
+from api.cli.errors import EXIT_FAILED, EXIT_PARTIAL
+from api.cli.output import plain
+from api.cli.session import Session
+from shared.states import FINAL_JOB_STATES, JobState
+
+POLL_S = 0.5
+ATTEMPTS = 8  # a server that restarts is waited for
+EXIT_BY_STATE = {JobState.DONE: 0, JobState.PARTIAL: EXIT_PARTIAL}
+
+
+def watch_job(session: Session, job_id: str) -> Json:
+    """Poll the job until its state is final, and return it."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(),
+        console=session.err,
+        disable=session.as_json,
+    ) as progress:
+        bar = progress.add_task("predicting", total=None, note="")
+        while True:
+            job = patiently(lambda: session.client.get(f"/api/v1/jobs/{job_id}"), ATTEMPTS)
+            counts = job["counts"]
+            ended = counts["done"] + counts["failed"] + counts["cancelled"]
+            progress.update(bar, total=counts["total"], completed=ended, note=_note(job))
+            if JobState(job["state"]) in FINAL_JOB_STATES:
+                return job
+            time.sleep(POLL_S)
+
+
+def end_by_state(job: Json) -> None:
+    """Leave the program with the exit code of the job's end."""
+    click.get_current_context().exit(EXIT_BY_STATE.get(JobState(job["state"]), EXIT_FAILED))
+
+
+def _note(job: Json) -> str:
+    parts = []
+    if job["counts"]["failed"]:
+        parts.append(f"{job['counts']['failed']} failed")
+    if job["position"] is not None:
+        parts.append(f"{job['position']} ahead in line")
+    if job["waiting"]:
+        parts.append(job["waiting"])
+    return plain("; ".join(parts)).plain

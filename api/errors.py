@@ -1,0 +1,124 @@
+"""One table: error class -> status code; every error is a problem document (RFC 9457)."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from apiflask import APIFlask
+from apiflask.exceptions import HTTPError
+from flask import Response, request
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import (
+    AuthenticationError,
+    ConflictError,
+    IdempotencyMismatchError,
+    InvalidRequestError,
+    LimitExceededError,
+    NotFoundError,
+    OverreadError,
+    PermanentError,
+    ScopeError,
+    StorageFullError,
+    TransientError,
+    UnsupportedMediaTypeError,
+)
+
+log = structlog.get_logger()
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 5
+
+STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
+    (AuthenticationError, HTTPStatus.UNAUTHORIZED),
+    (ScopeError, HTTPStatus.FORBIDDEN),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (IdempotencyMismatchError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidRequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnsupportedMediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (LimitExceededError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (PermanentError, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None, **extensions: Any) -> Response:
+    """A problem document."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+    } | extensions
+    response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON, headers=headers)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="overread"'
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return response
+
+
+def status_of(error: OverreadError) -> HTTPStatus:
+    """The first row of the table that fits."""
+    return next((status for kind, status in STATUS_OF if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def register_error_handlers(app: APIFlask) -> None:
+    """Turn every error of the application into a problem document."""
+    app.register_error_handler(OverreadError, _of_overread_error)
+    app.register_error_handler(HTTPException, _of_http_exception)
+    app.register_error_handler(OperationalError, _of_database_trouble)
+    app.register_error_handler(Exception, _of_unforeseen)
+    app.error_processor(_of_apiflask_error)
+
+
+def _of_overread_error(error: OverreadError) -> Response:
+    extensions = {"reason": error.recorded_reason.value} if isinstance(error, PermanentError) else {}
+    if "errors" in error.context:
+        extensions["errors"] = error.context["errors"]
+    retry_after = error.context.get("retry_after_s")
+    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    return problem(status_of(error), error.message, headers, **extensions)
+
+
+def _of_http_exception(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return problem(status, str(error.description or HTTPStatus(status).description), headers)
+
+
+def _of_apiflask_error(error: HTTPError) -> Response:
+    """Validation errors: `{location: {field: [messages]}}` becomes a list of pointers."""
+    found = [
+        {"pointer": "/" + field.replace(".", "/"), "detail": message, "location": location}
+        for location, fields in (error.detail or {}).items()
+        if isinstance(fields, dict)
+        for field, messages in fields.items()
+        for message in messages
+    ]
+    extensions: dict[str, Any] = {"errors": found} if found else {}
+    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in found) or error.message or ""
+    return problem(error.status_code, said, **extensions)
+
+
+def _of_database_trouble(error: OperationalError) -> Response:
+    log.error("database_unavailable", error=type(error.orig).__name__)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached or is busy; try again shortly.")
+
+
+def _of_unforeseen(error: Exception) -> Response:
+    # The text of an unforeseen error could hold patient data: only its class and place are logged.
+    error_id = uuid4().hex
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
+    log.error("unforeseen_error", error_id=error_id, error=type(error).__name__, place=place)
+    detail = f"Something unforeseen went wrong; the log tells more under error id {error_id}."
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, error_id=error_id)

@@ -1,0 +1,195 @@
+"""What a job is about: the instances and rejected files it names, checked against its model, then one transaction."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from shared.errors import InvalidRequestError
+from shared.model_package import ModelContract, accepts
+from shared.models import Instance, Item, ModelVersion, Patient, Prediction, Series, Study, UploadFile
+from shared.repositories.jobs import NewJob, Target
+from shared.repositories.predictions import predicted_frames
+from shared.repositories.registry import champion, champion_names, numbered
+from shared.repositories.uploads import QUERY_VALUES
+from shared.states import FileOutcome, ItemState, Lane, Reason
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the request names."""
+
+    uploads: Sequence[UUID] = ()
+    studies: Sequence[str] = ()
+    patients: Sequence[str] = ()
+    unfinished_of: UUID | None = None
+
+
+@dataclass
+class Plan:
+    """The items a job would have, and why some need no work."""
+
+    targets: list[Target] = field(default_factory=list)
+    duplicates: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> dict[str, Any]:
+        """What would run, for people to look at before they ask for it."""
+        failed = Counter(target.reason for target in self.targets if target.state is ItemState.FAILED)
+        return {
+            "total": len(self.targets),
+            "new": sum(target.state is ItemState.PENDING for target in self.targets),
+            "duplicate": self.duplicates,
+            "already_predicted": sum(target.reused for target in self.targets),
+            "not_accepted": failed[Reason.NOT_ACCEPTED_BY_MODEL],
+            "not_accepted_why": dict(self.refusals),
+            "no_pixel_data": failed[Reason.NO_PIXEL_DATA],
+            "rejected": sum(target.instance_id is None for target in self.targets),
+        }
+
+
+def resolve_model(session: Session, wanted: str) -> ModelVersion:
+    """`name`: its champion; `name:3`: that version; empty: the only model there is."""
+    names = champion_names(session)
+    if not wanted:
+        if len(names) != 1:
+            known = ", ".join(names) or "none: add one with POST /api/v1/models"
+            raise InvalidRequestError(f"The job names no model; expected one of: {known}.", errors=_at("/model"))
+        wanted = names[0]
+    name, _, number = wanted.partition(":")
+    found = numbered(session, name, int(number)) if number.isdecimal() else None if number else champion(session, name)
+    if found is None:
+        known = ", ".join(names) or "none"
+        raise InvalidRequestError(
+            f"There is no such model version; known models: {known}.", errors=_at("/model", "unknown model")
+        )
+    return found
+
+
+def _at(pointer: str, detail: str = "is missing") -> list[dict[str, str]]:
+    return [{"pointer": pointer, "detail": detail}]
+
+
+def plan_job(session: Session, selection: Selection, version: ModelVersion, *, force: bool) -> Plan:
+    """One target per instance or rejected file, each pending or with its known outcome."""
+    contract = ModelContract.model_validate(version.contract)
+    plan = Plan()
+    rows = list(_instances(session, selection))
+    predicted = {} if force else predicted_frames(session, version.digest, [row.blob_sha256 for row in rows])
+    files = _file_of_instance(session, selection.uploads)
+    for row in rows:
+        frames = predicted.get(row.blob_sha256, 0)
+        plan.targets.append(_target(row, files.get(row.id), contract, frames, plan.refusals))
+    for upload_id in selection.uploads:
+        _add_rejected(session, upload_id, plan)
+    if not plan.targets:
+        raise InvalidRequestError("The job names nothing that is stored; send files first, or check the ids.")
+    return plan
+
+
+def next_generation(session: Session, model_digest: str) -> int:
+    """The generation of a forced run: above all there are."""
+    statement = select(func.max(Prediction.generation)).where(Prediction.model_digest == model_digest)
+    return (session.scalar(statement) or 0) + 1
+
+
+def _file_of_instance(session: Session, uploads: Sequence[UUID]) -> dict[int, int]:
+    """Under which uploaded file an instance first came, so that its item can be shown by the file's name."""
+    statement = select(UploadFile.instance_id, func.min(UploadFile.id)).where(
+        UploadFile.upload_id.in_(uploads), UploadFile.instance_id.is_not(None)
+    )
+    rows = session.execute(statement.group_by(UploadFile.instance_id))
+    return {instance_id: file_id for instance_id, file_id in rows if instance_id is not None}
+
+
+def _target(
+    row: Any, upload_file_id: int | None, contract: ModelContract, frames_predicted: int, refusals: Counter[str]
+) -> Target:
+    common: dict[str, Any] = {
+        "target": f"instance:{row.id}",
+        "instance_id": row.id,
+        "upload_file_id": upload_file_id,
+        "patient_id": row.patient_id,
+    }
+    refusal = accepts(
+        contract,
+        modality=row.modality,
+        sop_class_uid=row.sop_class_uid,
+        body_part_examined=row.body_part_examined,
+        photometric_interpretation=row.photometric_interpretation,
+    )
+    if refusal is not None:
+        refusals[refusal] += 1
+        return Target(**common, state=ItemState.FAILED, reason=Reason.NOT_ACCEPTED_BY_MODEL, detail=refusal)
+    if not row.has_pixel_data:
+        return Target(**common, state=ItemState.FAILED, reason=Reason.NO_PIXEL_DATA)
+    if frames_predicted >= row.number_of_frames:
+        return Target(**common, state=ItemState.DONE, frames=frames_predicted, reused=True)
+    return Target(**common)
+
+
+def _instances(session: Session, selection: Selection) -> Iterable[Any]:
+    """The named instances once each, ordered so that a patient's instances stand together."""
+    columns = (
+        select(
+            Instance.id,
+            Instance.blob_sha256,
+            Instance.sop_class_uid,
+            Instance.photometric_interpretation,
+            Instance.number_of_frames,
+            Instance.has_pixel_data,
+            Series.modality,
+            Series.body_part_examined,
+            Study.patient_id,
+        )
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+    )
+    rows: dict[int, Any] = {}
+    for statement in _selected(columns, selection):
+        rows.update({row.id: row for row in session.execute(statement)})
+    return sorted(rows.values(), key=lambda row: (row.patient_id, row.id))
+
+
+def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterable[Select[*tuple[Any, ...]]]:
+    for upload_id in selection.uploads:
+        named = select(UploadFile.instance_id).where(UploadFile.upload_id == upload_id)
+        yield columns.where(Instance.id.in_(named))
+    for start in range(0, len(selection.studies), QUERY_VALUES):
+        yield columns.where(Study.study_instance_uid.in_(selection.studies[start : start + QUERY_VALUES]))
+    for start in range(0, len(selection.patients), QUERY_VALUES):
+        keys = selection.patients[start : start + QUERY_VALUES]
+        yield columns.join(Patient, Patient.id == Study.patient_id).where(Patient.key.in_(keys))
+    if selection.unfinished_of is not None:
+        failed = select(Item.instance_id).where(
+            Item.job_id == selection.unfinished_of, Item.state.in_([ItemState.FAILED, ItemState.CANCELLED])
+        )
+        yield columns.where(Instance.id.in_(failed))
+
+
+def _add_rejected(session: Session, upload_id: UUID, plan: Plan) -> None:
+    """Files that were refused are items too: a submission's sums must tell of every file."""
+    statement = select(UploadFile).where(UploadFile.upload_id == upload_id).order_by(UploadFile.id)
+    for file in session.scalars(statement):
+        if file.outcome is FileOutcome.DUPLICATE:
+            plan.duplicates += 1
+        if file.outcome is FileOutcome.REJECTED:
+            plan.targets.append(
+                Target(
+                    target=f"file:{file.id}",
+                    upload_file_id=file.id,
+                    state=ItemState.FAILED,
+                    reason=file.reason,
+                    detail=file.detail,
+                )
+            )
+
+
+def new_job(session: Session, version: ModelVersion, lane: Lane, *, force: bool, **values: Any) -> NewJob:
+    """The job row's values, its model version pinned."""
+    generation = next_generation(session, version.digest) if force else 0
+    return NewJob(lane=lane, model_version_id=version.id, generation=generation, **values)

@@ -1,0 +1,69 @@
+"""Keyset cursors, `Link: rel="next"`, and reading bodies and cursors that come from outside."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import InvalidRequestError
+
+Row = TypeVar("Row")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def page_of(
+    rows: Sequence[Row], limit: int, show: Callable[[Row], Any], cursor_of: Callable[[Row], str]
+) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """A page of at most `limit` of `rows` (which holds one more where there is a next page), with its Link header."""
+    shown = rows[:limit]
+    following = cursor_of(shown[-1]) if len(rows) > limit else None
+    headers = {}
+    if following is not None:
+        query = urlencode(request.args.to_dict() | {"cursor": following})
+        headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+    return {"items": [show(row) for row in shown], "next": following}, 200, headers
+
+
+def uuid_cursor(text: str | None) -> UUID | None:
+    """A cursor of a list ordered by UUID."""
+    return _cursor(text, UUID)
+
+
+def integer_cursor(text: str | None) -> int | None:
+    """A cursor of a list ordered by row id."""
+    return _cursor(text, int)
+
+
+def _cursor(text: str | None, kind: Callable[[str], Row]) -> Row | None:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise InvalidRequestError("The cursor is not one that a previous page gave; start without it.") from error
+
+
+def read_body(model: type[Model]) -> Model:
+    """The JSON body as `model`; raises InvalidRequestError with a pointer to each fault, 400 where it is no JSON."""
+    try:
+        return model.model_validate(request.get_json(force=True))
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def read_query(model: type[Model]) -> Model:
+    """The query parameters as `model`."""
+    try:
+        return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> InvalidRequestError:
+    """Pydantic's complaints as pointers."""
+    details = [{"pointer": "/" + "/".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()]
+    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in details)
+    return InvalidRequestError(f"The request is not as expected: {said}.", errors=details)

@@ -1,0 +1,221 @@
+"""Submit, list, watch, cancel and retry jobs."""
+
+from typing import Any
+from uuid import UUID
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify, request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.auth import auth, principal
+from api.idempotency import once
+from api.intake.submit import Plan, Selection, new_job, plan_job, resolve_model
+from api.paging import page_of, read_body, read_query, uuid_cursor
+from api.routes.uploads import begin_upload, take_files
+from api.schemas.jobs import (
+    DryRun,
+    HistoryList,
+    ItemList,
+    ItemQuery,
+    JobList,
+    JobOfFilesWanted,
+    JobQuery,
+    JobShown,
+    JobWanted,
+)
+from api.services import services
+from api.views.items import items_shown
+from api.views.jobs import job_shown, model_named
+from shared.db import reading
+from shared.errors import ConflictError, NotFoundError
+from shared.models import History, Job, ModelVersion
+from shared.repositories.audit import add_audit_event
+from shared.repositories.jobs import create_job, get_job, list_jobs, request_cancel
+from shared.repositories.principals import default_project
+from shared.states import FINAL_JOB_STATES, Lane, Scope
+from shared.unit_of_work import UnitOfWork
+
+blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
+
+
+@blueprint.post("")
+@blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
+@blueprint.output(JobShown, status_code=202)
+@blueprint.doc(summary="Submit a job")
+def post_job() -> Any:
+    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job."""
+    if request.mimetype in ("", "application/json"):
+        payload = request.get_data()
+        wanted = read_body(JobWanted)
+    else:
+        wanted, payload = _wanted_of_files()
+
+    def act(uow: UnitOfWork) -> Response:
+        version = resolve_model(uow.session, wanted.model)
+        selection = Selection(wanted.uploads, wanted.studies, wanted.patients)
+        plan = plan_job(uow.session, selection, version, force=wanted.force)
+        if wanted.dry_run:
+            shown = DryRun.model_validate({"model": model_named(version), "counts": plan.counts()})
+            return jsonify(shown.model_dump(mode="json"))
+        asked = wanted.model_dump(mode="json")
+        return _accept(uow, version, plan, wanted.priority, label=wanted.label, asked=asked, force=wanted.force)
+
+    return once(services(), principal().id, payload, act)
+
+
+def _wanted_of_files() -> tuple[JobWanted, bytes]:
+    """Receive the files, then ask for them; the fingerprint is what arrived, whatever the multipart boundary was."""
+    asked = read_query(JobOfFilesWanted)
+    upload = begin_upload(services(), asked.label)
+    files = take_files(services(), upload)
+    digests = sorted(file.sha256 or f"{file.name} {file.reason}" for file in files)
+    wanted = JobWanted(uploads=[upload.id], model=asked.model, priority=asked.priority, label=asked.label)
+    return wanted, "\n".join([asked.model_dump_json(), *digests]).encode()
+
+
+def _accept(  # noqa: PLR0913 - what a job is made of
+    uow: UnitOfWork,
+    version: ModelVersion,
+    plan: Plan,
+    lane: Lane,
+    *,
+    label: str,
+    asked: dict[str, Any],
+    force: bool = False,
+    retry_of: UUID | None = None,
+) -> Response:
+    """Rows, audit event and hints in one transaction; 202 is sent only after its commit."""
+    session = uow.session
+    job = new_job(
+        session,
+        version,
+        lane,
+        force=force,
+        principal_id=principal().id,
+        project_id=default_project(session).id,
+        request=asked,
+        label=label,
+        retry_of=retry_of,
+    )
+    job_id, shards = create_job(session, job, plan.targets, shard_items=services().settings.shard_items)
+    counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}
+    add_audit_event(session, principal().id, "job.submit", "job", job_id, **counts)
+    uow.hint(lane, shards)
+    return _answer(session, session.get_one(Job, job_id), status=202)
+
+
+def _answer(session: Session, job: Job, *, status: int) -> Response:
+    response: Response = jsonify(job_shown(session, job).model_dump(mode="json"))
+    response.status_code = status
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return response
+
+
+@blueprint.get("")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(JobQuery, location="query")
+@blueprint.output(JobList)
+@blueprint.doc(summary="List jobs")
+def get_jobs(query_data: JobQuery) -> Any:
+    """Jobs, newest first; follow `Link: rel="next"` or `next` for more."""
+    with reading(services().engine) as session:
+        jobs = list_jobs(
+            session,
+            state=query_data.state,
+            kind=query_data.kind,
+            label=query_data.label,
+            before=uuid_cursor(query_data.cursor),
+            limit=query_data.limit + 1,
+        )
+        return page_of(jobs, query_data.limit, lambda job: job_shown(session, job), lambda job: str(job.id))
+
+
+@blueprint.get("/<uuid:job_id>")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(JobShown)
+@blueprint.doc(summary="See a job")
+def get_one_job(job_id: UUID) -> Any:
+    """State, counts, progress, position, times, and what it waits for."""
+    with reading(services().engine) as session:
+        return job_shown(session, _find(session, job_id))
+
+
+@blueprint.get("/<uuid:job_id>/items")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(ItemQuery, location="query")
+@blueprint.output(ItemList)
+@blueprint.doc(summary="See a job's items")
+def get_items(job_id: UUID, query_data: ItemQuery) -> Any:
+    """What became of each file and instance of a job, with the reason."""
+    with reading(services().engine) as session:
+        _find(session, job_id)
+        return items_shown(session, job_id, query_data)
+
+
+@blueprint.get("/<uuid:job_id>/history")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(HistoryList)
+@blueprint.doc(summary="See a job's history")
+def get_history(job_id: UUID) -> Any:
+    """Every move of the job and its shards, oldest first."""
+    with reading(services().engine) as session:
+        _find(session, job_id)
+        rows = session.scalars(select(History).where(History.job_id == job_id).order_by(History.id))
+        return {
+            "items": [
+                {
+                    "at": row.at,
+                    "shard": row.shard_id,
+                    "before": row.from_state,
+                    "after": row.to_state,
+                    "reason": row.reason,
+                    "actor": row.actor,
+                    "attempt": row.attempt,
+                    "items_open": row.items_open,
+                }
+                for row in rows
+            ]
+        }
+
+
+@blueprint.post("/<uuid:job_id>/cancel")
+@blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
+@blueprint.output(JobShown, status_code=202)
+@blueprint.doc(summary="Cancel a job")
+def post_cancel(job_id: UUID) -> Any:
+    """Queued shards end at once, running ones at their next write; what was predicted stays. 409 when it is over."""
+    with services().unit_of_work() as uow:
+        job = _find(uow.session, job_id)
+        if not request_cancel(uow.session, job_id, actor=principal().name):
+            raise ConflictError(f"The job is {job.state} already; a job that is over cannot be cancelled.")
+        add_audit_event(uow.session, principal().id, "job.cancel", "job", job_id)
+        uow.session.refresh(job)
+        return job_shown(uow.session, job)
+
+
+@blueprint.post("/<uuid:job_id>/retry")
+@blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
+@blueprint.output(JobShown, status_code=202)
+@blueprint.doc(summary="Retry what failed")
+def post_retry(job_id: UUID) -> Any:
+    """A new job, with `retry_of`, of only what failed or was cancelled, by the same model version."""
+
+    def act(uow: UnitOfWork) -> Response:
+        job = _find(uow.session, job_id)
+        if job.state not in FINAL_JOB_STATES:
+            raise ConflictError(f"The job is {job.state}; wait until it is over, then retry what failed.")
+        if job.items_failed + job.items_cancelled == 0:
+            raise ConflictError("Nothing of this job failed, so there is nothing to retry.")
+        plan = plan_job(uow.session, Selection(unfinished_of=job_id), job.model_version, force=False)
+        asked = {"retry_of": str(job_id)}
+        return _accept(uow, job.model_version, plan, job.lane, label=job.label, asked=asked, retry_of=job_id)
+
+    return once(services(), principal().id, str(job_id).encode(), act)
+
+
+def _find(session: Session, job_id: UUID) -> Job:
+    job = get_job(session, job_id)
+    if job is None:
+        raise NotFoundError("There is no such job.")
+    return job

@@ -1,0 +1,75 @@
+"""Register a model package; see the versions there are; choose the champion."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import request
+
+from api.auth import auth, principal
+from api.intake.model import register_package
+from api.schemas.operations import ModelList, ModelShown
+from api.services import services
+from shared.db import reading
+from shared.errors import ConflictError, NotFoundError, UnsupportedMediaTypeError
+from shared.models import ModelVersion
+from shared.repositories.audit import add_audit_event
+from shared.repositories.registry import list_versions, numbered, promote
+from shared.states import Scope
+
+blueprint = APIBlueprint("models", __name__, url_prefix="/api/v1/models", tag="Models")
+
+ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed", "application/octet-stream"})
+
+
+@blueprint.get("")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(ModelList)
+@blueprint.doc(summary="List models")
+def get_models() -> Any:
+    """All registered versions and their standing."""
+    with reading(services().engine) as session:
+        return {"items": [_shown(version) for version in list_versions(session)]}
+
+
+@blueprint.post("")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.output(ModelShown, status_code=201)
+@blueprint.doc(summary="Add a model package")
+def post_model() -> Any:
+    """A zip of model.json and weights.keras. The same package again gives 200 and the version it has already."""
+    if request.mimetype not in ZIP_TYPES:
+        raise UnsupportedMediaTypeError(
+            f"A model package is a zip: expected application/zip, got {request.mimetype or 'no media type'}."
+        )
+    version, is_new = register_package(services(), request.stream, principal().id)  # type: ignore[arg-type]
+    return _shown(version), 201 if is_new else 200
+
+
+@blueprint.post("/<string:name>/versions/<int:number>/promote")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.output(ModelShown)
+@blueprint.doc(summary="Make a version the champion")
+def post_promote(name: str, number: int) -> Any:
+    """New jobs that name the model get this version; jobs already accepted keep theirs."""
+    with services().unit_of_work() as uow:
+        version = numbered(uow.session, name, number)
+        if version is None:
+            raise NotFoundError("There is no such model version.")
+        if not promote(uow.session, version):
+            raise ConflictError(
+                f"The version is {version.state}; only a candidate, held or retired one can be promoted."
+            )
+        add_audit_event(uow.session, principal().id, "model.promote", "model_version", version.id)
+        return _shown(version)
+
+
+def _shown(version: ModelVersion) -> dict[str, Any]:
+    contract = version.contract
+    told = {name: contract[name] for name in ("task", "description", "intended_use", "licence", "findings")}
+    return told | {
+        "name": version.name,
+        "version": version.version,
+        "state": version.state,
+        "digest": version.digest,
+        "created_at": version.created_at,
+    }

@@ -1,0 +1,72 @@
+"""Shapes of reports."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base import Page, Shape
+from api.schemas.jobs import ModelNamed
+from shared.states import ReportStatus
+
+
+class PatientNamed(Shape):
+    """The patient a report is about; `key` is for URLs and says nothing of the PatientID."""
+
+    key: str
+    patient_id: str
+    issuer: str
+
+
+class FindingSummary(Shape):
+    """A finding in a list of reports."""
+
+    code: str
+    display: str
+    probability: float | None
+    threshold: float
+    decision: bool | None
+
+
+class ReportSummary(Shape):
+    """A report in a list."""
+
+    id: UUID
+    patient: PatientNamed
+    model: ModelNamed
+    number: int
+    status: ReportStatus
+    findings: list[FindingSummary]
+    completeness: dict[str, Any]
+    supersedes: UUID | None
+    created_at: datetime
+    links: dict[str, str]
+
+
+class ReportList(Shape):
+    """A page of reports, newest first."""
+
+    items: list[ReportSummary]
+    next: str | None
+
+
+class ReportShown(ReportSummary):
+    """A whole report version; `document` is what the machine says and why."""
+
+    document: dict[str, Any]
+
+
+class ReportQuery(Page):
+    """Filters of the report list."""
+
+    job: UUID | None = None
+    model: str | None = Field(None, max_length=80, description="`name` or `name:version`.")
+    patient: str | None = Field(None, max_length=32, description="A patient key.")
+    all_versions: bool = Field(False, description="Also those that a newer version supersedes.")
+
+
+class ModelFilter(Page):
+    """Which model's report of a patient."""
+
+    model: str | None = Field(None, max_length=80)

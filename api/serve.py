@@ -1,0 +1,51 @@
+"""Runs the API under gunicorn: `python -m api.serve`."""
+
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from api.app import create_app
+from shared.config import Settings, load_settings
+from shared.logging import set_up_logging
+
+REQUEST_TIMEOUT_S = 120
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn with our settings instead of a configuration file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "bind": f"{self._settings.api_host}:{self._settings.api_port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": self._settings.api_threads,
+            # Threads serve long uploads; the process itself still has to answer its master in this time.
+            "timeout": REQUEST_TIMEOUT_S,
+            "graceful_timeout": 10,
+            "worker_tmp_dir": str(self._settings.data_dir),
+            "control_socket_disable": True,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(self._settings)
+
+
+def main() -> None:
+    """Serve until ended."""
+    set_up_logging()
+    _Server(load_settings()).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What the views work with, made once per process from the settings."""
+
+from dataclasses import dataclass
+
+from flask import current_app
+from sqlalchemy import Engine
+
+from shared.config import Settings
+from shared.db import make_engine
+from shared.dicom.read import HeaderReader
+from shared.queue import HintSender, make_celery
+from shared.storage import ContentStore
+from shared.unit_of_work import UnitOfWork
+
+EXTENSION = "overread"
+
+
+@dataclass(frozen=True)
+class Services:
+    """Database, content store, hints, and the limited children that read headers."""
+
+    settings: Settings
+    engine: Engine
+    store: ContentStore
+    hints: HintSender
+    headers: HeaderReader
+
+    def unit_of_work(self) -> UnitOfWork:
+        """A writing transaction that sends its hints after commit."""
+        return UnitOfWork(self.engine, self.hints)
+
+
+def make_services(settings: Settings) -> Services:
+    """Connect nothing yet: engine, store and children open what they need when it is needed."""
+    return Services(
+        settings=settings,
+        engine=make_engine(settings),
+        store=ContentStore(settings.store_dir),
+        hints=HintSender(make_celery(settings)),
+        headers=HeaderReader(settings),
+    )
+
+
+def services() -> Services:
+    """Those of the running application."""
+    found: Services = current_app.extensions[EXTENSION]
+    return found

@@ -1,0 +1,54 @@
+"""What became of each file and instance of a job."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.paging import integer_cursor, page_of
+from api.schemas.jobs import ItemQuery, ItemShown
+from shared.models import Instance, Item, Patient, Series, Study, UploadFile
+from shared.states import REASON_TEXTS
+
+
+def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:
+    """A page of items."""
+    statement = (
+        select(Item, Instance, Study, Patient.key, UploadFile.name)
+        .outerjoin(Instance, Instance.id == Item.instance_id)
+        .outerjoin(Series, Series.id == Instance.series_id)
+        .outerjoin(Study, Study.id == Series.study_id)
+        .outerjoin(Patient, Patient.id == Item.patient_id)
+        .outerjoin(UploadFile, UploadFile.id == Item.upload_file_id)
+        .where(Item.job_id == job_id)
+        .order_by(Item.id)
+        .limit(query.limit + 1)
+    )
+    if query.state is not None:
+        statement = statement.where(Item.state == query.state)
+    after = integer_cursor(query.cursor)
+    if after is not None:
+        statement = statement.where(Item.id > after)
+    rows = session.execute(statement).tuples().all()
+    return page_of(rows, query.limit, lambda row: _shown(*row), lambda row: str(row[0].id))
+
+
+def _shown(
+    item: Item, instance: Instance | None, study: Study | None, patient_key: str | None, name: str | None
+) -> ItemShown:
+    uid = instance.sop_instance_uid if instance else None
+    return ItemShown(
+        id=item.id,
+        name=name or uid or "",
+        sop_instance_uid=uid,
+        study_instance_uid=study.study_instance_uid if study else None,
+        patient_key=patient_key,
+        state=item.state,
+        reason=item.reason,
+        reason_text=REASON_TEXTS[item.reason] if item.reason else None,
+        detail=item.detail,
+        frames=item.frames,
+        reused=item.reused,
+        conflict=bool((instance and instance.sop_conflict) or (study and study.patient_conflict)),
+    )

@@ -1,0 +1,145 @@
+"""Evidence -> the report's document, by the package's rules and time scope. Pure."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts
+from scheduler.aggregation.rules import Vector, combine
+from shared.model_contract import Finding, LatestStudy, ModelContract, WindowDays
+from shared.states import REASON_TEXTS, Reason
+
+DOCUMENT_SCHEMA = "overread.report/1"
+# How many instances a finding names as its evidence.
+MAX_EVIDENCE = 5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An instance with its probability vector, shape (findings,), and the frame that leads each finding."""
+
+    instance: InstanceEvidence
+    vector: Vector
+    leading_frames: tuple[int, ...]
+
+
+def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any]:
+    """What the report says, and why."""
+    scored = [_score(contract, instance) for instance in evidence.instances if instance.frames]
+    by_study = {
+        study.row: _study_vector(contract, [one for one in scored if one.instance.study_row == study.row])
+        for study in evidence.studies
+    }
+    scope = studies_in_scope(contract, evidence.studies)
+    counted = [one for one in scored if one.instance.study_row in scope]
+    vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
+    patient = combine(contract.aggregation.studies, vectors)
+    in_scope = [instance for instance in evidence.instances if instance.study_row in scope]
+    return {
+        "schema": DOCUMENT_SCHEMA,
+        "findings": [_finding(index, finding, patient, counted) for index, finding in enumerate(contract.findings)],
+        "completeness": {
+            "instances": len(in_scope),
+            "predicted": len(counted),
+            "share": len(counted) / len(in_scope) if in_scope else 0.0,
+        },
+        "excluded": [_excluded(instance) for instance in in_scope if not instance.frames],
+        "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
+        "time_scope": contract.time_scope.model_dump(mode="json"),
+        "aggregation": contract.aggregation.model_dump(mode="json"),
+    }
+
+
+def studies_in_scope(contract: ModelContract, studies: Sequence[StudyFacts]) -> frozenset[int]:
+    """Rows of the studies that the patient's result is about; the others are trend."""
+    if not studies:
+        return frozenset()
+    latest = max(studies, key=lambda study: (study.study_date, study.study_time, study.row))
+    if isinstance(contract.time_scope, LatestStudy):
+        return frozenset({latest.row})
+    if isinstance(contract.time_scope, WindowDays):
+        newest = _date(latest)
+        oldest = newest - timedelta(days=contract.time_scope.days) if newest else None
+        within = {study.row for study in studies if oldest and (_date(study) or date.min) >= oldest}
+        return frozenset(within | {latest.row})
+    return frozenset(study.row for study in studies)
+
+
+def _date(study: StudyFacts) -> date | None:
+    try:
+        return datetime.strptime(study.study_date, "%Y%m%d").date()  # noqa: DTZ007 - DICOM dates have no zone
+    except ValueError:
+        return None
+
+
+def _score(contract: ModelContract, instance: InstanceEvidence) -> Scored:
+    vectors = [vector for _, vector in instance.frames]
+    vector = combine(contract.aggregation.frames, vectors)
+    if vector is None:
+        raise AssertionError("an instance without frames is not scored")
+    leading = tuple(
+        max(instance.frames, key=lambda frame, index=index: (frame[1][index], -frame[0]))[0]  # type: ignore[misc]
+        for index in range(len(vector))
+    )
+    return Scored(instance, vector, leading)
+
+
+def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector | None:
+    by_series: dict[str, list[Vector]] = defaultdict(list)
+    for one in scored:
+        by_series[one.instance.series_instance_uid].append(one.vector)
+    series = [combine(contract.aggregation.instances, vectors) for vectors in by_series.values()]
+    return combine(contract.aggregation.series, [vector for vector in series if vector is not None])
+
+
+def _finding(index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored]) -> dict[str, Any]:
+    probability = None if patient is None else float(patient[index])
+    over = [one for one in counted if one.vector[index] >= finding.threshold]
+    leading = sorted(counted, key=lambda one: (-one.vector[index], one.instance.sop_instance_uid))
+    driving = [one for one in leading[:MAX_EVIDENCE] if one in over] or leading[:1]
+    return {
+        "code": finding.code,
+        "display": finding.display,
+        "background": finding.background,
+        "probability": probability,
+        "threshold": finding.threshold,
+        "decision": None if probability is None or finding.background else probability >= finding.threshold,
+        "counts": {"instances": len(counted), "over_threshold": len(over)},
+        "evidence": [_evidence(index, one) for one in driving],
+    }
+
+
+def _evidence(index: int, one: Scored) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": one.instance.sop_instance_uid,
+        "series_instance_uid": one.instance.series_instance_uid,
+        "blob_sha256": one.instance.blob_sha256,
+        "frame": one.leading_frames[index],
+        "probability": float(one.vector[index]),
+        "conflict": one.instance.conflict,
+    }
+
+
+def _excluded(instance: InstanceEvidence) -> dict[str, Any]:
+    reason = instance.reason or Reason.INVALID
+    return {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "reason": reason.value,
+        "reason_text": REASON_TEXTS[reason],
+        "detail": instance.detail,
+    }
+
+
+def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, in_scope: bool) -> dict[str, Any]:
+    return {
+        "study_instance_uid": study.study_instance_uid,
+        "study_date": study.study_date,
+        "in_scope": in_scope,
+        "conflict": study.conflict,
+        "probabilities": {
+            finding.code: None if vector is None else float(vector[index])
+            for index, finding in enumerate(contract.findings)
+        },
+    }

@@ -1,0 +1,144 @@
+"""What one model version has said about one patient so far: predictions, and instances left out with reasons."""
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from scheduler.aggregation.rules import Vector
+from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
+from shared.states import FINAL_ITEM_STATES, ItemState, Reason
+
+
+@dataclass(frozen=True)
+class InstanceEvidence:
+    """One instance: its frames' probability vectors, or why there are none."""
+
+    blob_sha256: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_row: int
+    conflict: bool
+    frames: tuple[tuple[int, Vector], ...] = ()
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """A study of the patient, as far as time scope needs it."""
+
+    row: int
+    study_instance_uid: str
+    study_date: str
+    study_time: str
+    conflict: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report is made of."""
+
+    studies: tuple[StudyFacts, ...]
+    instances: tuple[InstanceEvidence, ...]
+
+    def digest(self, model_digest: str) -> str:
+        """sha256 of the inputs: the same inputs make no new report version."""
+        inputs = sorted(
+            [
+                instance.blob_sha256,
+                instance.reason or "",
+                instance.conflict,
+                [[frame, vector.tolist()] for frame, vector in instance.frames],
+            ]
+            for instance in self.instances
+        )
+        studies = sorted([study.study_instance_uid, study.study_date, study.conflict] for study in self.studies)
+        return hashlib.sha256(json.dumps([model_digest, studies, inputs]).encode()).hexdigest()
+
+
+def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence:
+    """Read the patient's evidence; instances this model was never asked about are not part of it."""
+    rows = session.execute(
+        select(
+            Instance.id,
+            Instance.blob_sha256,
+            Instance.sop_instance_uid,
+            Instance.sop_conflict,
+            Series.series_instance_uid,
+            Study.id.label("study_row"),
+            Study.study_instance_uid,
+            Study.study_date,
+            Study.study_time,
+            Study.patient_conflict,
+        )
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(Study.patient_id == patient_id)
+        .order_by(Instance.id)
+    ).all()
+    frames = _frames(session, patient_id, version.digest)
+    outcomes = _outcomes(session, patient_id, version.id)
+    instances, studies = [], {}
+    for row in rows:
+        evidence = _evidence(row, frames.get(row.blob_sha256), outcomes.get(row.id))
+        if evidence is None:
+            continue
+        instances.append(evidence)
+        studies[row.study_row] = StudyFacts(
+            row.study_row, row.study_instance_uid, row.study_date, row.study_time, row.patient_conflict
+        )
+    return Evidence(tuple(studies.values()), tuple(instances))
+
+
+def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[int, Vector]]:
+    """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
+    found: dict[str, dict[int, Vector]] = defaultdict(dict)
+    statement = (
+        select(Prediction.blob_sha256, Prediction.frame, Prediction.probabilities)
+        .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(Study.patient_id == patient_id, Prediction.model_digest == digest)
+        .order_by(Prediction.generation)
+    )
+    for row in session.execute(statement):
+        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64)
+    return found
+
+
+def _outcomes(session: Session, patient_id: int, model_version_id: int) -> dict[int, Any]:
+    """The newest final item of each instance by this model version."""
+    newest = (
+        select(func.max(Item.id))
+        .where(
+            Item.patient_id == patient_id,
+            Item.model_version_id == model_version_id,
+            Item.state.in_(FINAL_ITEM_STATES),
+        )
+        .group_by(Item.instance_id)
+    )
+    statement = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(newest))
+    return {row.instance_id: row for row in session.execute(statement)}
+
+
+def _evidence(row: Any, frames: dict[int, Vector] | None, outcome: Any) -> InstanceEvidence | None:
+    """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
+    if outcome is None:
+        return None
+    done = outcome.state is ItemState.DONE and bool(frames)
+    return InstanceEvidence(
+        blob_sha256=row.blob_sha256,
+        sop_instance_uid=row.sop_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        study_row=row.study_row,
+        conflict=row.sop_conflict,
+        frames=tuple(sorted((frames or {}).items())) if done else (),
+        reason=None if done else outcome.reason,
+        detail="" if done else outcome.detail,
+    )

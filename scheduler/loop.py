@@ -1,0 +1,65 @@
+"""The table of duties: which, how often; each is small and safe on several hosts at once."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+import structlog
+from sqlalchemy import Engine
+
+from scheduler.aggregation.report import Aggregation
+from scheduler.hints import send_hints
+from scheduler.recovery import recover_shards
+from scheduler.sweep import sweep
+from shared.config import Settings
+from shared.queue import HintSender
+from shared.storage import ContentStore
+
+log = structlog.get_logger()
+
+SWEEP_INTERVAL_S = 600.0
+
+
+@dataclass
+class Duty:
+    """Something done again and again; `run` says how much it did."""
+
+    name: str
+    interval_s: float
+    run: Callable[[], int]
+    due_at: float = 0.0
+
+
+def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings: Settings) -> list[Duty]:
+    """All duties, most urgent first."""
+    aggregation = Aggregation(engine)
+    return [
+        Duty("recovery", settings.duty_interval_s, lambda: recover_shards(engine, settings)),
+        Duty("hints", settings.duty_interval_s, lambda: send_hints(engine, hints, settings)),
+        Duty("aggregation", settings.duty_interval_s, aggregation.run),
+        Duty("sweep", SWEEP_INTERVAL_S, lambda: sweep(engine, store)),
+    ]
+
+
+def run_duties(duties: Sequence[Duty], stop: Event, *, tick_s: float) -> None:
+    """Run what is due until `stop` is set; a duty that did something is due again at once."""
+    while not stop.is_set():
+        busy = False
+        for duty in duties:
+            if duty.due_at <= time.monotonic() and not stop.is_set():
+                busy |= _run(duty) > 0
+        if not busy:
+            stop.wait(tick_s)
+
+
+def _run(duty: Duty) -> int:
+    """A duty that fails is tried at its next turn; the others go on."""
+    done = 0
+    try:
+        done = duty.run()
+    except Exception as error:  # noqa: BLE001 - the boundary between duties
+        # The text and trace of an unforeseen error could hold patient data.
+        log.error("duty_failed", duty=duty.name, error=type(error).__name__)  # noqa: TRY400
+    duty.due_at = time.monotonic() + (0.0 if done else duty.interval_s)
+    return done

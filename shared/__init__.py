@@ -1,0 +1,1 @@
+"""The common ground: configuration, states, errors, database, queue names, content store, DICOM reading."""

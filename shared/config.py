@@ -1,0 +1,86 @@
+"""Settings: read once at start from OVERREAD_* variables, frozen, never read at import."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field is the variable OVERREAD_<NAME>.
+
+    A value may also be a file's contents: the folder named by OVERREAD_SECRETS_DIR holds one file per variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="OVERREAD_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("overread-data"), description="Where the embedded system keeps everything.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir.")
+    broker_url: str = Field("", description="Valkey or Redis URL; empty: the embedded one's socket in data_dir.")
+    store_dir: Path = Field(Path(), description="Folder of the content store; default: data_dir/store.")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = 8484
+    api_threads: int = 16
+    site: str = Field("local", description="Issuer of patient identifiers that files do not name themselves.")
+
+    max_file_bytes: int = Field(2048 * MIB, description="Largest DICOM file accepted.")
+    max_archive_bytes: int = Field(64 * 1024 * MIB, description="Largest total size of a zip's entries.")
+    max_archive_entries: int = Field(200_000, description="Most entries of one zip.")
+    max_archive_ratio: int = Field(200, description="Most times its own size that a zip may inflate to.")
+    max_request_files: int = Field(200_000, description="Most files of one request.")
+    max_json_bytes: int = Field(64 * MIB, description="Largest JSON request body.")
+    max_inflated_bytes: int = Field(512 * MIB, description="Largest inflated data set (Deflated Explicit VR).")
+    max_nesting: int = Field(64, description="Deepest nesting of sequences.")
+    max_pixel_bytes: int = Field(2048 * MIB, description="Most bytes of decoded pixels of one instance.")
+    max_frame_bytes: int = Field(512 * MIB, description="Most bytes of one decoded frame.")
+    min_free_bytes: int = Field(256 * MIB, description="Below this much free disk, uploads get 507.")
+    max_model_bytes: int = Field(4096 * MIB, description="Largest model package.")
+
+    child_memory_bytes: int = Field(4096 * MIB, description="Address space of a limited child process.")
+    parse_timeout_s: float = 10.0
+    decode_timeout_s: float = 60.0
+    parse_processes: int = 2
+    decode_processes: int = 2
+
+    shard_items: int = Field(64, description="Most items of a shard.")
+    batch_size: int = Field(32, description="Most frames of an engine batch.")
+    commit_items: int = Field(16, description="Items committed together while a shard runs.")
+    worker_concurrency: int = Field(4, description="Shards in flight in one worker process.")
+    lease_s: float = Field(30.0, description="A shard whose worker is silent this long is claimed again.")
+    max_crashes: int = Field(3, description="A shard is quarantined after this many lost leases.")
+    retry_backoff_s: float = Field(2.0, description="Wait after the first lost lease; doubles with each.")
+    hint_interval_s: float = Field(10.0, description="Queued shards are hinted again after this long.")
+    duty_interval_s: float = Field(1.0, description="How often the scheduler looks.")
+    idempotency_ttl_s: float = Field(24 * 3600.0, description="How long an Idempotency-Key is remembered.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_data_dir(cls, values: dict[str, object]) -> dict[str, object]:
+        data_dir = Path(str(values.get("data_dir") or "overread-data")).resolve()
+        filled = dict(values) | {"data_dir": data_dir}
+        filled["database_url"] = values.get("database_url") or f"sqlite:///{data_dir / 'overread.sqlite'}"
+        filled["broker_url"] = values.get("broker_url") or f"redis+socket://{data_dir / 'run' / 'valkey.sock'}"
+        filled["store_dir"] = values.get("store_dir") or data_dir / "store"
+        return filled
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.commit_items > self.shard_items:
+            raise ValueError(f"commit_items is {self.commit_items}, more than shard_items {self.shard_items}: lower it")
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these same settings."""
+        return {f"OVERREAD_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment once; `overrides` win over it. Secrets by file: OVERREAD_SECRETS_DIR."""
+    import os
+
+    secrets_dir = os.environ.get("OVERREAD_SECRETS_DIR") or None
+    return Settings(_secrets_dir=secrets_dir, **overrides)  # type: ignore[arg-type]

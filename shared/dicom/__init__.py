@@ -1,0 +1,1 @@
+"""DICOM reading with limits: bytes -> header, dataset, frames, modality units."""

@@ -1,0 +1,122 @@
+"""The error family: what came, what was expected, what to do; never patient data."""
+
+from typing import Any, ClassVar
+
+from shared.states import Reason
+
+
+class OverreadError(Exception):
+    """Base of every error Overread raises; `message` is positional so that it survives pickling."""
+
+    def __init__(self, message: str, **context: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = context
+
+
+class TransientError(OverreadError):
+    """It may work when tried again: storage, database or broker trouble."""
+
+
+class PermanentError(OverreadError):
+    """Trying again gives the same answer; `reason` is recorded on the row it concerns."""
+
+    reason: ClassVar[Reason] = Reason.INVALID
+
+    @property
+    def recorded_reason(self) -> Reason:
+        """The reason for the row: of this error if it was given one, else of its class."""
+        given = self.context.get("reason")
+        return Reason(given) if given else self.reason
+
+
+class InvalidDicomError(PermanentError):
+    """The bytes are not a DICOM file that can be indexed."""
+
+    reason = Reason.NOT_DICOM
+
+
+class LimitExceededError(PermanentError):
+    """The input claims or holds more than is allowed; nothing was allocated for it."""
+
+    reason = Reason.TOO_LARGE
+
+
+class DecodeError(PermanentError):
+    """The pixel data cannot be turned into an array."""
+
+    reason = Reason.DECODE_FAILED
+
+
+class UnsupportedTransferSyntaxError(DecodeError):
+    """No installed decoder reads this transfer syntax."""
+
+    reason = Reason.UNSUPPORTED_TRANSFER_SYNTAX
+
+
+class NotAcceptedError(PermanentError):
+    """The model package does not accept this instance."""
+
+    reason = Reason.NOT_ACCEPTED_BY_MODEL
+
+
+class InvalidModelPackageError(PermanentError):
+    """A model package breaks its contract; the message says which field and how to mend it."""
+
+    reason = Reason.INVALID_MODEL_PACKAGE
+
+
+class InvalidArchiveError(PermanentError):
+    """A zip that is damaged, lies about itself, or holds more than is allowed."""
+
+    reason = Reason.INVALID_ARCHIVE
+
+
+class ChildCrashedError(PermanentError):
+    """The limited child process died while it worked on this input."""
+
+    reason = Reason.DECODE_CRASHED
+
+
+class NotFoundError(OverreadError):
+    """No such thing, or not yours to see."""
+
+
+class InvalidRequestError(OverreadError):
+    """The request cannot be understood; `errors` in the context lists what and where."""
+
+
+class UnsupportedMediaTypeError(OverreadError):
+    """The request's body is of a type that is not read here."""
+
+
+class ConflictError(OverreadError):
+    """The request does not fit the present state of what it names."""
+
+
+class IllegalTransitionError(ConflictError):
+    """A move that the state table does not know."""
+
+
+class IdempotencyMismatchError(OverreadError):
+    """An Idempotency-Key came again with another payload."""
+
+
+class AuthenticationError(OverreadError):
+    """No token, or one that is unknown, expired or revoked."""
+
+
+class ScopeError(OverreadError):
+    """The token is good but lacks the scope this needs."""
+
+
+class StorageUnavailableError(TransientError):
+    """The content store cannot be read or written."""
+
+
+class StorageFullError(TransientError):
+    """The content store has no room for this; nothing was stored."""
+
+
+class FencedOutError(OverreadError):
+    """This attempt no longer owns its shard (lease lost or job cancelled); discard what it holds."""

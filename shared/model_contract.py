@@ -1,0 +1,203 @@
+"""The contract of `model.json`: all that Overread knows of a model; nothing about one is written in code."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+CodeString = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _]{1,16}$")]  # PS3.5, 6.2: CS
+Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=10_000)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
+
+
+class Finding(_Part):
+    """One thing the network speaks of; the network's outputs are in the order of the findings."""
+
+    code: Code
+    display: Annotated[str, Field(min_length=1, max_length=200)]
+    threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
+    background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
+
+
+class Accepts(_Part):
+    """Which instances the model was made for; null: any."""
+
+    modalities: Annotated[tuple[CodeString, ...], Field(min_length=1)] | None = None
+    sop_class_uids: Annotated[tuple[Uid, ...], Field(min_length=1)] | None = None
+    body_parts: Annotated[tuple[CodeString, ...], Field(min_length=1)] | None = None
+    photometric_interpretations: Annotated[tuple[CodeString, ...], Field(min_length=1)] | None = None
+
+
+class InputShape(_Part):
+    """What the network takes: float32 (batch, rows, columns, channels)."""
+
+    rows: Side
+    columns: Side
+    channels: Literal[1, 3]
+
+
+class Window(_Part):
+    """Map [center - width/2, center + width/2] of the units onto [0, 1]."""
+
+    kind: Literal["window"]
+    center: float
+    width: Annotated[float, Field(gt=0.0)]
+
+
+class DicomWindow(_Part):
+    """The instance's own window, its VOI LUT, or else its smallest and largest value."""
+
+    kind: Literal["dicom_window"]
+
+
+class MinMax(_Part):
+    """The frame's smallest and largest value."""
+
+    kind: Literal["min_max"]
+
+
+class Unscaled(_Part):
+    """The values as they are."""
+
+    kind: Literal["none"]
+
+
+class Normalise(_Part):
+    """(value - mean) / std, a number for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0.0)], ...]
+
+
+class Preprocess(_Part):
+    """From a decoded frame to the network's input."""
+
+    units: Literal["modality", "stored"]
+    intensity: Annotated[Window | DicomWindow | MinMax | Unscaled, Field(discriminator="kind")]
+    resize: Literal["stretch", "pad"]
+    normalise: Normalise | None = None
+
+
+class MaxRule(_Part):
+    """The largest probability."""
+
+    kind: Literal["max"]
+
+
+class MeanRule(_Part):
+    """The mean probability."""
+
+    kind: Literal["mean"]
+
+
+class MeanTopKRule(_Part):
+    """The mean of the `k` largest probabilities."""
+
+    kind: Literal["mean_top_k"]
+    k: Annotated[int, Field(ge=1, le=1000)]
+
+
+class NoisyOrRule(_Part):
+    """1 - product of (1 - p)."""
+
+    kind: Literal["noisy_or"]
+
+
+Rule = Annotated[MaxRule | MeanRule | MeanTopKRule | NoisyOrRule, Field(discriminator="kind")]
+
+
+class Aggregation(_Part):
+    """How probabilities are rolled up: frame -> instance -> series -> study -> patient."""
+
+    frames: Rule
+    instances: Rule
+    series: Rule
+    studies: Rule
+
+
+class LatestStudy(_Part):
+    """The report speaks of the patient's latest study."""
+
+    kind: Literal["latest_study"]
+
+
+class WindowDays(_Part):
+    """The report speaks of the studies of the `days` before the latest one."""
+
+    kind: Literal["window_days"]
+    days: Annotated[int, Field(ge=1, le=36_500)]
+
+
+class AllStudies(_Part):
+    """The report speaks of every study."""
+
+    kind: Literal["all"]
+
+
+class Weights(_Part):
+    """The weights file and its digest."""
+
+    file: Literal["weights.keras"]
+    sha256: Sha256
+
+
+class Training(_Part):
+    """What the weights were fitted on."""
+
+    data_digest: Annotated[str, Field(max_length=128)]
+    description: Text
+
+
+class ModelContract(_Part):
+    """`model.json`, whole."""
+
+    schema_id: Literal["overread.model/1"] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    description: Text
+    intended_use: Text
+    licence: Annotated[str, Field(max_length=200)]
+    task: Literal["binary", "multiclass", "multilabel"]
+    output: Literal["logits", "probabilities"]
+    findings: Annotated[tuple[Finding, ...], Field(min_length=1, max_length=1000)]
+    accepts: Accepts
+    input: InputShape
+    preprocess: Preprocess
+    aggregation: Aggregation
+    time_scope: Annotated[LatestStudy | WindowDays | AllStudies, Field(discriminator="kind")]
+    weights: Weights
+    training: Training | None = None
+
+    @model_validator(mode="after")
+    def _check_findings(self) -> Self:
+        count = len(self.findings)
+        if len({finding.code for finding in self.findings}) != count:
+            raise ValueError("findings: each code must be there once; rename the double one")
+        if self.task == "binary" and count != 1:
+            raise ValueError(f"findings: a binary model has exactly 1, these are {count}; use multiclass or multilabel")
+        if self.task == "multiclass" and count == 1:
+            raise ValueError("findings: a multiclass model has 2 or more, one for each class; this is 1")
+        num_background = sum(finding.background for finding in self.findings)
+        if num_background > (1 if self.task == "multiclass" else 0):
+            raise ValueError(
+                f"findings: {num_background} are marked as background; at most one may be, and only in a "
+                "multiclass model"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_normalise(self) -> Self:
+        normalise = self.preprocess.normalise
+        for name in ("mean", "std") if normalise else ():
+            count = len(getattr(normalise, name))
+            if count != self.input.channels:
+                raise ValueError(
+                    f"preprocess.normalise.{name}: {count} numbers for {self.input.channels} channels; "
+                    "give one for each channel"
+                )
+        return self

@@ -1,0 +1,37 @@
+"""SQLAlchemy tables, a file per noun; importing this package fills the metadata that migrations compare with."""
+
+from shared.models.base import Base
+from shared.models.blob import Blob
+from shared.models.imaging import Instance, Patient, Series, Study
+from shared.models.job import History, Item, Job, JobPatient, Shard
+from shared.models.operations import AuditEvent, IdempotencyKey, WorkerProcess
+from shared.models.principal import Principal, Project, Site, Token
+from shared.models.registry import ModelVersion, Prediction
+from shared.models.report import Report
+from shared.models.upload import Upload, UploadFile
+
+__all__ = [
+    "AuditEvent",
+    "Base",
+    "Blob",
+    "History",
+    "IdempotencyKey",
+    "Instance",
+    "Item",
+    "Job",
+    "JobPatient",
+    "ModelVersion",
+    "Patient",
+    "Prediction",
+    "Principal",
+    "Project",
+    "Report",
+    "Series",
+    "Shard",
+    "Site",
+    "Study",
+    "Token",
+    "Upload",
+    "UploadFile",
+    "WorkerProcess",
+]

@@ -1,0 +1,132 @@
+"""Jobs, their shards and items, and the history of every move."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from shared.models.base import Base, BigInt, RowId, enum_column
+from shared.models.registry import ModelVersion
+from shared.states import ItemState, JobKind, JobState, Lane, Reason, ShardState
+
+
+class Job(Base):
+    """What a user asked for; its model version is pinned when it is accepted.
+
+    `generation` is that of the predictions it makes: 0, or a higher one where the user forced a new run.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_state", "state", "id"),
+        Index("ix_job_principal_id", "principal_id", "id"),
+        Index("ix_job_label", "label", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[JobKind] = mapped_column(enum_column(JobKind), default=JobKind.INFERENCE)
+    state: Mapped[JobState] = mapped_column(enum_column(JobState), default=JobState.QUEUED)
+    lane: Mapped[Lane] = mapped_column(enum_column(Lane))
+    label: Mapped[str] = mapped_column(String(128), default="")
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))
+    generation: Mapped[int] = mapped_column(default=0)
+    request: Mapped[dict[str, Any]]
+    items_total: Mapped[int] = mapped_column(default=0)
+    items_done: Mapped[int] = mapped_column(default=0)
+    items_failed: Mapped[int] = mapped_column(default=0)
+    items_cancelled: Mapped[int] = mapped_column(default=0)
+    items_reused: Mapped[int] = mapped_column(default=0)
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    model_version: Mapped[ModelVersion] = relationship(lazy="joined", innerjoin=True)
+
+
+class Shard(Base):
+    """The unit a worker claims: some items of one job."""
+
+    __tablename__ = "shard"
+    __table_args__ = (
+        Index("ix_shard_claim", "state", "lane", "id"),
+        Index("ix_shard_job_id", "job_id", "state"),
+    )
+
+    id: Mapped[RowId]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    state: Mapped[ShardState] = mapped_column(enum_column(ShardState), default=ShardState.QUEUED)
+    lane: Mapped[Lane] = mapped_column(enum_column(Lane))
+    items_total: Mapped[int]
+    attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    crash_count: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    hinted_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class Item(Base):
+    """One thing in one job: an instance to predict on, or an uploaded file that was rejected."""
+
+    __tablename__ = "item"
+    __table_args__ = (
+        UniqueConstraint("job_id", "target"),
+        Index("ix_item_shard_id", "shard_id", "state"),
+        Index("ix_item_job_id", "job_id", "id"),
+        Index("ix_item_instance_id", "instance_id", "model_version_id", "id"),
+        Index("ix_item_finished_at", "finished_at"),
+    )
+
+    id: Mapped[RowId]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    target: Mapped[str] = mapped_column(String(80))
+    shard_id: Mapped[int | None] = mapped_column(ForeignKey("shard.id"))
+    instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"))
+    upload_file_id: Mapped[int | None] = mapped_column(ForeignKey("upload_file.id"))
+    patient_id: Mapped[int | None] = mapped_column(ForeignKey("patient.id"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
+    state: Mapped[ItemState] = mapped_column(enum_column(ItemState), default=ItemState.PENDING)
+    reason: Mapped[Reason | None] = mapped_column(enum_column(Reason))
+    detail: Mapped[str] = mapped_column(Text, default="")
+    frames: Mapped[int] = mapped_column(default=0)
+    reused: Mapped[bool] = mapped_column(Boolean, default=False)
+    finished_at: Mapped[datetime | None]
+
+
+class JobPatient(Base):
+    """How many of a patient's items in a job are still open; at zero the scheduler makes the report."""
+
+    __tablename__ = "job_patient"
+    __table_args__ = (Index("ix_job_patient_due", "reported_at", "items_open"),)
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"), primary_key=True)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"), primary_key=True)
+    items_open: Mapped[int]
+    report_id: Mapped[UUID | None] = mapped_column(ForeignKey("report.id"))
+    reported_at: Mapped[datetime | None]
+
+
+class History(Base):
+    """Every move of a job or shard: from, to, why, by whom."""
+
+    __tablename__ = "history"
+    __table_args__ = (Index("ix_history_job_id", "job_id", "id"),)
+
+    id: Mapped[RowId]
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    shard_id: Mapped[int | None] = mapped_column(BigInt)
+    from_state: Mapped[str | None] = mapped_column(String(32))
+    to_state: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(String(128), default="")
+    actor: Mapped[str] = mapped_column(String(128))
+    attempt: Mapped[int] = mapped_column(default=0)
+    items_open: Mapped[int | None]
+    at: Mapped[datetime]

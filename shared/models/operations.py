@@ -1,0 +1,55 @@
+"""What keeps the service honest: worker heartbeats, idempotency keys, audit events."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, BigInt, RowId, Sha256
+
+
+class WorkerProcess(Base):
+    """A worker that beats; a beat too old means it is gone."""
+
+    __tablename__ = "worker_process"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    lanes: Mapped[list[Any]]
+    concurrency: Mapped[int]
+    engines: Mapped[list[Any]]
+    rss_bytes: Mapped[int] = mapped_column(BigInt)
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """The stored answer to a request that named an Idempotency-Key; no status yet: it is being made."""
+
+    __tablename__ = "idempotency_key"
+
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[Sha256]
+    reservation: Mapped[UUID]
+    status: Mapped[int | None]
+    location: Mapped[str | None] = mapped_column(String(255))
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class AuditEvent(Base):
+    """Who did what to which object; written in the transaction of the act."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index("ix_audit_event_object", "object_kind", "object_id"),)
+
+    id: Mapped[RowId]
+    at: Mapped[datetime]
+    principal_id: Mapped[int | None] = mapped_column(ForeignKey("principal.id"))
+    action: Mapped[str] = mapped_column(String(64))
+    object_kind: Mapped[str] = mapped_column(String(32))
+    object_id: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[dict[str, Any]]

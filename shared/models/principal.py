@@ -1,0 +1,59 @@
+"""Who acts: principals, their tokens; and where and for what: sites, projects."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from shared.models.base import Base, RowId, Sha256
+
+
+class Principal(Base):
+    """A named user or service; owns tokens, uploads and jobs."""
+
+    __tablename__ = "principal"
+
+    id: Mapped[RowId]
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str] = mapped_column(String(16), default="user")
+    roles: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class Token(Base):
+    """A bearer token: only its SHA-256 is kept (256 random bits need no slow hash)."""
+
+    __tablename__ = "token"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64), default="")
+    prefix: Mapped[str] = mapped_column(String(16))
+    sha256: Mapped[Sha256] = mapped_column(unique=True)
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    principal: Mapped[Principal] = relationship(lazy="joined", innerjoin=True)
+
+
+class Site(Base):
+    """Where studies come from; the issuer of patient identifiers that files do not name."""
+
+    __tablename__ = "site"
+
+    id: Mapped[RowId]
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class Project(Base):
+    """What uploads and jobs belong to, for access and counting."""
+
+    __tablename__ = "project"
+
+    id: Mapped[RowId]
+    name: Mapped[str] = mapped_column(String(64), unique=True)

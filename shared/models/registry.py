@@ -1,0 +1,51 @@
+"""Registered model packages and what they predicted."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, RowId, Sha256, enum_column
+from shared.states import ModelState
+
+
+class ModelVersion(Base):
+    """A model package under a name and number; at most one champion per name."""
+
+    __tablename__ = "model_version"
+    __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "digest"))
+
+    id: Mapped[RowId]
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    digest: Mapped[Sha256] = mapped_column(index=True)
+    state: Mapped[ModelState] = mapped_column(enum_column(ModelState), default=ModelState.CANDIDATE)
+    contract: Mapped[dict[str, Any]]
+    contract_sha256: Mapped[Sha256] = mapped_column(ForeignKey("blob.sha256"))
+    weights_sha256: Mapped[Sha256] = mapped_column(ForeignKey("blob.sha256"))
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    created_at: Mapped[datetime]
+
+
+class Prediction(Base):
+    """The machine's probabilities for one frame of one blob by one model digest; immutable.
+
+    `generation` is 0; a forced re-run adds the next one, which supersedes the earlier.
+    """
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        UniqueConstraint("blob_sha256", "model_digest", "frame", "generation"),
+        Index("ix_prediction_model_digest", "model_digest"),
+    )
+
+    id: Mapped[RowId]
+    blob_sha256: Mapped[Sha256] = mapped_column(ForeignKey("blob.sha256"))
+    frame: Mapped[int]
+    model_digest: Mapped[Sha256]
+    generation: Mapped[int] = mapped_column(default=0)
+    probabilities: Mapped[list[Any]]
+    engine: Mapped[str] = mapped_column(String(32))
+    precision: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]

@@ -1,0 +1,62 @@
+"""Queue and task names, the Celery app, and hints: messages that name a lane, never a patient."""
+
+from enum import StrEnum
+
+import structlog
+from celery import Celery
+from kombu.entity import Queue
+from kombu.exceptions import OperationalError
+
+from shared.config import Settings
+from shared.states import Lane
+
+log = structlog.get_logger()
+
+
+class TaskName(StrEnum):
+    """Tasks are called by name; a sender never imports one."""
+
+    INFER_NEXT = "overread.infer_next"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery app: JSON only, early acknowledgement, no results; the lease in SQL brings work back."""
+    app = Celery("overread", broker=settings.broker_url)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_store_errors_even_if_ignored=False,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_redirect_stdouts=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A hint is not worth waiting for: recovery sends it again.
+        task_publish_retry=False,
+        broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0},
+        redis_socket_connect_timeout=2.0,
+        task_queues=[Queue(lane.value) for lane in Lane],
+        task_default_queue=Lane.ROUTINE.value,
+    )
+    return app
+
+
+class HintSender:
+    """Sends hints; a broker that is down costs time, never work, so failure is logged and dropped."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, lane: Lane, count: int) -> bool:
+        """Send `count` hints to a lane; False when the broker cannot be reached."""
+        try:
+            for _ in range(count):
+                self._app.send_task(TaskName.INFER_NEXT.value, kwargs={"lane": lane.value}, queue=lane.value)
+        except (OperationalError, OSError) as error:
+            log.warning("hint_not_sent", lane=lane.value, error=type(error).__name__)
+            return False
+        return True

@@ -1,0 +1,69 @@
+"""Moves of jobs and shards: one conditional UPDATE each, and its history row."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CursorResult, insert, update
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.errors import IllegalTransitionError
+from shared.models import History, Job
+from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
+
+
+def changed_rows(result: Any) -> int:
+    """How many rows an UPDATE or DELETE changed."""
+    return result.rowcount if isinstance(result, CursorResult) else 0
+
+
+def check_job_move(before: JobState, after: JobState) -> None:
+    """Refuse a move that the table does not list."""
+    if after not in JOB_MOVES[before]:
+        raise IllegalTransitionError(f"a job cannot go from {before} to {after}")
+
+
+def check_shard_move(before: ShardState, after: ShardState) -> None:
+    """Refuse a move that the table does not list."""
+    if after not in SHARD_MOVES[before]:
+        raise IllegalTransitionError(f"a shard cannot go from {before} to {after}")
+
+
+def move_job(
+    session: Session, job_id: UUID, before: JobState, after: JobState, *, reason: str, actor: str, **values: Any
+) -> bool:
+    """Move a job if it still is in `before`; False when somebody else moved it first."""
+    check_job_move(before, after)
+    statement = update(Job).where(Job.id == job_id, Job.state == before).values(state=after, **values)
+    if changed_rows(session.execute(statement)) == 0:
+        return False
+    record(session, job_id=job_id, before=before, after=after, reason=reason, actor=actor)
+    return True
+
+
+def record(  # noqa: PLR0913 - a history row has these columns
+    session: Session,
+    *,
+    job_id: UUID,
+    after: str,
+    actor: str,
+    before: str | None = None,
+    shard_id: int | None = None,
+    reason: str = "",
+    attempt: int = 0,
+    items_open: int | None = None,
+) -> None:
+    """Write one history row."""
+    session.execute(
+        insert(History).values(
+            job_id=job_id,
+            shard_id=shard_id,
+            from_state=before,
+            to_state=after,
+            reason=reason,
+            actor=actor,
+            attempt=attempt,
+            items_open=items_open,
+            at=utc_now(),
+        )
+    )

@@ -1,0 +1,148 @@
+"""Jobs: made with their items and shards in one transaction, listed by cursor, cancelled by a flag."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.identifiers import new_id
+from shared.models import Item, Job, JobPatient
+from shared.repositories.history import changed_rows, record
+from shared.repositories.items import end_open_items, settle_job
+from shared.repositories.shards import cancel_queued, create_shard
+from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason
+
+INSERT_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing a new job is about; `state` is pending, or final where the outcome is known already."""
+
+    target: str
+    instance_id: int | None = None
+    upload_file_id: int | None = None
+    patient_id: int | None = None
+    state: ItemState = ItemState.PENDING
+    reason: Reason | None = None
+    detail: str = ""
+    frames: int = 0
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What a job row needs."""
+
+    lane: Lane
+    principal_id: int
+    project_id: int
+    model_version_id: int
+    request: dict[str, Any]
+    label: str = ""
+    retry_of: UUID | None = None
+    generation: int = 0
+
+
+def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shard_items: int) -> tuple[UUID, int]:
+    """Job, items, shards and per-patient counts; returns the job's id and its number of shards."""
+    job_id, now = new_id(), utc_now()
+    states = Counter(target.state for target in targets)
+    job = Job(
+        id=job_id,
+        kind=JobKind.INFERENCE,
+        state=JobState.QUEUED,
+        created_at=now,
+        items_total=len(targets),
+        items_done=states[ItemState.DONE],
+        items_failed=states[ItemState.FAILED],
+        items_reused=sum(target.reused for target in targets),
+        **vars(new),
+    )
+    session.add(job)
+    session.flush()
+    record(session, job_id=job_id, after=JobState.QUEUED, reason="accepted", actor="api")
+    pending = [target for target in targets if target.state is ItemState.PENDING]
+    known = [target for target in targets if target.state is not ItemState.PENDING]
+    _insert_items(session, job_id, new.model_version_id, None, known)
+    shards = [pending[start : start + shard_items] for start in range(0, len(pending), shard_items)]
+    for part in shards:
+        shard_id = create_shard(session, job_id, new.lane, len(part), now)
+        _insert_items(session, job_id, new.model_version_id, shard_id, part)
+    _count_patients(session, job_id, targets)
+    settle_job(session, job_id, actor="api")
+    session.refresh(job)
+    return job_id, len(shards)
+
+
+def _insert_items(
+    session: Session, job_id: UUID, model_version_id: int, shard_id: int | None, targets: Sequence[Target]
+) -> None:
+    now = utc_now()
+    common = {"job_id": job_id, "model_version_id": model_version_id, "shard_id": shard_id}
+    rows = [
+        common | vars(target) | {"finished_at": None if target.state is ItemState.PENDING else now}
+        for target in targets
+    ]
+    for start in range(0, len(rows), INSERT_ROWS):
+        session.execute(insert(Item), rows[start : start + INSERT_ROWS])
+
+
+def _count_patients(session: Session, job_id: UUID, targets: Sequence[Target]) -> None:
+    still_open: Counter[int] = Counter()
+    for target in targets:
+        if target.patient_id is not None:
+            still_open[target.patient_id] += target.state is ItemState.PENDING
+    rows = [
+        {"job_id": job_id, "patient_id": patient_id, "items_open": number} for patient_id, number in still_open.items()
+    ]
+    for start in range(0, len(rows), INSERT_ROWS):
+        session.execute(insert(JobPatient), rows[start : start + INSERT_ROWS])
+
+
+def get_job(session: Session, job_id: UUID) -> Job | None:
+    """A job by its id."""
+    return session.get(Job, job_id)
+
+
+def list_jobs(
+    session: Session,
+    *,
+    state: JobState | None = None,
+    kind: JobKind | None = None,
+    label: str | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> Sequence[Job]:
+    """Jobs, newest first, older than the cursor `before`."""
+    statement = select(Job)
+    if state is not None:
+        statement = statement.where(Job.state == state)
+    if kind is not None:
+        statement = statement.where(Job.kind == kind)
+    if label is not None:
+        statement = statement.where(Job.label == label)
+    if before is not None:
+        statement = statement.where(Job.id < before)
+    return session.scalars(statement.order_by(Job.id.desc()).limit(limit)).all()
+
+
+def request_cancel(session: Session, job_id: UUID, *, actor: str) -> bool:
+    """Flag a job as cancelled; what is queued ends at once, what runs at its next write. False when it is final."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state.not_in(FINAL_JOB_STATES))
+        .values(cancel_requested_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+    if changed_rows(session.execute(statement)) == 0:
+        return False
+    shard_ids = cancel_queued(session, job_id, actor=actor)
+    end_open_items(session, job_id, shard_ids, ItemState.CANCELLED, Reason.CANCELLED)
+    settle_job(session, job_id, actor=actor)
+    return True

@@ -1,0 +1,75 @@
+"""Principals and their bearer tokens; a token's secret is shown once and never stored."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.identifiers import new_id
+from shared.models import Principal, Project, Token
+from shared.states import Scope
+
+TOKEN_PREFIX = "ovr_"  # noqa: S105 - the visible start of every token, not a secret
+DEFAULT_PROJECT = "default"
+
+
+def principal_named(session: Session, name: str) -> Principal | None:
+    """The principal of this name."""
+    return session.scalar(select(Principal).where(Principal.name == name))
+
+
+def add_principal(session: Session, name: str, *, kind: str = "user", roles: Sequence[str] = ()) -> Principal:
+    """A new principal."""
+    principal = Principal(name=name, kind=kind, roles=list(roles), created_at=utc_now())
+    session.add(principal)
+    session.flush()
+    return principal
+
+
+def issue_token(
+    session: Session, principal: Principal, scopes: Sequence[Scope], *, name: str = "", expires_at: datetime | None
+) -> tuple[Token, str]:
+    """A new token and its secret, which cannot be had again."""
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = Token(
+        id=new_id(),
+        principal_id=principal.id,
+        name=name,
+        prefix=secret[:12],
+        sha256=hash_secret(secret),
+        scopes=[scope.value for scope in scopes],
+        created_at=utc_now(),
+        expires_at=expires_at,
+    )
+    session.add(token)
+    session.flush()
+    return token, secret
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a token."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def valid_token(session: Session, secret: str) -> Token | None:
+    """The token of this secret if it is neither expired nor revoked and its principal is not disabled."""
+    token = session.scalar(select(Token).where(Token.sha256 == hash_secret(secret)))
+    if token is None or token.revoked_at is not None or token.principal.disabled_at is not None:
+        return None
+    if token.expires_at is not None and token.expires_at <= utc_now():
+        return None
+    return token
+
+
+def default_project(session: Session) -> Project:
+    """The project that uploads and jobs belong to unless they name one."""
+    project = session.scalar(select(Project).where(Project.name == DEFAULT_PROJECT))
+    if project is None:
+        project = Project(name=DEFAULT_PROJECT)
+        session.add(project)
+        session.flush()
+    return project

@@ -1,0 +1,71 @@
+"""Model versions: registered packages, one champion per name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.models import ModelVersion
+from shared.states import MODEL_MOVES, ModelState
+
+
+def version_by_digest(session: Session, name: str, digest: str) -> ModelVersion | None:
+    """The version that holds this package."""
+    return session.scalar(select(ModelVersion).where(ModelVersion.name == name, ModelVersion.digest == digest))
+
+
+def champion(session: Session, name: str) -> ModelVersion | None:
+    """The version that serves this model name now."""
+    return session.scalar(
+        select(ModelVersion).where(ModelVersion.name == name, ModelVersion.state == ModelState.CHAMPION)
+    )
+
+
+def numbered(session: Session, name: str, version: int) -> ModelVersion | None:
+    """A version by its number."""
+    return session.scalar(select(ModelVersion).where(ModelVersion.name == name, ModelVersion.version == version))
+
+
+def list_versions(session: Session) -> Sequence[ModelVersion]:
+    """All versions, by name, newest first."""
+    return session.scalars(select(ModelVersion).order_by(ModelVersion.name, ModelVersion.version.desc())).all()
+
+
+def champion_names(session: Session) -> list[str]:
+    """The names that have a champion."""
+    statement = select(ModelVersion.name).where(ModelVersion.state == ModelState.CHAMPION)
+    return list(session.scalars(statement.order_by(ModelVersion.name)))
+
+
+def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
+    """Register a package as the next version of its name; it becomes champion where there is none."""
+    last = session.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.name == name)) or 0
+    has_champion = champion(session, name) is not None
+    version = ModelVersion(
+        name=name,
+        version=last + 1,
+        state=ModelState.CANDIDATE if has_champion else ModelState.CHAMPION,
+        created_at=utc_now(),
+        **values,
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def promote(session: Session, version: ModelVersion) -> bool:
+    """Make a version the champion and retire the present one, in one transaction; False when it is it already."""
+    if version.state is ModelState.CHAMPION:
+        return False
+    if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
+        return False
+    session.execute(
+        update(ModelVersion)
+        .where(ModelVersion.name == version.name, ModelVersion.state == ModelState.CHAMPION)
+        .values(state=ModelState.RETIRED)
+    )
+    version.state = ModelState.CHAMPION
+    session.flush()
+    return True

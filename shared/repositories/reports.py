@@ -1,0 +1,98 @@
+"""Report versions: immutable, numbered per patient and model version."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session, aliased, joinedload
+
+from shared.models import JobPatient, ModelVersion, Patient, Report
+
+
+def get_report(session: Session, report_id: UUID) -> Report | None:
+    """A report version with its patient and model."""
+    return session.scalar(_with_nouns().where(Report.id == report_id))
+
+
+def newest_number(session: Session, patient_id: int, model_version_id: int) -> int:
+    """The number of the newest version; 0 when there is none."""
+    statement = select(func.max(Report.number)).where(
+        Report.patient_id == patient_id, Report.model_version_id == model_version_id
+    )
+    return session.scalar(statement) or 0
+
+
+def report_numbered(session: Session, patient_id: int, model_version_id: int, number: int) -> Report | None:
+    """A version by its number."""
+    return session.scalar(
+        select(Report).where(
+            Report.patient_id == patient_id, Report.model_version_id == model_version_id, Report.number == number
+        )
+    )
+
+
+def report_of_inputs(session: Session, patient_id: int, model_version_id: int, inputs_digest: str) -> Report | None:
+    """The version that was made of exactly these inputs."""
+    return session.scalar(
+        select(Report).where(
+            Report.patient_id == patient_id,
+            Report.model_version_id == model_version_id,
+            Report.inputs_digest == inputs_digest,
+        )
+    )
+
+
+def list_reports(
+    session: Session,
+    *,
+    job_id: UUID | None = None,
+    model: str | None = None,
+    patient_key: str | None = None,
+    all_versions: bool = False,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> Sequence[Report]:
+    """Reports, newest first; unless asked, only the newest version per patient and model version."""
+    statement = _with_nouns()
+    if job_id is not None:
+        of_job = select(JobPatient.report_id).where(JobPatient.job_id == job_id)
+        statement = statement.where(Report.id.in_(of_job))
+    elif not all_versions:
+        statement = statement.where(_is_newest())
+    if model is not None:
+        statement = statement.where(*_of_model(model))
+    if patient_key is not None:
+        statement = statement.where(Patient.key == patient_key)
+    if before is not None:
+        statement = statement.where(Report.id < before)
+    return session.scalars(statement.order_by(Report.id.desc()).limit(limit)).all()
+
+
+def _with_nouns() -> Select[Report]:
+    return (
+        select(Report)
+        .join(Report.patient)
+        .join(Report.model_version)
+        .options(joinedload(Report.patient), joinedload(Report.model_version))
+    )
+
+
+def _is_newest() -> ColumnElement[bool]:
+    newer = aliased(Report)
+    return ~(
+        select(newer.id)
+        .where(
+            newer.patient_id == Report.patient_id,
+            newer.model_version_id == Report.model_version_id,
+            newer.number > Report.number,
+        )
+        .exists()
+    )
+
+
+def _of_model(model: str) -> list[ColumnElement[bool]]:
+    name, _, number = model.partition(":")
+    conditions: list[ColumnElement[bool]] = [ModelVersion.name == name]
+    if number:
+        conditions.append(ModelVersion.version == (int(number) if number.isdecimal() else -1))
+    return conditions

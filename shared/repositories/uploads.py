@@ -1,0 +1,65 @@
+"""Uploads and what became of their files."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.identifiers import new_id
+from shared.models import Instance, Upload, UploadFile
+from shared.states import FileOutcome
+
+QUERY_VALUES = 500
+
+
+def create_upload(session: Session, *, principal_id: int, site_id: int, project_id: int, label: str) -> Upload:
+    """An upload without files yet."""
+    upload = Upload(
+        id=new_id(),
+        principal_id=principal_id,
+        site_id=site_id,
+        project_id=project_id,
+        label=label,
+        created_at=utc_now(),
+    )
+    session.add(upload)
+    session.flush()
+    return upload
+
+
+def instances_by_blob(session: Session, blobs: Sequence[str]) -> dict[str, int]:
+    """Instance ids of those blobs that are stored and indexed."""
+    found: dict[str, int] = {}
+    for start in range(0, len(blobs), QUERY_VALUES):
+        statement = select(Instance.blob_sha256, Instance.id).where(
+            Instance.blob_sha256.in_(blobs[start : start + QUERY_VALUES])
+        )
+        found.update(dict(session.execute(statement).tuples().all()))
+    return found
+
+
+def attach_instances(session: Session, upload_id: UUID, instances: dict[str, int]) -> int:
+    """Make stored instances part of an upload as duplicates, once each; returns how many were new to it."""
+    known = set(
+        session.scalars(
+            select(UploadFile.instance_id).where(
+                UploadFile.upload_id == upload_id, UploadFile.instance_id.in_(instances.values())
+            )
+        )
+    )
+    rows = [
+        UploadFile(upload_id=upload_id, name="", outcome=FileOutcome.DUPLICATE, sha256=sha256, instance_id=instance_id)
+        for sha256, instance_id in instances.items()
+        if instance_id not in known
+    ]
+    session.add_all(rows)
+    session.flush()
+    return len(rows)
+
+
+def upload_files(session: Session, upload_id: UUID) -> Sequence[UploadFile]:
+    """All files of an upload in the order they came."""
+    statement = select(UploadFile).where(UploadFile.upload_id == upload_id).order_by(UploadFile.id)
+    return session.scalars(statement).all()

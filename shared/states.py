@@ -1,0 +1,213 @@
+"""Every state enum beside its table of legal moves, and the reasons that rows carry."""
+
+from enum import StrEnum
+
+
+class Lane(StrEnum):
+    """A queue, named by how soon its work is wanted."""
+
+    URGENT = "urgent"
+    ROUTINE = "routine"
+    BACKGROUND = "background"
+
+
+class JobKind(StrEnum):
+    """What a job asks for."""
+
+    INFERENCE = "inference"
+
+
+class JobState(StrEnum):
+    """A job's state; maps onto DICOM UPS and FHIR Task (docs/glossary.md)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.DONE, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset({JobState.DONE, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED}),
+    JobState.DONE: frozenset(),
+    JobState.PARTIAL: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class ShardState(StrEnum):
+    """A shard's state: what one worker claims."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+
+
+SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
+    ShardState.QUEUED: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
+    ShardState.RUNNING: frozenset({ShardState.QUEUED, ShardState.DONE, ShardState.QUARANTINED, ShardState.CANCELLED}),
+    ShardState.DONE: frozenset(),
+    ShardState.QUARANTINED: frozenset(),
+    ShardState.CANCELLED: frozenset(),
+}
+
+
+class ItemState(StrEnum):
+    """The outcome of one thing in one job."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ITEM_MOVES: dict[ItemState, frozenset[ItemState]] = {
+    ItemState.PENDING: frozenset({ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED}),
+    ItemState.DONE: frozenset(),
+    ItemState.FAILED: frozenset(),
+    ItemState.CANCELLED: frozenset(),
+}
+
+
+class ModelState(StrEnum):
+    """A model version's standing; one champion per model name."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+    HELD = "held"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+
+
+MODEL_MOVES: dict[ModelState, frozenset[ModelState]] = {
+    ModelState.CANDIDATE: frozenset({ModelState.CHAMPION, ModelState.HELD, ModelState.REJECTED}),
+    ModelState.CHAMPION: frozenset({ModelState.RETIRED}),
+    ModelState.HELD: frozenset({ModelState.CHAMPION, ModelState.REJECTED}),
+    ModelState.REJECTED: frozenset(),
+    ModelState.RETIRED: frozenset({ModelState.CHAMPION}),
+}
+
+
+class EraseState(StrEnum):
+    """Whether a blob's bytes are still there; the row outlives them."""
+
+    PRESENT = "present"
+    ERASING = "erasing"
+    ERASED = "erased"
+
+
+ERASE_MOVES: dict[EraseState, frozenset[EraseState]] = {
+    EraseState.PRESENT: frozenset({EraseState.ERASING}),
+    EraseState.ERASING: frozenset({EraseState.ERASED}),
+    EraseState.ERASED: frozenset({EraseState.PRESENT}),
+}
+
+
+class FileOutcome(StrEnum):
+    """What became of one uploaded file."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+
+class ReportStatus(StrEnum):
+    """The machine's report is preliminary until a person signs it."""
+
+    PRELIMINARY = "preliminary"
+
+
+class Scope(StrEnum):
+    """What a token may do; every route names one. `admin` covers all."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    REVIEW = "review"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+
+class Reason(StrEnum):
+    """Why a file, an item or a shard ended as it did; `REASON_TEXTS` says it in words."""
+
+    INVALID = "invalid"
+    EMPTY_FILE = "empty_file"
+    NOT_DICOM = "not_dicom"
+    TRUNCATED = "truncated"
+    DICOMDIR = "dicomdir"
+    PROGRAM_IN_PREAMBLE = "program_in_preamble"
+    MISSING_UID = "missing_uid"
+    INVALID_UID = "invalid_uid"
+    TOO_LARGE = "too_large"
+    INFLATED_TOO_LARGE = "inflated_too_large"
+    NESTED_TOO_DEEP = "nested_too_deep"
+    PIXELS_TOO_LARGE = "pixels_too_large"
+    PARSE_CRASHED = "parse_crashed"
+    PARSE_TIMEOUT = "parse_timeout"
+    NO_PIXEL_DATA = "no_pixel_data"
+    UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
+    UNSUPPORTED_PHOTOMETRIC_INTERPRETATION = "unsupported_photometric_interpretation"
+    DECODE_FAILED = "decode_failed"
+    DECODE_CRASHED = "decode_crashed"
+    DECODE_TIMEOUT = "decode_timeout"
+    DECODE_OUT_OF_MEMORY = "decode_out_of_memory"
+    NOT_ACCEPTED_BY_MODEL = "not_accepted_by_model"
+    INVALID_MODEL_PACKAGE = "invalid_model_package"
+    INVALID_ARCHIVE = "invalid_archive"
+    ARCHIVE_TOO_LARGE = "archive_too_large"
+    TOO_MANY_ENTRIES = "too_many_entries"
+    UNSAFE_PATH = "unsafe_path"
+    NESTED_ARCHIVE = "nested_archive"
+    ENCRYPTED = "encrypted"
+    BLOB_MISSING = "blob_missing"
+    NON_FINITE_PROBABILITY = "non_finite_probability"
+    WORKER_CRASHED = "worker_crashed"
+    CANCELLED = "cancelled"
+
+
+REASON_TEXTS: dict[Reason, str] = {
+    Reason.INVALID: "The input is not valid.",
+    Reason.EMPTY_FILE: "The file holds no bytes.",
+    Reason.NOT_DICOM: "The file is not DICOM (PS3.10), or cannot be parsed as DICOM.",
+    Reason.TRUNCATED: "The file ends before its contents do; send it again.",
+    Reason.DICOMDIR: "A DICOMDIR lists other files; send the files themselves.",
+    Reason.PROGRAM_IN_PREAMBLE: "The 128 bytes before DICM begin like a program (PE, ELF, Mach-O or a script).",
+    Reason.MISSING_UID: "A Study, Series, SOP Instance or SOP Class UID is missing.",
+    Reason.INVALID_UID: "A UID is not made of at most 64 digits and dots (PS3.5, section 9).",
+    Reason.TOO_LARGE: "The file is larger than is accepted.",
+    Reason.INFLATED_TOO_LARGE: "The deflated data set inflates to more than is accepted.",
+    Reason.NESTED_TOO_DEEP: "Sequences are nested deeper than is accepted.",
+    Reason.PIXELS_TOO_LARGE: "Rows x columns x samples x frames claim more pixels than is accepted.",
+    Reason.PARSE_CRASHED: "Reading the header ended the limited process that read it.",
+    Reason.PARSE_TIMEOUT: "Reading the header took longer than is allowed.",
+    Reason.NO_PIXEL_DATA: "The instance has no pixel data, so there is nothing to predict on.",
+    Reason.UNSUPPORTED_TRANSFER_SYNTAX: "No installed decoder reads this transfer syntax.",
+    Reason.UNSUPPORTED_PHOTOMETRIC_INTERPRETATION: "This photometric interpretation is not supported.",
+    Reason.DECODE_FAILED: "The pixel data cannot be decoded.",
+    Reason.DECODE_CRASHED: "Decoding the pixel data ended the limited process that decoded it.",
+    Reason.DECODE_TIMEOUT: "Decoding the pixel data took longer than is allowed.",
+    Reason.DECODE_OUT_OF_MEMORY: "Decoding the pixel data needs more memory than is allowed.",
+    Reason.NOT_ACCEPTED_BY_MODEL: "The model package does not accept this instance.",
+    Reason.INVALID_MODEL_PACKAGE: "The model package cannot be loaded.",
+    Reason.INVALID_ARCHIVE: "The zip is damaged or is not a zip.",
+    Reason.ARCHIVE_TOO_LARGE: "The zip inflates to more than is accepted.",
+    Reason.TOO_MANY_ENTRIES: "The zip holds more entries than are accepted.",
+    Reason.UNSAFE_PATH: "The entry's name leaves the archive or is not a plain file.",
+    Reason.NESTED_ARCHIVE: "A zip inside a zip is not opened; send the inner one by itself.",
+    Reason.ENCRYPTED: "The entry is encrypted.",
+    Reason.BLOB_MISSING: "The stored bytes are gone or damaged.",
+    Reason.NON_FINITE_PROBABILITY: "The model gave a value that is not a number.",
+    Reason.WORKER_CRASHED: "The worker that held this died three times; it is set aside for a person to look at.",
+    Reason.CANCELLED: "The job was cancelled before this was predicted.",
+}
+
+
+FINAL_JOB_STATES = frozenset(state for state, moves in JOB_MOVES.items() if not moves)
+FINAL_ITEM_STATES = frozenset(state for state, moves in ITEM_MOVES.items() if not moves)

@@ -1,0 +1,153 @@
+"""Content store: bytes under the name of their sha256, written once, never overwritten."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from shared.errors import StorageFullError, StorageUnavailableError
+
+CHUNK_BYTES = 1024 * 1024
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError("the content store has no room left; free some disk and send it again") from error
+        raise StorageUnavailableError(f"the content store failed: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class SpooledBlob:
+    """Bytes on the store's disk, hashed, not yet named: keep with `ContentStore.keep` or drop."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+    def drop(self) -> None:
+        """Forget the bytes; doing it twice is fine."""
+        self.path.unlink(missing_ok=True)
+
+
+class Spool:
+    """Takes bytes as they arrive, hashing them on the way to a temporary file of the store."""
+
+    def __init__(self, folder: Path) -> None:
+        with _storage_errors():
+            descriptor, name = tempfile.mkstemp(prefix="in-", dir=folder)
+        self.path = Path(name)
+        self.size_bytes = 0
+        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append; raises StorageFullError when the disk is full."""
+        with _storage_errors():
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size_bytes += len(data)
+
+    def finish(self) -> SpooledBlob:
+        """Close the file and say what arrived."""
+        self._file.close()
+        return SpooledBlob(self.path, self._hash.hexdigest(), self.size_bytes)
+
+    def abandon(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.abandon()
+
+
+class ContentStore:
+    """A folder of blobs: `<root>/blobs/ab/abcdef...`; `<root>/tmp` is on the same disk, so that rename is atomic."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = root / "blobs"
+        self._tmp = root / "tmp"
+        with _storage_errors():
+            for folder in (self._blobs, self._tmp):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob of this digest lies or would lie."""
+        return self._blobs / sha256[:2] / sha256
+
+    def exists(self, sha256: str) -> bool:
+        """True when the bytes are here."""
+        return self.path(sha256).exists()
+
+    def spool(self) -> Spool:
+        """Begin to take bytes."""
+        return Spool(self._tmp)
+
+    def keep(self, blob: SpooledBlob) -> Path:
+        """Make the spooled bytes durable under their digest: fsync, rename, fsync of the folder; idempotent."""
+        target = self.path(blob.sha256)
+        with _storage_errors():
+            if target.exists() and target.stat().st_size == blob.size_bytes:
+                blob.drop()
+                return target
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            with blob.path.open("rb") as handle:
+                os.fsync(handle.fileno())
+            blob.path.replace(target)
+            self._sync_folder(target.parent)
+        return target
+
+    def put(self, data: bytes) -> SpooledBlob:
+        """Store small bytes at once, durably."""
+        with self.spool() as spool:
+            spool.write(data)
+        blob = spool.finish()
+        self.keep(blob)
+        return blob
+
+    def put_file(self, source: BinaryIO) -> SpooledBlob:
+        """Spool a whole readable file, hashing it; the caller keeps or drops it."""
+        with self.spool() as spool:
+            while chunk := source.read(CHUNK_BYTES):
+                spool.write(chunk)
+        return spool.finish()
+
+    def free_bytes(self) -> int:
+        """Room left on the store's disk."""
+        with _storage_errors():
+            return shutil.disk_usage(self.root).free
+
+    def sweep(self, older_than_s: float, now_s: float) -> int:
+        """Remove temporary files that no living request can own any more; returns how many."""
+        removed = 0
+        with _storage_errors():
+            for path in self._tmp.iterdir():
+                if now_s - path.stat().st_mtime > older_than_s:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    @staticmethod
+    def _sync_folder(folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

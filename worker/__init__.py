@@ -1,0 +1,1 @@
+"""The only home of TensorFlow and Keras: claims shards, runs CNNs, commits predictions."""

@@ -1,0 +1,1 @@
+"""Architectures: functions that build a Keras network, untrained."""

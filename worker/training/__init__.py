@@ -1,0 +1,1 @@
+"""From labelled instances to a model package."""
