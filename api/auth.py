@@ -14,7 +14,7 @@ from shared.states import Scope
 auth = HTTPTokenAuth(scheme="Bearer", description="A token from `overread token create`, or the admin token.")
 
 
-@auth.verify_token
+@auth.verify_token  # type: ignore[untyped-decorator]
 def _verify(secret: str) -> Token | None:
     if not secret:
         return None
@@ -24,7 +24,7 @@ def _verify(secret: str) -> Token | None:
     return token
 
 
-@auth.get_user_roles
+@auth.get_user_roles  # type: ignore[untyped-decorator]
 def _scopes(token: Token) -> list[str]:
     if Scope.ADMIN in token.scopes:
         return [scope.value for scope in Scope]

@@ -103,7 +103,7 @@ def _of_apiflask_error(error: HTTPError) -> Response:
         for message in messages
     ]
     extensions: dict[str, Any] = {"errors": found} if found else {}
-    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in found) or error.message or ""
+    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in found) or HTTPStatus(error.status_code).description
     return problem(error.status_code, said, **extensions)
 
 

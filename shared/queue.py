@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import structlog
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from shared.config import Settings
@@ -17,6 +17,12 @@ class TaskName(StrEnum):
     """Tasks are called by name; a sender never imports one."""
 
     INFER_NEXT = "overread.infer_next"
+
+
+def _queue(lane: Lane) -> Queue:
+    # An exchange of its own: queues that share one would each get every hint.
+    exchange = Exchange(lane.value, type="direct")  # type: ignore[no-untyped-call]
+    return Queue(lane.value, exchange, routing_key=lane.value)  # type: ignore[no-untyped-call]
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -39,7 +45,7 @@ def make_celery(settings: Settings) -> Celery:
         task_publish_retry=False,
         broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0},
         redis_socket_connect_timeout=2.0,
-        task_queues=[Queue(lane.value) for lane in Lane],
+        task_queues=[_queue(lane) for lane in Lane],
         task_default_queue=Lane.ROUTINE.value,
     )
     return app

@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from shared import errors
@@ -279,7 +280,7 @@ class _Child:
 def _clean_environment() -> dict[str, str]:
     """No token, password or database URL goes to a child; it imports the same code as its parent."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return kept | _SINGLE_THREAD | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    return kept | _SINGLE_THREAD | {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
 
 
 def _raised_in_child(meta: dict[str, Any]) -> OverreadError:

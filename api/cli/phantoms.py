@@ -179,7 +179,7 @@ def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *,
     radius, contrast, exposure = view.uniform(*LESION_AND_EXPOSURE)
     if lesion:
         image += contrast * _disc(x, y, centre, (radius, radius), 0.15)
-    return np.clip(exposure * image + view.normal(0.03, 0.035, image.shape), 0.0, 1.0)
+    return np.asarray(np.clip(exposure * image + view.normal(0.03, 0.035, image.shape), 0.0, 1.0))
 
 
 def _disc(

@@ -46,6 +46,7 @@ def valkey_service(data_dir: Path, socket_path: Path, environment: Mapping[str, 
     folder = data_dir / "valkey"
 
     def prepare() -> None:
+        make_private(folder)
         make_private(socket_path.parent)
 
     return Service(

@@ -97,11 +97,11 @@ def begin_upload(of: Services, label: str) -> Upload:
 def take_files(of: Services, upload: Upload) -> list[UploadFile]:
     """Receive the request's body into the upload."""
     content_type = request.headers.get("Content-Type", "")
-    received = receive(request.stream, content_type, of.store, of.settings)
+    received = receive(request.stream, content_type, of.store, of.settings)  # type: ignore[arg-type]
     try:
         return store_files(of, upload.id, received)
     finally:
-        received.close()  # type: ignore[attr-defined]
+        received.close()
 
 
 def _label() -> str:

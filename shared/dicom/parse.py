@@ -1,6 +1,7 @@
 """Bytes -> pydicom data set, with every claim of the file bounded; any fault is a named reason."""
 
 import io
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from shared.config import Settings
+from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.source import DicomFile, inflate
 from shared.errors import InvalidDicomError, LimitExceededError, OverreadError, StorageUnavailableError
 from shared.states import Reason
@@ -69,8 +71,8 @@ def parse(path: Path, limits: ReadLimits, *, with_pixels: bool) -> tuple[FileDat
     are dropped: they quote values.
     """
     stop = _PixelStop(with_pixels=with_pixels)
-    with DicomFile(path, limits.max_file_bytes) as file, _named_faults():
-        is_part10, file_meta = _read_file_meta(file)
+    with DicomFile(path, limits.max_file_bytes) as file, _named_faults(file):
+        file_meta = _read_file_meta(file)
         source: DicomFile | io.BytesIO = file
         if file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             source = inflate(file, limits.max_inflated_bytes)
@@ -84,17 +86,16 @@ def parse(path: Path, limits: ReadLimits, *, with_pixels: bool) -> tuple[FileDat
         if stop.found and not with_pixels:
             needed_bytes = max(needed_bytes, source.tell() + stop.element_bytes)
         if needed_bytes > source.seek(0, io.SEEK_END) or _needed_bytes(file_meta) > file.size_bytes:
-            raise _truncated() if is_part10 else _not_dicom("no DICM prefix")
+            raise _cut_short(file)
         _check_nesting(dataset, limits.max_nesting)
     return dataset, stop.found
 
 
 @contextmanager
-def _named_faults() -> Iterator[None]:
+def _named_faults(file: DicomFile) -> Iterator[None]:
     """Turn whatever pydicom raises for hostile bytes into an error of ours."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             warnings.filterwarnings("error", message="End of file reached")
             yield
     except (OverreadError, MemoryError):
@@ -104,18 +105,17 @@ def _named_faults() -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise StorageUnavailableError(f"the content store failed: {error.strerror}") from error
-        raise _truncated() from None
-    except (EOFError, UserWarning):
-        raise _truncated() from None
+        raise _cut_short(file) from None
+    except (EOFError, UserWarning, struct.error):
+        raise _cut_short(file) from None
     except Exception as error:  # noqa: BLE001 - pydicom raises whatever the bytes make it raise
         raise _not_dicom(type(error).__name__) from None
 
 
-def _read_file_meta(file: DicomFile) -> tuple[bool, FileMetaDataset]:
-    """Read the preamble and group 0002, leaving the file at the data set; False when there is no DICM prefix."""
-    preamble = filereader.read_preamble(file, force=True)
-    read = filereader.read_dataset(file, False, True, stop_when=_is_after_file_meta)
-    return preamble is not None, FileMetaDataset(read)
+def _read_file_meta(file: DicomFile) -> FileMetaDataset:
+    """Read the preamble and group 0002, leaving the file at the data set."""
+    filereader.read_preamble(file, force=True)
+    return FileMetaDataset(filereader.read_dataset(file, False, True, stop_when=_is_after_file_meta))
 
 
 def _is_after_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
@@ -166,7 +166,9 @@ def _is_sequence(element: DataElement | RawDataElement) -> bool:
     return element.VR == VR.SQ
 
 
-def _truncated() -> InvalidDicomError:
+def _cut_short(file: DicomFile) -> InvalidDicomError:
+    if not file.is_part10:  # any bytes read as DICOM seem to end early
+        return _not_dicom("no DICM prefix")
     return InvalidDicomError("the file ends before its contents do; send it again", reason=Reason.TRUNCATED)
 
 

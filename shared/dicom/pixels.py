@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydicom.uid import JPEGExtended12Bit
 
 from shared.dicom.palette import Palette
 from shared.dicom.parse import ReadLimits, parse
+from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.read import check_dimensions
 from shared.dicom.transforms import FrameTransforms, Transforms
 from shared.dicom.values import number, text
@@ -238,8 +238,7 @@ def _settled(photometric: str, values: NDArray[Any]) -> str:
 def _named_faults(dataset: FileDataset) -> Iterator[None]:
     """Turn whatever the codecs raise into an error of ours; their texts may quote values and are dropped."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             yield
     except (OverreadError, MemoryError):
         raise

@@ -15,12 +15,15 @@ from pydicom.uid import (
 
 from shared.config import Settings
 from shared.dicom.parse import ReadLimits, parse
+from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.values import MAX_PERSON_NAME, number, text, uid
 from shared.errors import ChildCrashedError, InvalidDicomError, LimitExceededError
 from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
 from shared.states import Reason
 
 __all__ = ["Header", "HeaderReader", "ReadLimits", "check_dimensions", "read_dataset", "read_header"]
+
+HEADER_TARGET = "shared.dicom.read:read_header_in_child"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ def read_header(path: Path, limits: ReadLimits) -> Header:
     Raises InvalidDicomError or LimitExceededError with a reason when the file cannot be stored.
     """
     dataset, has_pixel_data = parse(path, limits, with_pixels=False)
-    return header_of(dataset, has_pixel_data=has_pixel_data)
+    with quiet_pydicom():
+        return _header_of(dataset, has_pixel_data=has_pixel_data)
 
 
-def header_of(dataset: FileDataset, *, has_pixel_data: bool) -> Header:
+def _header_of(dataset: FileDataset, *, has_pixel_data: bool) -> Header:
     """The header of a parsed data set; raises InvalidDicomError when a UID is missing or is none."""
     return Header(
         **_uids(dataset),
@@ -147,7 +151,7 @@ class HeaderReader:
     def __init__(self, settings: Settings) -> None:
         self._limits = asdict(ReadLimits.of_settings(settings))
         self._pool = LimitedPool(
-            "shared.dicom.read:read_header_in_child",
+            HEADER_TARGET,
             processes=settings.parse_processes,
             limits=ChildLimits(settings.child_memory_bytes, settings.parse_timeout_s, reply_bytes=0),
             reasons=ChildReasons(Reason.PARSE_CRASHED, Reason.PARSE_TIMEOUT, Reason.PARSE_CRASHED),

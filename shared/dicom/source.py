@@ -10,6 +10,7 @@ from shared.errors import InvalidDicomError, LimitExceededError, StorageUnavaila
 from shared.states import Reason
 
 CHUNK_BYTES = 256 * 1024
+_PREAMBLE_BYTES, _HEAD_BYTES = 128, 132
 _BIG_READ_BYTES = 64 * 1024
 # Real images deflate at most some 50 to 1; past this size, more than this ratio is made to hurt.
 _UNSUSPICIOUS_BYTES = 64 * 1024 * 1024
@@ -24,6 +25,7 @@ class DicomFile(io.BufferedReader):
     def __init__(self, path: Path, max_file_bytes: int) -> None:
         super().__init__(_open(path), CHUNK_BYTES)
         self.size_bytes = os.fstat(self.fileno()).st_size
+        self.is_part10 = self.peek(_HEAD_BYTES)[_PREAMBLE_BYTES:_HEAD_BYTES] == b"DICM"
         try:
             self._check(max_file_bytes)
         except BaseException:
@@ -44,8 +46,7 @@ class DicomFile(io.BufferedReader):
                 f"the file has {self.size_bytes} bytes; at most {max_file_bytes} are accepted (max_file_bytes)",
                 reason=Reason.TOO_LARGE,
             )
-        preamble = self.peek(132)[:132]
-        if preamble[128:] == b"DICM" and preamble.startswith(_PROGRAM_MAGICS):
+        if self.is_part10 and self.peek(_HEAD_BYTES).startswith(_PROGRAM_MAGICS):
             raise InvalidDicomError(
                 "the preamble begins like a program; expected zeros or TIFF: clear its 128 bytes if you trust the file",
                 reason=Reason.PROGRAM_IN_PREAMBLE,

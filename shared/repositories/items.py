@@ -33,12 +33,13 @@ class PendingItem:
     item_id: int
     instance_id: int
     blob_sha256: str
+    number_of_frames: int
 
 
 def pending_items(session: Session, shard_id: int) -> list[PendingItem]:
     """The items of a shard that still want an outcome, in order."""
     statement = (
-        select(Item.id, Instance.id, Instance.blob_sha256)
+        select(Item.id, Instance.id, Instance.blob_sha256, Instance.number_of_frames)
         .join(Instance, Instance.id == Item.instance_id)
         .where(Item.shard_id == shard_id, Item.state == ItemState.PENDING)
         .order_by(Item.id)

@@ -252,3 +252,22 @@ def test_engine_says_so_when_keras_cannot_load_the_weights(tmp_path: Path) -> No
 
     with pytest.raises(InvalidModelPackageError, match="save the model again with this version"):
         load_keras_engine(contract_for(weights), weights, batch_size=4)
+
+
+def test_engine_refuses_at_once_when_the_network_is_larger_than_its_weights(tmp_path: Path) -> None:
+    config = network_config(outputs=10**9)
+    config["config"]["layers"].insert(-1, config["config"]["layers"][-1] | {"config": {"units": 10**9, "name": "wide"}})
+    weights = write_keras(tmp_path / "weights.keras", config)
+
+    with pytest.raises(InvalidModelPackageError, match=r"has 1000000003000000000 weights, but 4 are stored"):
+        load_keras_engine(contract_for(weights), weights, batch_size=4)
+
+
+def test_engine_refuses_at_once_when_a_layer_gives_too_much(tmp_path: Path) -> None:
+    config = network_config()
+    widened = {"module": "keras.layers", "class_name": "UpSampling2D", "config": {"size": [10**5, 10**5], "name": "up"}}
+    config["config"]["layers"].insert(1, widened)
+    weights = write_keras(tmp_path / "weights.keras", config)
+
+    with pytest.raises(InvalidModelPackageError, match=r"a layer gives 10240000000000 values for one frame"):
+        load_keras_engine(contract_for(weights), weights, batch_size=4)

@@ -31,7 +31,7 @@ folder = Path(sys.argv[1])
 supervisor = Supervisor([valkey_of(folder), python_service("sleeper", SLEEP)], folder, policy=FAST)
 supervisor.start()
 while len(supervisor.pids()) < 2:
-    time.sleep(0.05)
+    supervisor.wait(0.05)
 print(*supervisor.pids().values(), flush=True)
 time.sleep(600)
 """

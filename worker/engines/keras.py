@@ -1,6 +1,7 @@
 """The reference engine: Keras on TensorFlow, the network compiled once for each size of batch."""
 
 import hashlib
+import json
 import os
 import threading
 from pathlib import Path
@@ -11,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import InvalidModelPackageError
-from shared.keras_archive import ARCHIVE_NAMES, HDF5_FILE, LABEL, MAX_ARCHIVE_BYTES, check_keras_archive
+from shared.keras_archive import (
+    ARCHIVE_NAMES,
+    CONFIG_FILE,
+    HDF5_FILE,
+    LABEL,
+    MAX_ARCHIVE_BYTES,
+    MAX_CONFIG_BYTES,
+    check_keras_archive,
+)
 from shared.model_contract import ModelContract
 from shared.model_zip import CHUNK_BYTES, open_model_zip
 from worker.engines.probabilities import to_probabilities
+from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
 
 SMALL_BATCHES = (1, 4, 16)
@@ -30,8 +40,7 @@ def load_keras_engine(contract: ModelContract, weights_path: Path, *, batch_size
         copy = Path(folder) / "weights.keras"
         _copy_verified(weights_path, copy, contract.weights.sha256)
         check_keras_archive(copy)
-        _check_inner_weights(copy, Path(folder) / HDF5_FILE)
-        network = _load_network(copy)
+        network = _load_network(copy, Path(folder) / HDF5_FILE)
     _check_shapes(contract, network)
     engine = KerasEngine(contract, network, batch_size=batch_size)
     engine.prove()
@@ -129,28 +138,33 @@ def _copy_verified(source: Path, target: Path, sha256: str) -> None:
         )
 
 
-def _check_inner_weights(archive_path: Path, target: Path) -> None:
-    with (
-        open_model_zip(archive_path, label=LABEL, names=ARCHIVE_NAMES, max_bytes=MAX_ARCHIVE_BYTES) as archive,
-        target.open("wb") as writer,
-    ):
-        for chunk in archive.stream(HDF5_FILE):
-            writer.write(chunk)
-    check_hdf5_weights(target)
-
-
-def _load_network(path: Path) -> Any:
+def _load_network(path: Path, scratch: Path) -> Any:
+    """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
+    config, stored_values = _inspect(path, scratch)
     try:
+        check_network_size(config, stored_values)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except InvalidModelPackageError:
+        raise
     except Exception as error:  # whatever a layer raises, the package is at fault
         raise InvalidModelPackageError(
             f"Keras {keras.__version__} cannot load the weights ({type(error).__name__}: {str(error)[:300]}); "
             "save the model again with this version"
         ) from error
+
+
+def _inspect(path: Path, scratch: Path) -> tuple[dict[str, Any], int]:
+    """The network's `config.json`, and how many numbers its weights hold."""
+    with open_model_zip(path, label=LABEL, names=ARCHIVE_NAMES, max_bytes=MAX_ARCHIVE_BYTES) as archive:
+        config = json.loads(archive.read(CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES))
+        with scratch.open("wb") as writer:
+            for chunk in archive.stream(HDF5_FILE):
+                writer.write(chunk)
+    return config, check_hdf5_weights(scratch)
 
 
 def _check_shapes(contract: ModelContract, network: Any) -> None:

@@ -14,21 +14,22 @@ FREE_BYTES = 1024 * 1024
 _NUMBER_KINDS = "biufcV"  # V: bfloat16, which HDF5 does not know
 
 
-def check_hdf5_weights(path: Path) -> None:
-    """Raise InvalidModelPackageError unless every object is a group or a dataset of numbers inside this very file.
+def check_hdf5_weights(path: Path) -> int:
+    """How many numbers the file holds, once every object is a group or a dataset of numbers inside this very file.
 
     External and soft links, virtual datasets and external storage read other files (CVE-2026-1669); a dataset can
-    claim any shape without storing it (CVE-2026-0897).
+    claim any shape without storing it (CVE-2026-0897). Raises InvalidModelPackageError.
     """
     import h5py
 
     limit = max(FREE_BYTES, MAX_EXPANSION * path.stat().st_size)
-    claimed = 0
+    claimed = num_values = 0
     try:
         with h5py.File(path, "r") as file:
             for dataset in _datasets(file):
                 _check_dataset(dataset)
                 claimed += int(dataset.nbytes)
+                num_values += int(dataset.size)
                 if claimed > limit:
                     raise InvalidModelPackageError(
                         f"the weights claim more than {limit} bytes in a file of {path.stat().st_size}; "
@@ -38,6 +39,7 @@ def check_hdf5_weights(path: Path) -> None:
         raise InvalidModelPackageError(
             f"the weights are damaged HDF5 ({type(error).__name__}); save the model again with Keras 3"
         ) from error
+    return num_values
 
 
 def _datasets(file: Any) -> Iterator[Any]:

@@ -78,10 +78,12 @@ def _train(
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    #tf.config.experimental.enable_op_determinism()
     shape = contract.input
     network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
-    network.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+    network.compile(
+        keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
 
     def report(epoch: int, logs: dict[str, float]) -> None:
         _say(event="epoch", epoch=epoch + 1, epochs=epochs, **{name: float(v) for name, v in logs.items()})

@@ -1,0 +1,92 @@
+"""Functions that run in limited child processes: what `shared.sandbox` must bear."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from shared.errors import LimitExceededError
+from shared.states import Reason
+
+Answer = Iterator[tuple[dict[str, Any], bytes]]
+
+
+def echo(request: dict[str, Any]) -> Answer:
+    yield {"pid": os.getpid(), **request}, bytes(request.get("payload_bytes", 0))
+
+
+def count(request: dict[str, Any]) -> Answer:
+    for number in range(request["until"]):
+        yield {"pid": os.getpid(), "number": number}, number.to_bytes(4, "big") * 50_000
+
+
+def refuse(request: dict[str, Any]) -> Answer:
+    if request.get("answer_first"):
+        yield {}, b""
+    raise LimitExceededError("too deep", reason=Reason.NESTED_TOO_DEEP, depth=3000, pid=os.getpid())
+
+
+def quote_a_patient(request: dict[str, Any]) -> Answer:
+    raise ValueError("Doe^Jane 1970-01-01")
+    yield {}, b""
+
+
+def crash(request: dict[str, Any]) -> Answer:
+    yield {}, b""
+    ctypes.string_at(0)
+
+
+def sleep(request: dict[str, Any]) -> Answer:
+    yield {"pid": os.getpid()}, b""
+    time.sleep(600)
+
+
+def spin(request: dict[str, Any]) -> Answer:
+    while True:
+        pass
+    yield {}, b""
+
+
+def hoard(request: dict[str, Any]) -> Answer:
+    yield {"held": len(bytearray(request["bytes"]))}, b""
+
+
+def babble(request: dict[str, Any]) -> Answer:
+    for descriptor in range(3, 16):
+        try:
+            os.write(descriptor, b"\xff" * 64)
+        except OSError:
+            continue
+    yield {}, b""
+
+
+def say_what_the_file_says(request: dict[str, Any]) -> Answer:
+    yield json.loads(Path(request["path"]).read_text()), b""
+
+
+def look_around(request: dict[str, Any]) -> Answer:
+    os.write(1, b"a codec that prints")
+    try:
+        Path(request["path"]).write_bytes(b"x")
+        written = True
+    except OSError:
+        written = False
+    yield (
+        {
+            "environment": sorted(os.environ),
+            "descriptors": sorted({str(link.readlink()) for link in _descriptors() if link.is_symlink()}),
+            "written": written,
+            "modules": sorted(sys.modules),
+            "ignores_sigint": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+        },
+        b"",
+    )
+
+
+def _descriptors() -> list[Path]:
+    return list(Path("/proc/self/fd").iterdir())

@@ -1,0 +1,250 @@
+"""Limited child processes: what hostile input does to a child stays in that child."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import pytest
+
+from shared.errors import ChildCrashedError, LimitExceededError, TransientError
+from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
+from shared.states import Reason
+
+MIB = 1024 * 1024
+REASONS = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY)
+
+
+class MakePool(Protocol):
+    def __call__(
+        self, target: str, *, processes: int = 1, wall_s: float = 30, reply_bytes: int = MIB
+    ) -> LimitedPool: ...
+
+
+@pytest.fixture
+def make_pool() -> Iterator[MakePool]:
+    with ExitStack() as pools:
+
+        def make(target: str, *, processes: int = 1, wall_s: float = 30, reply_bytes: int = MIB) -> LimitedPool:
+            limits = ChildLimits(memory_bytes=512 * MIB, wall_s=wall_s, reply_bytes=reply_bytes)
+            pool = LimitedPool(f"tests.sandbox_targets:{target}", processes=processes, limits=limits, reasons=REASONS)
+            return pools.enter_context(pool)
+
+        yield make
+
+
+def ask(pool: LimitedPool, **request: Any) -> dict[str, Any]:
+    return next(iter(list(pool.call(request)))).meta
+
+
+def test_call_gives_each_reply_in_order_when_target_streams(make_pool: MakePool) -> None:
+    pool = make_pool("count")
+
+    replies = list(pool.call({"until": 20}))
+
+    assert [reply.meta["number"] for reply in replies] == list(range(20))
+    assert replies[19].payload == (19).to_bytes(4, "big") * 50_000
+
+
+def test_call_uses_the_same_child_when_it_ended_well(make_pool: MakePool) -> None:
+    pool = make_pool("echo")
+
+    first, second = ask(pool, name="first"), ask(pool, name="second")
+
+    assert first["pid"] == second["pid"] != os.getpid()
+    assert second["name"] == "second"
+
+
+def test_call_raises_the_targets_error_when_it_is_ours(make_pool: MakePool) -> None:
+    pool = make_pool("refuse")
+
+    with pytest.raises(LimitExceededError) as first:
+        list(pool.call({}))
+    with pytest.raises(LimitExceededError) as second:
+        list(pool.call({"answer_first": True}))
+
+    assert first.value.message == "too deep"
+    assert first.value.recorded_reason == Reason.NESTED_TOO_DEEP
+    assert first.value.context["depth"] == 3000
+    assert first.value.context["pid"] == second.value.context["pid"], "an orderly refusal costs no child"
+
+
+def test_call_gives_only_the_class_when_the_error_is_foreign(make_pool: MakePool) -> None:
+    pool = make_pool("quote_a_patient")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}))
+
+    assert caught.value.recorded_reason == Reason.DECODE_CRASHED
+    assert "ValueError" in caught.value.message
+    assert "Doe" not in repr((caught.value.args, caught.value.context))
+
+
+def test_call_names_the_signal_when_the_child_crashes(make_pool: MakePool) -> None:
+    pool = make_pool("crash")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}))
+
+    assert caught.value.recorded_reason == Reason.DECODE_CRASHED
+    assert caught.value.context["signal"] == signal.SIGSEGV
+
+
+def test_call_kills_the_child_when_it_takes_too_long(make_pool: MakePool) -> None:
+    pool = make_pool("sleep", wall_s=0.4)
+    began = time.monotonic()
+
+    replies = pool.call({})
+    pid = next(replies).meta["pid"]
+    with pytest.raises(ChildCrashedError) as caught:
+        next(replies)
+
+    assert caught.value.recorded_reason == Reason.DECODE_TIMEOUT
+    assert time.monotonic() - began < 10
+    assert not psutil.pid_exists(pid)
+
+
+def test_child_kills_itself_when_its_cpu_time_is_used_up() -> None:
+    request = json.dumps({}).encode()
+    arguments = ["tests.sandbox_targets:spin", str(os.getpid()), str(512 * MIB), "0.3"]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "shared.sandbox_child", *arguments],
+        input=struct.pack(">I", len(request)) + request,
+        stdout=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    )
+
+    assert ended.returncode == -signal.SIGPROF
+
+
+def test_call_does_not_count_the_callers_time_when_it_is_slow(make_pool: MakePool) -> None:
+    pool = make_pool("count", wall_s=1.0)
+
+    replies = pool.call({"until": 3})
+    next(replies)
+    time.sleep(1.5)
+
+    assert [reply.meta["number"] for reply in replies] == [1, 2]
+
+
+def test_call_gives_the_memory_reason_when_the_child_wants_too_much(make_pool: MakePool) -> None:
+    pool = make_pool("hoard")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({"bytes": 1024 * MIB}))
+
+    assert caught.value.recorded_reason == Reason.DECODE_OUT_OF_MEMORY
+    assert ask(pool, bytes=MIB) == {"held": MIB}
+
+
+@pytest.mark.parametrize(("target", "request_"), [("echo", {"payload_bytes": 2 * MIB}), ("babble", {})])
+def test_call_refuses_the_answer_when_it_breaks_the_bounds(
+    make_pool: MakePool, target: str, request_: dict[str, Any]
+) -> None:
+    pool = make_pool(target, reply_bytes=MIB)
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call(request_))
+
+    assert caught.value.recorded_reason == Reason.DECODE_CRASHED
+
+
+def test_call_works_when_the_one_before_was_left_early(make_pool: MakePool) -> None:
+    pool = make_pool("count")
+
+    replies = pool.call({"until": 1000})
+    left = [reply.meta["number"] for reply in islice(replies, 2)]
+    replies.close()  # type: ignore[attr-defined]
+
+    assert left == [0, 1]
+    assert [reply.meta["number"] for reply in pool.call({"until": 3})] == [0, 1, 2]
+
+
+def test_call_works_when_the_idle_child_was_killed(make_pool: MakePool) -> None:
+    pool = make_pool("echo")
+    child = psutil.Process(ask(pool)["pid"])
+
+    child.kill()
+    while child.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+    assert ask(pool, name="again")["name"] == "again"
+
+
+def test_call_keeps_answers_apart_when_many_threads_ask(make_pool: MakePool) -> None:
+    pool = make_pool("echo", processes=2)
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: ask(pool, number=number), range(60)))
+
+    assert [answer["number"] for answer in answers] == list(range(60))
+    assert len({answer["pid"] for answer in answers}) <= 2
+
+
+def test_child_sees_nothing_of_its_parent_when_it_looks_around(
+    make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERREAD_DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("OVERREAD_TOKEN", "secret")
+    with (tmp_path / "inherited").open("wb") as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+
+        seen = ask(make_pool("look_around"), path=str(tmp_path / "file"))
+
+    assert not [name for name in seen["environment"] if name.startswith("OVERREAD")]
+    assert {name.split(":")[0] for name in seen["descriptors"]} == {"/dev/null", "pipe"}
+    assert not seen["written"]
+    assert seen["ignores_sigint"]
+    assert "tensorflow" not in seen["modules"]
+
+
+def test_pool_says_so_when_the_target_cannot_be_loaded(make_pool: MakePool) -> None:
+    pool = make_pool("no_such_function")
+
+    with pytest.raises(TransientError, match="AttributeError"):
+        list(pool.call({}))
+
+
+def test_call_ends_when_the_pool_is_closed(make_pool: MakePool) -> None:
+    pool = make_pool("sleep")
+    replies = pool.call({})
+    pid = next(replies).meta["pid"]
+
+    pool.close()
+
+    with pytest.raises(ChildCrashedError):
+        next(replies)
+    with pytest.raises(TransientError, match="closed"):
+        list(pool.call({}))
+    assert not psutil.pid_exists(pid)
+
+
+def test_child_ends_when_its_parent_is_killed() -> None:
+    code = """
+from shared.sandbox import *
+from shared.states import Reason
+pool = LimitedPool("tests.sandbox_targets:sleep", processes=1, limits=ChildLimits(2**29, 600),
+                   reasons=ChildReasons(Reason.INVALID, Reason.INVALID, Reason.INVALID))
+replies = pool.call({})
+print(next(replies).meta["pid"], flush=True)
+next(replies)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+
+        parent.kill()
+
+        assert not psutil.wait_procs([child], timeout=10)[1]

@@ -1,0 +1,19 @@
+"""Celery's entry: the app with its tasks registered; loads no engine."""
+
+from celery import Celery
+
+from shared.config import Settings
+from shared.queue import TaskName, make_celery
+from worker.runtime import Runtime
+from worker.tasks import infer_next
+
+
+def make_worker_app(settings: Settings, runtime: Runtime) -> Celery:
+    """The Celery app of a worker process; its tasks use `runtime`."""
+    app = make_celery(settings)
+
+    @app.task(name=TaskName.INFER_NEXT.value)  # type: ignore[untyped-decorator]
+    def run_infer_next(*, lane: str) -> None:
+        infer_next(runtime, lane)
+
+    return app

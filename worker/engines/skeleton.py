@@ -1,0 +1,55 @@
+"""Builds a network without its numbers first: a `config.json` of a few lines can ask for terabytes."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from shared.errors import InvalidModelPackageError
+
+MAX_LAYER_VALUES = 2**28
+"""Most values that a layer may give for one frame: 1 GiB of float32."""
+
+
+def check_network_size(config: dict[str, Any], stored_values: int) -> None:
+    """Raise InvalidModelPackageError when the network has more weights than are stored, or a layer's output is huge.
+
+    `config` must have passed `check_keras_archive`, and is used up; its loss and optimizer are left out.
+    """
+    # Keras remembers variables that were not given numbers, by thread: that memory ends with this one.
+    with ThreadPoolExecutor(1, "network-skeleton") as thread:
+        num_values, largest = thread.submit(_measure, config | {"compile_config": None}).result()
+    if num_values > stored_values:
+        raise InvalidModelPackageError(
+            f"the network of config.json has {num_values} weights, but {stored_values} are stored; "
+            "save the model again with Keras 3"
+        )
+    if largest > MAX_LAYER_VALUES:
+        raise InvalidModelPackageError(
+            f"a layer gives {largest} values for one frame, more than the {MAX_LAYER_VALUES} allowed; "
+            "use a smaller input or pool earlier"
+        )
+
+
+def _measure(config: dict[str, Any]) -> tuple[int, int]:
+    """How many weights the network has, and how many values its widest layer gives for a frame."""
+    import keras
+
+    with keras.StatelessScope(initialize_variables=False):
+        network = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        num_values = sum(math.prod(variable.shape) for variable in network.weights)
+        return num_values, max(map(_output_values, _all_layers(network)), default=0)
+
+
+def _all_layers(network: Any) -> list[Any]:
+    layers = []
+    for layer in network.layers:
+        layers.append(layer)
+        layers.extend(_all_layers(layer) if hasattr(layer, "layers") else [])
+    return layers
+
+
+def _output_values(layer: Any) -> int:
+    import keras
+
+    shapes = [tensor.shape for tensor in keras.tree.flatten(layer.output)]
+    return sum(math.prod(side or 1 for side in shape[1:]) for shape in shapes)

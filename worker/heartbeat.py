@@ -1,0 +1,77 @@
+"""The heartbeat: says that the worker lives and extends the leases of shards that move forward."""
+
+import resource
+import threading
+import time
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.errors import FencedOutError
+from shared.repositories.shards import hold
+from shared.repositories.workers import beat, stop
+from shared.states import Lane
+from worker.runtime import HeldShard, Runtime
+
+log = structlog.get_logger()
+
+BEATS_PER_LEASE = 3
+# A shard without progress for so long is left to recovery, although the process lives: its engine may hang.
+HANG_S = 600.0
+PAGE_BYTES = resource.getpagesize()
+
+
+class Heartbeat(threading.Thread):
+    """Beats until stopped."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._runtime = runtime
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Beat every third of a lease; a beat that fails is made up by the next."""
+        while True:
+            try:
+                self.beat()
+            except SQLAlchemyError as error:
+                log.warning("heartbeat_failed", error=type(error).__name__)
+            if self._stop.wait(self._runtime.settings.lease_s / BEATS_PER_LEASE):
+                return
+
+    def beat(self) -> None:
+        """One beat: the worker's row, then each lease in a transaction of its own."""
+        runtime = self._runtime
+        with runtime.unit_of_work() as uow:
+            beat(
+                uow.session,
+                runtime.name,
+                lanes=[lane.value for lane in Lane],
+                concurrency=runtime.settings.worker_concurrency,
+                engines=runtime.engines.loaded(),
+                rss_bytes=_rss_bytes(),
+            )
+        for held in runtime.held():
+            self._extend(held)
+
+    def _extend(self, held: HeldShard) -> None:
+        if time.monotonic() - held.progress_at > HANG_S:
+            log.error("shard_hangs", job_id=str(held.claim.job_id), shard=held.claim.shard_id)
+            return
+        try:
+            with self._runtime.unit_of_work() as uow:
+                hold(uow.session, held.claim, self._runtime.settings.lease_s)
+        except FencedOutError:
+            # The task finds out at its next write; there is nothing to extend.
+            self._runtime.let_go(held.claim)
+
+    def end(self) -> None:
+        """Stop beating and say that the worker left."""
+        self._stop.set()
+        with self._runtime.unit_of_work() as uow:
+            stop(uow.session, self._runtime.name)
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as handle:  # noqa: PTH123 - a kernel file, not a path to handle
+        return int(handle.read().split()[1]) * PAGE_BYTES

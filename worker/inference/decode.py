@@ -1,0 +1,88 @@
+"""From stored bytes to network inputs, frame by frame, in limited child processes (arrow 4)."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.config import Settings
+from shared.dicom.parse import ReadLimits
+from shared.dicom.pixels import iter_frames
+from shared.errors import ChildCrashedError
+from shared.model_package import ModelContract, load_contract
+from shared.sandbox import ChildLimits, ChildReasons, LimitedPool, Reply
+from shared.states import Reason
+from worker.inference.preprocess import to_input
+
+WIRE_DTYPE = np.dtype("<f4")
+
+_contract = lru_cache(maxsize=16)(load_contract)  # a child meets the same few contracts again and again
+
+
+def decode_in_child(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], memoryview]]:
+    """Sandbox target: {"path", "limits", "contract" (its JSON text)} -> a reply for each frame.
+
+    A reply's meta is {"frame": its number, from 1}, its payload little endian float32 of the contract's input shape
+    (rows, columns, channels), C order.
+    """
+    contract = _contract(request["contract"])
+    for frame in iter_frames(Path(request["path"]), ReadLimits(**request["limits"])):
+        yield {"frame": frame.number}, to_input(frame, contract).astype(WIRE_DTYPE, copy=False).data
+
+
+class Decoder:
+    """Decodes and preprocesses stored instances in a pool of limited children; safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = asdict(ReadLimits.of_settings(settings))
+        self._pool = LimitedPool(
+            "worker.inference.decode:decode_in_child",
+            processes=settings.decode_processes,
+            limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s),
+            reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
+        )
+
+    def frames(self, path: Path, contract: ModelContract) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give each frame's number, from 1, and its network input.
+
+        A child is held until the last frame is taken or the iterator is closed.
+
+        Yields
+        ------
+        (number, float32 (rows, columns, channels) as the contract's input says, finite)
+
+        Raises
+        ------
+        InvalidDicomError, LimitExceededError, DecodeError, ChildCrashedError
+            With the reason why there is no such frame; the frames before it are good.
+        """
+        request = {"path": str(path), "limits": self._limits, "contract": contract.model_dump_json()}
+        for expected, reply in enumerate(self._pool.call(request), start=1):
+            yield expected, _received(reply, expected, contract)
+
+    def close(self) -> None:
+        """End the child processes."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _received(reply: Reply, number: int, contract: ModelContract) -> NDArray[np.float32]:
+    """The child is not trusted: take only the next frame, of the contract's shape, of finite numbers."""
+    shape = (contract.input.rows, contract.input.columns, contract.input.channels)
+    if reply.meta.get("frame") == number and len(reply.payload) == np.prod(shape) * WIRE_DTYPE.itemsize:
+        values = np.frombuffer(reply.payload, WIRE_DTYPE).reshape(shape).astype(np.float32, copy=False)
+        if np.isfinite(values).all():
+            return values
+    raise ChildCrashedError(
+        f"the decoder gave no usable frame {number} of shape {shape}; the file is set aside",
+        reason=Reason.DECODE_CRASHED,
+    )

@@ -1,0 +1,66 @@
+"""What a worker process holds: database, content store, decode children, the engine thread, shards in hand."""
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from shared.config import Settings
+from shared.db import make_engine
+from shared.repositories.shards import Claim
+from shared.storage import ContentStore
+from shared.unit_of_work import UnitOfWork
+from worker.inference.batch import EngineThread
+from worker.inference.decode import Decoder
+
+
+@dataclass
+class HeldShard:
+    """A claimed shard and when it last moved forward."""
+
+    claim: Claim
+    progress_at: float = field(default_factory=time.monotonic)
+
+
+class Runtime:
+    """Made once per worker process; shared by its task threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.engine: Engine = make_engine(settings)
+        self.store = ContentStore(settings.store_dir)
+        self.decoder = Decoder(settings)
+        self.engines = EngineThread(self.store, batch_size=settings.batch_size)
+        self.stopping = threading.Event()
+        self._held: dict[int, HeldShard] = {}
+        self._lock = threading.Lock()
+
+    def unit_of_work(self) -> UnitOfWork:
+        """A writing transaction; workers send no hints."""
+        return UnitOfWork(self.engine)
+
+    def hold(self, claim: Claim) -> HeldShard:
+        """Put a shard under the heartbeat's care."""
+        held = HeldShard(claim)
+        with self._lock:
+            self._held[claim.shard_id] = held
+        return held
+
+    def let_go(self, claim: Claim) -> None:
+        """Take a shard out of the heartbeat's care."""
+        with self._lock:
+            self._held.pop(claim.shard_id, None)
+
+    def held(self) -> list[HeldShard]:
+        """The shards in hand now."""
+        with self._lock:
+            return list(self._held.values())
+
+    def close(self) -> None:
+        """End the children and the engine thread."""
+        self.decoder.close()
+        self.engines.close()

@@ -1,0 +1,48 @@
+"""Runs a worker: `python -m worker.serve`, Celery's threads pool in this one process."""
+
+from typing import Any
+
+from celery.signals import worker_shutting_down
+
+from shared.config import load_settings
+from shared.logging import set_up_logging
+from shared.states import Lane
+from worker.app import make_worker_app
+from worker.heartbeat import Heartbeat
+from worker.runtime import Runtime
+
+
+def main() -> None:
+    """Work until ended; TERM finishes the batches in hand and gives the shards back."""
+    set_up_logging()
+    settings = load_settings()
+    runtime = Runtime(settings)
+    app = make_worker_app(settings, runtime)
+
+    @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def _stop_claiming(**_: Any) -> None:
+        runtime.stopping.set()
+
+    heartbeat = Heartbeat(runtime)
+    heartbeat.start()
+    try:
+        app.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                f"--concurrency={settings.worker_concurrency}",
+                f"--queues={','.join(lane.value for lane in Lane)}",
+                f"--hostname={runtime.name}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                "--loglevel=WARNING",
+            ]
+        )
+    finally:
+        heartbeat.end()
+        runtime.close()
+
+
+if __name__ == "__main__":
+    main()
