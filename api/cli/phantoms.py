@@ -32,7 +32,7 @@ SPLITS = ("train", "test", "train", "val", "train", "test", "train", "test", "tr
 EARLIER_POSITIVE = 0.5  # chance that an earlier study of a positive patient is positive too
 LUNG = 0.42  # how far the middle of a lung is from that of the film, of half its width
 # Smallest and largest of: a lesion's radius (of half the film's width), its contrast, the film's exposure.
-LESION_AND_EXPOSURE = ((0.10, 0.18, 0.80), (0.18, 0.40, 1.0))
+LESION_AND_EXPOSURE = ((0.11, 0.22, 0.80), (0.18, 0.42, 1.0))
 SHOWN = 0.75  # chance that an instance of a positive study shows the lesion; one always does
 
 

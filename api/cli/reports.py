@@ -19,22 +19,46 @@ REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("patient", lambda report: report["patient"]["patient_id"]),
     ("version", lambda report: report["number"]),
     ("status", lambda report: report["status"]),
+    ("images counted", lambda report: counted_text(report["completeness"])),
     ("findings", lambda report: findings_text(report["findings"])),
     ("model", lambda report: model_name(report["model"])),
     ("created", lambda report: moment(report["created_at"])),
 ]
 FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("finding", lambda finding: finding["display"]),
-    ("probability", lambda finding: f"{finding['probability']:.3f}"),
-    ("threshold", lambda finding: f"{finding['threshold']:.3f}"),
-    ("decision", lambda finding: finding["decision"]),
+    ("probability", lambda finding: probability_text(finding["probability"])),
+    ("threshold", lambda finding: probability_text(finding["threshold"])),
+    ("decision", lambda finding: decision_text(finding["decision"])),
     ("driven by", lambda finding: "\n".join(evidence["sop_instance_uid"] for evidence in finding["evidence"])),
+]
+
+EXCLUDED_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
+    ("instance", lambda excluded: excluded["sop_instance_uid"]),
+    ("why", lambda excluded: excluded["detail"] or excluded["reason_text"]),
 ]
 
 
 def findings_text(findings: list[Json]) -> str:
     """Each finding with its probability and decision."""
-    return "\n".join(f"{entry['display']} {entry['probability']:.2f} {entry['decision']}" for entry in findings)
+    return "\n".join(
+        f"{finding['display']} {probability_text(finding['probability'])} {decision_text(finding['decision'])}"
+        for finding in findings
+    )
+
+
+def probability_text(value: float | None) -> str:
+    """A probability; a patient without a single predicted instance has none."""
+    return "none" if value is None else f"{value:.3f}"
+
+
+def decision_text(value: bool | None) -> str:
+    """At or over the threshold or not; a background class, or nothing predicted, decides nothing."""
+    return {True: "present", False: "absent", None: "-"}[value]
+
+
+def counted_text(completeness: Json) -> str:
+    """How many of the patient's images the report rests on."""
+    return f"{completeness['predicted']} of {completeness['instances']}"
 
 
 @click.command()
@@ -82,13 +106,16 @@ def write_private(path: Path, text: str) -> None:
         handle.write(text)
 
 
-def _print_summary(session: Session, document: Json) -> None:
+def _print_summary(session: Session, report: Json) -> None:
+    document = report["document"]
     facts = [
-        ("report", f"{document['id']}, version {document['number']}, {document['status']}"),
-        ("patient", document["patient"]["patient_id"]),
-        ("model", model_name(document["model"])),
-        ("created", moment(document["created_at"])),
-        ("counts", ", ".join(f"{value} {name}" for name, value in document["counts"].items())),
+        ("report", f"{report['id']}, version {report['number']}, {report['status']}"),
+        ("patient", report["patient"]["patient_id"]),
+        ("model", model_name(report["model"])),
+        ("created", moment(report["created_at"])),
+        ("images counted", counted_text(report["completeness"])),
     ]
     session.out.print(make_table([("", lambda fact: fact[0]), ("", lambda fact: fact[1])], facts))
     session.out.print(make_table(FINDING_COLUMNS, document["findings"], title="Findings"))
+    if document["excluded"]:
+        session.out.print(make_table(EXCLUDED_COLUMNS, document["excluded"], title="Left out"))

@@ -52,14 +52,16 @@ def make_session(url: str, token: str | None, data_dir: Path, *, as_json: bool) 
     return Session(Client(url, token), as_json, make_console(), make_console(to_stderr=True))
 
 
-def data_dir_option(default: Path) -> Callable[[Callable[P, None]], Callable[P, None]]:
+def data_dir_option(
+    default: Path, envvar: str | None = "OVERREAD_DATA_DIR"
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """The --data-dir option."""
     return click.option(
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
         default=default,
         show_default=True,
-        envvar="OVERREAD_DATA_DIR",
+        envvar=envvar,
         help="Where the embedded system keeps everything.",
     )
 

@@ -11,12 +11,11 @@ from rich.console import Console
 
 from api.cli.embedded import RunningSystem, embedded_system
 from api.cli.errors import StartError
-from api.cli.folders import TOKEN_FILE, free_bytes
+from api.cli.folders import TOKEN_FILE
 from api.cli.output import json_text, make_console, plain
 from api.cli.session import DEFAULT_DATA_DIR, data_dir_option, json_option
 
 POLL_S = 1.0
-GIB = 2**30
 
 
 @click.command()
@@ -61,9 +60,6 @@ def endable() -> Iterator[None]:
 def _started(data_dir: Path, host: str | None, port: int | None, remarks: Console) -> Iterator[RunningSystem]:
     remarks.print("Starting ...")
     with embedded_system(data_dir, host, port, on_event=lambda event: remarks.print(plain(event))) as system:
-        free = free_bytes(data_dir)
-        if free < system.settings.min_free_bytes:
-            remarks.print(f"Only {free / GIB:.2f} GiB are free on the disk: uploads will be refused.", style="yellow")
         yield system
         remarks.print("Ending ...")
 

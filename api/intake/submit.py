@@ -1,5 +1,6 @@
 """What a job is about: the instances and rejected files it names, checked against its model, then one transaction."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
 from shared.repositories.uploads import QUERY_VALUES
 from shared.states import FileOutcome, ItemState, Lane, Reason
+
+VERSION_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,21 @@ def resolve_model(session: Session, wanted: str) -> ModelVersion:
             known = ", ".join(names) or "none: add one with POST /api/v1/models"
             raise InvalidRequestError(f"The job names no model; expected one of: {known}.", errors=_at("/model"))
         wanted = names[0]
-    name, _, number = wanted.partition(":")
-    found = numbered(session, name, int(number)) if number.isdecimal() else None if number else champion(session, name)
+    found = find_version(session, wanted)
     if found is None:
         known = ", ".join(names) or "none"
         raise InvalidRequestError(
             f"There is no such model version; known models: {known}.", errors=_at("/model", "unknown model")
         )
     return found
+
+
+def find_version(session: Session, wanted: str) -> ModelVersion | None:
+    """A model version by `name` (its champion) or `name:version`."""
+    name, colon, number = wanted.partition(":")
+    if not colon:
+        return champion(session, name)
+    return numbered(session, name, int(number)) if VERSION_NUMBER.fullmatch(number) else None
 
 
 def _at(pointer: str, detail: str = "is missing") -> list[dict[str, str]]:

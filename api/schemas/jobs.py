@@ -108,6 +108,7 @@ class ItemShown(Shape):
 
     id: int
     name: str
+    sha256: str | None = Field(description="Of the instance's bytes; None for a file that was rejected.")
     sop_instance_uid: str | None
     study_instance_uid: str | None
     patient_key: str | None

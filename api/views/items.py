@@ -41,6 +41,7 @@ def _shown(
     return ItemShown(
         id=item.id,
         name=name or uid or "",
+        sha256=instance.blob_sha256 if instance else None,
         sop_instance_uid=uid,
         study_instance_uid=study.study_instance_uid if study else None,
         patient_key=patient_key,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, String, cast, func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from shared.models import JobPatient, ModelVersion, Patient, Report
@@ -94,5 +94,5 @@ def _of_model(model: str) -> list[ColumnElement[bool]]:
     name, _, number = model.partition(":")
     conditions: list[ColumnElement[bool]] = [ModelVersion.name == name]
     if number:
-        conditions.append(ModelVersion.version == (int(number) if number.isdecimal() else -1))
+        conditions.append(cast(ModelVersion.version, String) == number)
     return conditions

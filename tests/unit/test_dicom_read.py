@@ -296,6 +296,18 @@ def test_error_says_nothing_of_the_patient_when_a_file_is_refused(tmp_path: Path
     assert "SECRET" not in repr((caught.value.args, caught.value.context)).upper()
 
 
+def test_reading_logs_nothing_when_values_break_the_standard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = samples.dicom_bytes(StudyDate="Jane's day", InstanceNumber=None, PatientSex="female, Jane")
+
+    header = header_of(tmp_path, data)
+
+    assert header.study_date == "Jane's day"
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("claims", "is_refused"),
     [

@@ -119,7 +119,7 @@ def test_child_kills_itself_when_its_cpu_time_is_used_up() -> None:
     arguments = ["tests.sandbox_targets:spin", str(os.getpid()), str(512 * MIB), "0.3"]
 
     ended = subprocess.run(
-        [sys.executable, "-m", "shared.sandbox_child", *arguments],
+        [sys.executable, "-m", "shared.sandbox.child", *arguments],
         input=struct.pack(">I", len(request)) + request,
         stdout=subprocess.DEVNULL,
         timeout=30,

@@ -138,11 +138,18 @@ def _copy_verified(source: Path, target: Path, sha256: str) -> None:
         )
 
 
-def _load_network(path: Path, scratch: Path) -> Any:
-    """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
+def import_keras() -> Any:
+    """Keras on TensorFlow; the first time this takes seconds."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
+
+    return keras
+
+
+def _load_network(path: Path, scratch: Path) -> Any:
+    """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
+    keras = import_keras()
 
     config, stored_values = _inspect(path, scratch)
     try:

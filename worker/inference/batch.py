@@ -1,5 +1,6 @@
 """One engine thread for the whole process: batches fill across all shards in flight."""
 
+import os
 import queue
 import threading
 from collections import OrderedDict
@@ -7,12 +8,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
 from shared.storage import ContentStore
 from worker.engines.base import Engine
 
+log = structlog.get_logger()
+
+# sysexits.h: EX_SOFTWARE.
+EXIT_ENGINE_THREAD = 70
 # Loaded engines kept at once; the one unused for longest goes first.
 MAX_ENGINES = 4
 
@@ -70,10 +76,18 @@ class EngineThread:
         self._thread.join(timeout=10.0)
 
     def _run(self) -> None:
-        # TensorFlow takes seconds to import: here, at once, so that the first shard does not wait for it.
-        import worker.engines.keras
+        """Serve until closed. Without this thread every shard would wait for ever, so its end is the process's."""
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001 - whatever ends it
+            log.critical("engine_thread_ended", error=type(error).__name__)
+            os._exit(EXIT_ENGINE_THREAD)
 
-        worker.engines.keras.import_keras()
+    def _serve(self) -> None:
+        # TensorFlow takes seconds to import: here, at once, so that the first shard does not wait for it.
+        from worker.engines.keras import import_keras
+
+        import_keras()
         while (first := self._requests.get()) is not None:
             batches, ended = self._drain(first)
             for requests in batches.values():

@@ -75,10 +75,8 @@ def _train(
     """Adam on the cross-entropy from logits; the weights of the epoch with the lowest val loss are kept."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
-    import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    #tf.config.experimental.enable_op_determinism()
     shape = contract.input
     network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
     network.compile(
@@ -165,4 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # The same seed gives the same weights; here, because it holds for the whole process.
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""The child's side of `shared.sandbox`: limits first, then imports, then one request after another.
+"""The child's end: limits first, then imports, then one request after another.
 
-Run as `python -m shared.sandbox_child TARGET PARENT_PID MEMORY_BYTES WALL_S`.
+Run as `python -m shared.sandbox.child TARGET PARENT_PID MEMORY_BYTES WALL_S`.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import struct
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shared.errors import OverreadError
-from shared.sandbox import CRASH, DONE, ERROR, FRAME, MEMORY, READY, REPLY
+from shared.sandbox.wire import CRASH, DONE, ERROR, FRAME, MEMORY, READY, REPLY, REQUEST
 
 Target = Callable[[dict[str, Any]], Iterator[tuple[dict[str, Any], bytes | memoryview]]]
 PARENT_CHECK_S = 0.5
@@ -104,10 +103,10 @@ def _describe(error: OverreadError) -> dict[str, Any]:
 
 
 def _next_request(requests: int) -> dict[str, Any] | None:
-    header = _read(requests, 4)
+    header = _read(requests, REQUEST.size)
     if header is None:
         return None
-    data = _read(requests, struct.unpack(">I", header)[0])
+    data = _read(requests, REQUEST.unpack(header)[0])
     if data is None:
         return None
     request: dict[str, Any] = json.loads(data)

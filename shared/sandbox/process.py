@@ -1,150 +1,56 @@
-"""Limited child processes: hostile bytes are parsed and decoded there, never in a service's own process.
-
-A child is a fresh interpreter (never a fork: the parent may hold TensorFlow and threads) that runs one named
-function. Parent and child speak length-prefixed JSON and raw bytes over two pipes, never pickle, because a child
-that reads hostile bytes is not trusted. `shared.sandbox_child` is the child's side.
-"""
+"""The parent's end of a limited child process: starts it, asks it, bounds what it says, and knows how it died."""
 
 import contextlib
+import fcntl
 import json
 import os
-import queue
 import select
 import signal
-import struct
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from shared import errors
 from shared.errors import ChildCrashedError, OverreadError, TransientError
+from shared.sandbox.wire import (
+    DONE,
+    ERROR,
+    FRAME,
+    MAX_META_BYTES,
+    MEMORY,
+    READY,
+    REPLY,
+    REQUEST,
+    ChildLimits,
+    ChildReasons,
+    Reply,
+)
 from shared.states import Reason
 
-FRAME = struct.Struct(">cIQ")  # kind, bytes of JSON, bytes of payload
-READY, REPLY, DONE, ERROR, MEMORY, CRASH = b"+", b"r", b"d", b"e", b"m", b"x"
-MAX_META_BYTES = 1024 * 1024
 MAX_MESSAGE_LENGTH = 1000
+MAX_CALLS = 2000  # then a child is replaced: codecs leak, and what crept in should not stay
 START_TIMEOUT_S = 60.0
 CHUNK_BYTES = 1024 * 1024
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-@dataclass(frozen=True)
-class ChildLimits:
-    """What one child may use; `wall_s` bounds the time a call waits for it, and its CPU time for the call."""
-
-    memory_bytes: int
-    wall_s: float
-    reply_bytes: int = 512 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class ChildReasons:
-    """The reasons recorded when a child is lost, by how it was lost."""
-
-    crashed: Reason
-    timeout: Reason
-    memory: Reason
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer of a child: small facts and raw bytes."""
-
-    meta: dict[str, Any]
-    payload: bytes | bytearray
-
-
-class LimitedPool:
-    """Runs `target` ("package.module:function") in limited children; started when needed, replaced when they die."""
-
-    def __init__(self, target: str, *, processes: int, limits: ChildLimits, reasons: ChildReasons) -> None:
-        self._target = target
-        self._limits = limits
-        self._reasons = reasons
-        self._closed = False
-        self._free: queue.LifoQueue[_Child | None] = queue.LifoQueue()
-        for _ in range(processes):
-            self._free.put(None)
-        self._living: set[_Child] = set()
-        self._finalizer = weakref.finalize(self, _end_all, self._living)
-
-    def call(self, request: dict[str, Any]) -> Iterator[Reply]:
-        """Send one request to a free child, waiting for one, and give its replies as they come.
-
-        Raises what the target raised (an OverreadError), or ChildCrashedError with a reason of this pool. Only the
-        time spent waiting for the child counts against its limit, not what the caller does between two replies.
-        """
-        child = self._free.get()
-        try:
-            if child is None or not child.accepts(request):
-                self._drop(child)
-                child = None  # `_start` may fail, and the one dropped must not go back
-                child = self._start()
-                if not child.accepts(request):
-                    raise child.lost()
-            yield from child.replies()
-        finally:
-            if child is not None and (self._closed or not child.idle):
-                self._drop(child)
-                child = None
-            self._free.put(child)
-
-    def close(self) -> None:
-        """End every child; a call under way ends as a crash."""
-        self._closed = True
-        for child in list(self._living):
-            child.kill()  # only who holds a child closes its pipes: their numbers may be given out anew
-        freed: list[_Child | None] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                freed.append(self._free.get_nowait())
-        for idle in freed:
-            self._drop(idle)
-            self._free.put(None)  # callers that still wait must wake, and hear that the pool is closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _start(self) -> "_Child":
-        if self._closed:
-            raise TransientError("the pool of child processes is closed: the service is stopping, try again")
-        child = _Child(self._target, self._limits, self._reasons)
-        self._living.add(child)
-        try:
-            child.wait_until_ready()
-        except BaseException:
-            self._drop(child)
-            raise
-        return child
-
-    def _drop(self, child: "_Child | None") -> None:
-        if child is not None:
-            self._living.discard(child)
-            child.end()
-
-
-class _Child:
-    """The parent's end of one child process."""
+class LimitedProcess:
+    """One child process that answers one request at a time."""
 
     def __init__(self, target: str, limits: ChildLimits, reasons: ChildReasons) -> None:
         self._target = target
         self._limits = limits
         self._reasons = reasons
         self.idle = False
+        self._calls_left = MAX_CALLS
         self._waited_s = 0.0
         arguments = [target, str(os.getpid()), str(limits.memory_bytes), str(limits.wall_s)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-B", "-m", "shared.sandbox_child", *arguments],
+            [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -157,6 +63,8 @@ class _Child:
         self._answers = self._process.stdout.fileno()
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
+        with contextlib.suppress(OSError):  # a user may hold only so much pipe memory
+            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
     def wait_until_ready(self) -> None:
         """Wait for the interpreter and the target's imports; a child that cannot start is no fault of the input."""
@@ -175,8 +83,9 @@ class _Child:
         if len(data) > MAX_META_BYTES:
             raise ValueError(f"a request of {len(data)} bytes; expected at most {MAX_META_BYTES}")
         self.idle = False
+        self._calls_left -= 1
         self._waited_s = 0.0
-        view = memoryview(struct.pack(">I", len(data)) + data)
+        view = memoryview(REQUEST.pack(len(data)) + data)
         try:
             while view:
                 self._wait(self._requests, select.POLLOUT, self._limits.wall_s)
@@ -186,16 +95,16 @@ class _Child:
         return True
 
     def replies(self) -> Iterator[Reply]:
-        """The replies to the request just sent; `idle` is True again only when all of them were taken."""
+        """The replies to the request just sent; `idle` is True after the last of them, unless the child is worn out."""
         while True:
             kind, meta, payload = self._receive(self._limits.wall_s)
             if kind == REPLY:
                 yield Reply(meta, payload)
             elif kind == DONE:
-                self.idle = True
+                self.idle = self._calls_left > 0
                 return
             elif kind == ERROR:
-                self.idle = True
+                self.idle = self._calls_left > 0
                 raise _raised_in_child(meta)
             else:
                 reason = self._reasons.memory if kind == MEMORY else self._reasons.crashed
@@ -307,8 +216,3 @@ def _how_it_died(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
-
-
-def _end_all(children: set[_Child]) -> None:
-    while children:
-        children.pop().end()

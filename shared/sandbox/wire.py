@@ -1,0 +1,38 @@
+"""What parent and child say to each other: length-prefixed JSON and raw bytes, never pickle."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from shared.states import Reason
+
+FRAME = struct.Struct(">cIQ")  # kind, bytes of JSON, bytes of payload
+REQUEST = struct.Struct(">I")  # bytes of JSON
+READY, REPLY, DONE, ERROR, MEMORY, CRASH = b"+", b"r", b"d", b"e", b"m", b"x"
+MAX_META_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ChildLimits:
+    """What one child may use; `wall_s` bounds the time a call waits for it, and its CPU time for the call."""
+
+    memory_bytes: int
+    wall_s: float
+    reply_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ChildReasons:
+    """The reasons recorded when a child is lost, by how it was lost."""
+
+    crashed: Reason
+    timeout: Reason
+    memory: Reason
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a child: small facts and raw bytes."""
+
+    meta: dict[str, Any]
+    payload: bytes | bytearray

@@ -1,0 +1,167 @@
+"""Builds rows: a model version, stored instances, jobs of them; each call makes things that are new."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.db import db_now
+from shared.dicom.read import Header
+from shared.model_contract import ModelContract
+from shared.models import Instance, ModelVersion, Principal, Shard, Study
+from shared.repositories.imaging import add_blob, index_instance, site_named
+from shared.repositories.items import Outcome
+from shared.repositories.jobs import NewJob, Target, create_job
+from shared.repositories.principals import default_project
+from shared.repositories.registry import add_version, champion
+from shared.repositories.shards import Claim, claim_next
+from shared.states import ItemState, Lane, Reason
+from shared.unit_of_work import UnitOfWork
+from tests.dicom_samples import make_uid
+from tests.model_samples import contract_fields
+
+MODEL = "sample-binary"
+LEASE_S = 60.0
+
+_numbers = count(1)
+
+
+def new_sha256() -> str:
+    """A digest that no other row has."""
+    return hashlib.sha256(f"made for a test: {next(_numbers)}".encode()).hexdigest()
+
+
+def make_header(**given: Any) -> Header:
+    """A CT image's header; its SOP Instance UID is new, all else the same each time, unless given."""
+    blank: dict[str, Any] = {field.name: 0 if field.type is int else "" for field in fields(Header)}
+    usual = {
+        "study_instance_uid": make_uid("study"),
+        "series_instance_uid": make_uid("series"),
+        "sop_instance_uid": make_uid("instance", next(_numbers)),
+        "sop_class_uid": str(CTImageStorage),
+        "transfer_syntax_uid": str(ExplicitVRLittleEndian),
+        "patient_id": "P1",
+        "modality": "CT",
+        "photometric_interpretation": "MONOCHROME2",
+        "rows": 12,
+        "columns": 16,
+        "samples_per_pixel": 1,
+        "bits_allocated": 16,
+        "number_of_frames": 1,
+        "has_pixel_data": True,
+    }
+    return Header(**blank | usual | given)
+
+
+def add_instance(session: Session, **given: Any) -> Instance:
+    """An indexed instance, without bytes in the content store; `given` are header fields."""
+    sha256 = new_sha256()
+    add_blob(session, sha256, 1000, "application/dicom")
+    return index_instance(session, make_header(**given), sha256, site_named(session, "local"))
+
+
+def admin_id(session: Session) -> int:
+    """The principal that every prepared database has."""
+    return session.execute(select(Principal.id).where(Principal.name == "admin")).scalar_one()
+
+
+def add_model(session: Session, name: str = MODEL, **changes: Any) -> ModelVersion:
+    """The next version of a model that accepts everything, unless `changes` to its contract say otherwise."""
+    contract = ModelContract.model_validate(contract_fields(name=name, **changes))
+    digests = [new_sha256(), new_sha256()]
+    for digest in digests:
+        add_blob(session, digest, 1000, "application/json")
+    return add_version(
+        session,
+        name,
+        digest=new_sha256(),
+        contract=contract.model_dump(mode="json", by_alias=True),
+        contract_sha256=digests[0],
+        weights_sha256=digests[1],
+        principal_id=admin_id(session),
+    )
+
+
+def add_job(  # noqa: PLR0913 - each is a way in which jobs differ
+    session: Session,
+    items: int = 4,
+    *,
+    patients: int = 1,
+    shard_items: int = 64,
+    lane: Lane = Lane.ROUTINE,
+    extra: Sequence[Target] = (),
+    **given: Any,
+) -> UUID:
+    """A job of new instances spread over new patients, by the champion of `MODEL`; `extra` are targets beside them."""
+    version = champion(session, MODEL) or add_model(session)
+    ids = [f"P{next(_numbers)}" for _ in range(patients)]
+    instances = [
+        add_instance(session, patient_id=ids[at % patients], study_instance_uid=make_uid(ids[at % patients]))
+        for at in range(items)
+    ]
+    targets = [
+        Target(f"instance:{one.id}", instance_id=one.id, patient_id=patient_of(session, one)) for one in instances
+    ]
+    values = {
+        "principal_id": admin_id(session),
+        "project_id": default_project(session).id,
+        "model_version_id": version.id,
+        "request": {},
+    }
+    new = NewJob(**values | {"lane": lane} | given)
+    job_id, _ = create_job(session, new, [*targets, *extra], shard_items=shard_items)
+    return job_id
+
+
+def patient_of(session: Session, instance: Instance) -> int:
+    """The patient that an instance belongs to."""
+    statement = select(Study.patient_id).join_from(Instance, Instance.series).join(Study)
+    return session.execute(statement.where(Instance.id == instance.id)).scalar_one()
+
+
+def submit_job(engine: Engine, items: int = 4, **given: Any) -> UUID:
+    """`add_job`, committed."""
+    with UnitOfWork(engine) as uow:
+        return add_job(uow.session, items, **given)
+
+
+def claim(engine: Engine, owner: str = "worker-1", *, lane: Lane = Lane.ROUTINE, lease_s: float = LEASE_S) -> Claim:
+    """The lane's next shard, claimed and committed; there must be one."""
+    with UnitOfWork(engine) as uow:
+        claimed = claim_next(uow.session, lane, owner, lease_s)
+    assert claimed is not None
+    return claimed
+
+
+def done(item_ids: Sequence[int]) -> list[Outcome]:
+    """An outcome with a prediction for each."""
+    return [Outcome(item_id, ItemState.DONE, frames=1) for item_id in item_ids]
+
+
+def failed(item_ids: Sequence[int]) -> list[Outcome]:
+    """An outcome with a reason for each."""
+    return [Outcome(item_id, ItemState.FAILED, Reason.DECODE_FAILED) for item_id in item_ids]
+
+
+def let_leases_run_out(engine: Engine) -> None:
+    """As if all workers had been silent for longer than their lease."""
+    with UnitOfWork(engine) as uow:
+        uow.session.execute(update(Shard).where(Shard.lease_until.is_not(None)).values(lease_until=db_now(-1.0)))
+
+
+def let_backoffs_run_out(engine: Engine) -> None:
+    """As if the time until which queued shards rest had passed."""
+    with UnitOfWork(engine) as uow:
+        uow.session.execute(update(Shard).values(not_before=db_now(-1.0)))
+
+
+def rows_of(session: Session, table: Any, *where: Any) -> int:
+    """How many rows of a table there are."""
+    return session.scalar(select(func.count()).select_from(table).where(*where)) or 0

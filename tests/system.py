@@ -1,0 +1,152 @@
+"""The whole product as a user starts it: `overread up` in a folder of the test's own, spoken to over HTTP."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+OVERREAD = Path(sys.executable).parent / "overread"
+FINAL = {"done", "partial", "failed", "cancelled"}
+# What a supervisor's child is known by in its command line.
+SERVICES = {"worker": "worker.serve", "api": "api.serve", "scheduler": "scheduler.serve", "valkey": "valkey-server"}
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(condition: Callable[[], Any], timeout_s: float, what: str, interval_s: float = 0.1) -> Any:
+    """Wait until the condition gives something true, and return that."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(interval_s)
+    raise AssertionError(f"after {timeout_s:.0f} s still not: {what}")
+
+
+class System:
+    """A running `overread up`."""
+
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        given = {f"OVERREAD_{name.upper()}": str(value) for name, value in settings.items()}
+        command = [str(OVERREAD), "up", "--data-dir", str(data_dir), "--port", str(self.port)]
+        self._log = (data_dir.parent / f"{data_dir.name}.up.log").open("wb")
+        self.process = subprocess.Popen(command, env=os.environ | given, stdout=self._log, stderr=subprocess.STDOUT)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
+        eventually(self._ready, 60.0, "the API is ready")
+        self.token = (data_dir / "admin-token").read_text().strip()
+        self.http.headers["Authorization"] = f"Bearer {self.token}"
+
+    def _ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"`overread up` ended: {Path(self._log.name).read_text()}")
+        try:
+            return self.http.get("/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def pids(self, service: str) -> list[int]:
+        """The processes of one service."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if SERVICES[service] in " ".join(_command(child))]
+
+    def kill(self, service: str) -> None:
+        """kill -9 of all its processes."""
+        for pid in self.pids(service):
+            os.kill(pid, signal.SIGKILL)
+
+    def add_model(self, package: Path) -> dict[str, Any]:
+        """Register a zipped package."""
+        answer = self.http.post(
+            "/api/v1/models", content=package.read_bytes(), headers={"Content-Type": "application/zip"}
+        )
+        assert answer.status_code in (200, 201), answer.text
+        return dict(answer.json())
+
+    def submit(self, body: Path | bytes, **query: str) -> dict[str, Any]:
+        """A zip as upload and job in one request."""
+        content = body.read_bytes() if isinstance(body, Path) else body
+        answer = self.http.post(
+            "/api/v1/jobs", params=query, content=content, headers={"Content-Type": "application/zip"}, timeout=300.0
+        )
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        return dict(answer.json())
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as it stands."""
+        return dict(self.http.get(f"/api/v1/jobs/{job_id}").json())
+
+    def finished(self, job_id: str, timeout_s: float = 120.0) -> dict[str, Any]:
+        """The job once it is over."""
+
+        def over() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["state"] in FINAL else None
+
+        return dict(eventually(over, timeout_s, f"job {job_id} is over"))
+
+    def pages(self, path: str, **query: str | int) -> list[dict[str, Any]]:
+        """All items of a list."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            params = {"limit": 500} | query | ({"cursor": cursor} if cursor else {})
+            page = self.http.get(path, params=params).json()
+            items += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return items
+
+    def reports(self, job_id: str, patients: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
+        """The job's reports, once there are as many as patients."""
+
+        def complete() -> list[dict[str, Any]] | None:
+            found = self.pages("/api/v1/reports", job=job_id)
+            return found if len(found) >= patients else None
+
+        return list(eventually(complete, timeout_s, f"{patients} reports of job {job_id}"))
+
+    def stop(self) -> None:
+        """Ctrl-C, and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=60)
+        self.http.close()
+        self._log.close()
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def running_system(**settings: object) -> Iterator[System]:
+    """A system in a new folder, ended and removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="ovr-"))
+    system = System(folder / "data", **settings)
+    try:
+        yield system
+    finally:
+        system.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""The operating point is found where patients differ, rolled up as their reports will be."""
+
+import json
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.model_package import ModelContract, load_contract
+from tests.model_samples import contract_fields
+from worker.training.samples import Label, Sample
+from worker.training.threshold import choose_thresholds, youden_threshold
+
+
+class MeanEngine:
+    """Gives each frame's mean as the probability of every finding."""
+
+    name, precision = "mean", "float32"
+
+    def __init__(self, num_findings: int = 1) -> None:
+        self._num_findings = num_findings
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.repeat(batch.mean(axis=(1, 2, 3))[:, np.newaxis], self._num_findings, axis=1)
+
+
+def sample(patient: str, label: int, *frames: float, day: int = 1, series: str = "1") -> Sample:
+    values = np.array(frames, np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), np.float32)
+    return Sample(Label(patient, "1.2", label, "val"), f"1.{day}", series, date(2024, 1, day), "", values)
+
+
+def contract(**changes: Any) -> ModelContract:
+    return load_contract(json.dumps(contract_fields(**changes)))
+
+
+def test_threshold_parts_the_classes_when_they_can_be_parted() -> None:
+    truth = np.array([False] * 10 + [True] * 10)
+    scores = np.array([0.2] * 10 + [0.6] * 10)
+
+    assert youden_threshold(truth, scores) == pytest.approx(0.4)
+
+
+def test_threshold_stays_with_the_many_when_one_patient_is_odd() -> None:
+    truth = np.array([False] * 10 + [True] * 10)
+    scores = np.array([0.2] * 9 + [0.9] + [0.6] * 10)
+
+    threshold = youden_threshold(truth, scores)
+
+    assert threshold == pytest.approx(0.4)
+    assert youden_threshold(truth, scores) == threshold
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores"),
+    [([True, True], [0.1, 0.9]), ([False, False], [0.1, 0.9]), ([True, False], [0.5, 0.5])],
+)
+def test_threshold_is_none_when_there_is_no_choice(truth: list[bool], scores: list[float]) -> None:
+    assert youden_threshold(np.array(truth), np.array(scores)) is None
+
+
+def test_thresholds_are_of_patients_not_of_frames() -> None:
+    aggregation = {level: {"kind": "max"} for level in ("frames", "instances", "series", "studies")}
+    samples = [sample(f"sick-{n}", 1, 0.1, 0.1, 0.8) for n in range(8)]
+    samples += [sample(f"well-{n}", 0, 0.1, 0.2, 0.1) for n in range(8)]
+
+    of_maxima = choose_thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
+    aggregation["frames"] = {"kind": "mean"}
+    of_means = choose_thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
+
+    assert of_maxima == [pytest.approx((0.8 + 0.2) / 2)]
+    assert of_means == [pytest.approx((1.0 / 3 + 0.4 / 3) / 2)]
+
+
+def test_thresholds_leave_out_studies_beyond_the_time_scope() -> None:
+    samples = [sample(f"sick-{n}", 1, 0.8, day=2) for n in range(8)]
+    for n in range(8):
+        samples += [sample(f"healed-{n}", 1, 0.9, day=1), sample(f"healed-{n}", 0, 0.2, day=2)]
+
+    chosen = choose_thresholds(contract(time_scope={"kind": "latest_study"}), MeanEngine(), samples)
+
+    assert chosen == [pytest.approx(0.5)]
+
+
+def test_thresholds_are_chosen_for_each_finding_but_the_background() -> None:
+    samples = [sample(f"virus-{n}", 2, 0.8) for n in range(8)] + [sample(f"normal-{n}", 0, 0.2) for n in range(8)]
+
+    chosen = choose_thresholds(contract(task="multiclass"), MeanEngine(3), samples)
+
+    assert chosen == [None, None, pytest.approx(0.5)]
