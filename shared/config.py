@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     api_port: int = 8484
     api_threads: int = 16
     site: str = Field("local", description="Issuer of patient identifiers that files do not name themselves.")
+    admin_token_file: str = Field("", description="File that gets the first admin's token; empty: it is printed.")
 
     max_file_bytes: int = Field(2048 * MIB, description="Largest DICOM file accepted.")
     max_archive_bytes: int = Field(64 * 1024 * MIB, description="Largest total size of a zip's entries.")

@@ -1,7 +1,13 @@
-"""`python -m shared.migrate`: the newest schema, and the first time an admin, whose token is printed once."""
+"""`python -m shared.migrate`: the newest schema, and the first time an admin, whose token is handed over once."""
 
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from sqlalchemy import Engine
 
@@ -29,10 +35,31 @@ def prepare_database(engine: Engine, site: str) -> str | None:
         return secret
 
 
+@contextmanager
+def _private_file(path: Path) -> Iterator[TextIO]:
+    """A file for its owner alone; it takes the place of `path` at the end if anything was written to it."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+            yield handle
+            is_written = handle.tell() > 0
+        if is_written:
+            Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def main() -> None:
-    """Prepare the configured database and print the token as JSON."""
+    """Prepare the configured database and print the token as JSON, or keep it in the configured file."""
     settings = load_settings()
-    token = prepare_database(make_engine(settings), settings.site)
+    engine = make_engine(settings)
+    token = None
+    if settings.admin_token_file:
+        # Opened before there is a token: one that could not be kept would be lost.
+        with _private_file(Path(settings.admin_token_file)) as file:
+            file.write(prepare_database(engine, settings.site) or "")
+    else:
+        token = prepare_database(engine, settings.site)
     json.dump({"token": token}, sys.stdout)
     sys.stdout.write("\n")
 

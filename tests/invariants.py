@@ -54,7 +54,7 @@ def _check_patients(session: Session) -> None:
 
 def _check_shards(session: Session) -> None:
     pending = select(func.count()).where(Item.shard_id == Shard.id, Item.state == ItemState.PENDING).scalar_subquery()
-    for shard, number in session.execute(select(Shard, pending)).tuples():
+    for shard, number in session.execute(select(Shard, pending)):
         is_running = shard.state is ShardState.RUNNING
         assert is_running == (shard.owner is not None) == (shard.lease_until is not None)
         if not SHARD_MOVES[shard.state]:
@@ -66,8 +66,8 @@ def _check_history(session: Session, jobs: list[Job] | tuple[Job, ...] | object)
     chains: dict[object, list[tuple[str | None, str]]] = defaultdict(list)
     for row in session.scalars(select(History).order_by(History.id)):
         chains[row.shard_id or row.job_id].append((row.from_state, row.to_state))
-    present: dict[object, str] = dict(session.execute(select(Job.id, Job.state)).tuples().all())
-    present |= dict(session.execute(select(Shard.id, Shard.state)).tuples().all())
+    present: dict[object, str] = dict(session.execute(select(Job.id, Job.state)).all())
+    present |= dict(session.execute(select(Shard.id, Shard.state)).all())
     assert chains.keys() == present.keys()
     for key, moves in chains.items():
         legal = SHARD_MOVES if isinstance(key, int) else JOB_MOVES

@@ -27,12 +27,12 @@ Pair = tuple[float, float]
 MIN_PATIENTS = 4
 FIRST_DAY = date(2024, 1, 8)
 UID_NAMESPACE = uuid.UUID("5f1f6a3c-3f0e-5c5b-9d0e-0d6f0b1c7a11")
-# Patients come in pairs, one with a lesion and one without, that share a split; 6 : 3 : 1 in the long run.
-SPLITS = ("train", "test", "train", "val", "train", "test", "train", "test", "train", "train")
+# Patients come in pairs, one with a lesion and one without, that share a split; train, test and val as 5 : 3 : 2.
+SPLITS = ("train", "test", "train", "val", "train", "test", "train", "test", "train", "val")
 EARLIER_POSITIVE = 0.5  # chance that an earlier study of a positive patient is positive too
 LUNG = 0.42  # how far the middle of a lung is from that of the film, of half its width
 # Smallest and largest of: a lesion's radius (of half the film's width), its contrast, the film's exposure.
-LESION_AND_EXPOSURE = ((0.11, 0.22, 0.80), (0.18, 0.42, 1.0))
+LESION_AND_EXPOSURE = ((0.11, 0.24, 0.80), (0.18, 0.44, 1.0))
 SHOWN = 0.75  # chance that an instance of a positive study shows the lesion; one always does
 
 

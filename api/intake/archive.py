@@ -19,7 +19,6 @@ from shared.states import Reason
 from shared.storage import ContentStore, SpooledBlob
 
 FLAGS_ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13
-AES = 99
 METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 DRIVE = re.compile(r"[A-Za-z]:")
 LEFT_BEHIND = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
@@ -34,11 +33,11 @@ def read_archive(
     long or names no files comes out as one refused file.
     """
     try:
-        with archive.path.open("rb") as file:
-            archive.drop()
-            yield from _read_entries(file, name, store, settings)
+        file = archive.path.open("rb")
     finally:
         archive.drop()
+    with file:
+        yield from _read_entries(file, name, store, settings)
 
 
 def _read_entries(
@@ -105,7 +104,7 @@ def _check_kind(claims: Entry) -> None:
         raise InvalidArchiveError(
             "the entry is a link, device or pipe; expected a plain file", reason=Reason.UNSAFE_PATH
         )
-    if claims.flags & FLAGS_ENCRYPTED or claims.method == AES:
+    if claims.flags & FLAGS_ENCRYPTED:
         raise InvalidArchiveError("the entry is encrypted; send it without a password", reason=Reason.ENCRYPTED)
     if claims.method not in (STORED, DEFLATED):
         known = METHOD_NAMES.get(claims.method, "unknown")

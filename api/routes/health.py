@@ -70,7 +70,7 @@ def get_metrics() -> Response:
 
 def _collect(session: Session, registry: CollectorRegistry) -> None:
     jobs = Gauge("overread_jobs", "Jobs by state.", ["state"], registry=registry)
-    counts = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+    counts = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).all())
     for state in JobState:
         jobs.labels(state.value).set(counts.get(state, 0))
     workers = live_workers(session)

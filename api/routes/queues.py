@@ -66,7 +66,7 @@ def get_workers() -> Any:
     """Live workers: heartbeat, shards in hand, engines loaded, memory."""
     with reading(services().engine) as session:
         running = select(Shard.owner, func.count()).where(Shard.state == ShardState.RUNNING).group_by(Shard.owner)
-        in_hand = dict(session.execute(running).tuples().all())
+        in_hand = dict(session.execute(running).all())
         return {"items": [_worker_shown(worker, in_hand.get(worker.name, 0)) for worker in live_workers(session)]}
 
 

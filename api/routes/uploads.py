@@ -97,7 +97,13 @@ def begin_upload(of: Services, label: str) -> Upload:
 def take_files(of: Services, upload: Upload) -> list[UploadFile]:
     """Receive the request's body into the upload."""
     content_type = request.headers.get("Content-Type", "")
-    received = receive(request.stream, content_type, of.store, of.settings)  # type: ignore[arg-type]
+    received = receive(
+        request.stream,  # type: ignore[arg-type]
+        content_type,
+        of.store,
+        of.settings,
+        expected_bytes=request.content_length,
+    )
     try:
         return store_files(of, upload.id, received)
     finally:

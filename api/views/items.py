@@ -15,7 +15,7 @@ from shared.states import REASON_TEXTS
 def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:
     """A page of items."""
     statement = (
-        select(Item, Instance, Study, Patient.key, UploadFile.name)
+        select(Item, Instance, Study, Patient.key, UploadFile)
         .outerjoin(Instance, Instance.id == Item.instance_id)
         .outerjoin(Series, Series.id == Instance.series_id)
         .outerjoin(Study, Study.id == Series.study_id)
@@ -30,18 +30,18 @@ def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:
     after = integer_cursor(query.cursor)
     if after is not None:
         statement = statement.where(Item.id > after)
-    rows = session.execute(statement).tuples().all()
+    rows = session.execute(statement).all()
     return page_of(rows, query.limit, lambda row: _shown(*row), lambda row: str(row[0].id))
 
 
 def _shown(
-    item: Item, instance: Instance | None, study: Study | None, patient_key: str | None, name: str | None
+    item: Item, instance: Instance | None, study: Study | None, patient_key: str | None, file: UploadFile | None
 ) -> ItemShown:
     uid = instance.sop_instance_uid if instance else None
     return ItemShown(
         id=item.id,
-        name=name or uid or "",
-        sha256=instance.blob_sha256 if instance else None,
+        name=(file.name if file else "") or uid or "",
+        sha256=instance.blob_sha256 if instance else file.sha256 if file else None,
         sop_instance_uid=uid,
         study_instance_uid=study.study_instance_uid if study else None,
         patient_key=patient_key,

@@ -54,7 +54,7 @@ class Aggregation:
                 .order_by(JobPatient.job_id, JobPatient.patient_id)
                 .limit(DUE_AT_ONCE)
             )
-            return list(session.execute(statement).tuples().all())
+            return list(session.execute(statement).all())
 
     def _settle(self, session: Session, job_id: UUID, patient_id: int) -> bool:
         """One patient in a savepoint of its own: what fails here costs no neighbour."""

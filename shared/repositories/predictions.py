@@ -67,5 +67,5 @@ def predicted_frames(
             )
             .group_by(Prediction.blob_sha256)
         )
-        counts.update(dict(session.execute(statement).tuples().all()))
+        counts.update(dict(session.execute(statement).all()))
     return counts

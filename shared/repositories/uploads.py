@@ -36,7 +36,7 @@ def instances_by_blob(session: Session, blobs: Sequence[str]) -> dict[str, int]:
         statement = select(Instance.blob_sha256, Instance.id).where(
             Instance.blob_sha256.in_(blobs[start : start + QUERY_VALUES])
         )
-        found.update(dict(session.execute(statement).tuples().all()))
+        found.update(dict(session.execute(statement).all()))
     return found
 
 

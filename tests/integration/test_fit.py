@@ -1,6 +1,8 @@
 """A labelled cohort -> a model package that serves: one short training, looked at from every side."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -34,7 +36,7 @@ class Training:
 def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     folder = tmp_path_factory.mktemp("fit")
     cohort = folder / "cohort"
-    write_cohort(cohort, patients=20, seed=3)
+    write_cohort(cohort, patients=8, seed=3)
     with (cohort / "labels.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     for row in rows:
@@ -47,9 +49,6 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 
 def run(folder: Path, cohort: Path, *, epochs: int) -> list[dict[str, Any]]:
-    import contextlib
-    import io
-
     arguments = ["--cohort", cohort, "--labels", cohort / "labels.csv", "--contract", folder / "contract.json"]
     arguments += ["--out", folder / "package", "--epochs", epochs, "--seed", 3]
     with contextlib.redirect_stdout(io.StringIO()) as out:

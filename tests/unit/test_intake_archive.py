@@ -25,6 +25,7 @@ from tests.zip_samples import (
     NOISE,
     ZipReader,
     contents,
+    end_record,
     make_zip,
     patch,
     reasons,
@@ -111,6 +112,24 @@ def test_archive_yields_its_file_when_sizes_stand_in_zip64_extra_fields(read: Zi
     changed = data[:start] + central + extra + data[end:]
 
     files = read(patch(changed, END, 12, "<L", len(central) + len(extra)))
+
+    assert contents(files) == {"a": NOISE}
+
+
+def test_archive_yields_every_file_when_its_list_is_in_another_order(read: ZipReader) -> None:
+    data = make_zip({"a": NOISE, "b": b"fine"})
+    first, second, end = data.index(CENTRAL), data.rindex(CENTRAL), data.index(END)
+
+    files = read(data[:first] + data[second:end] + data[first:second] + data[end:])
+
+    assert contents(files) == {"b": b"fine", "a": NOISE}
+
+
+def test_archive_yields_its_file_when_its_comment_looks_like_an_end_record(read: ZipReader) -> None:
+    comment = end_record(7, 0, 0) + b" "
+    data = make_zip({"a": NOISE})
+
+    files = read(patch(data, END, 20, "<H", len(comment)) + comment)
 
     assert contents(files) == {"a": NOISE}
 
@@ -216,6 +235,20 @@ def test_entry_is_refused_as_truncated_when_its_stream_never_ends(read: ZipReade
     files = read(data)
 
     assert reasons(files) == {"short": Reason.TRUNCATED, "good": None}
+
+
+def test_entry_is_refused_when_its_place_is_past_every_file(read: ZipReader) -> None:
+    data = make_zip({"far": NOISE})
+    start, end = data.index(CENTRAL), data.index(END)
+    extra = struct.pack("<2HQ", 1, 8, 2**64 - 1)
+    central = bytearray(data[start:end])
+    struct.pack_into("<H", central, 30, len(extra))
+    struct.pack_into("<L", central, 42, 0xFFFFFFFF)
+    prefix = b"moves every place"
+
+    files = read(prefix + data[:start] + central + extra + end_record(1, len(central) + len(extra), start))
+
+    assert reasons(files) == {"far": Reason.INVALID_ARCHIVE}
 
 
 @pytest.mark.parametrize(("magic", "offset"), [(LOCAL, 0), (LOCAL, 30), (CENTRAL, 42)], ids=["magic", "name", "place"])

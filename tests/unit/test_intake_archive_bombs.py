@@ -144,6 +144,14 @@ def test_archive_is_refused_as_invalid_when_its_list_is_damaged(
     assert reasons(files) == {"a.zip": Reason.INVALID_ARCHIVE}
 
 
+def test_archive_is_refused_as_invalid_when_its_last_entry_swallows_the_end(read: ZipReader) -> None:
+    data = patch(make_zip({"a": NOISE}), CENTRAL, 32, "<H", 5)
+
+    files = read(data, name="a.zip")
+
+    assert reasons(files) == {"a.zip": Reason.INVALID_ARCHIVE}
+
+
 @pytest.mark.parametrize("claimed", [None, 1], ids=["true count", "lying count"])
 def test_archive_is_refused_in_little_memory_when_it_has_a_million_entries(tmp_path: Path, claimed: int | None) -> None:
     million_entries(tmp_path / "million.zip", claimed)
