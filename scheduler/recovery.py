@@ -1,5 +1,7 @@
 """The duty: shards whose worker went silent go back to their queue, or are quarantined after too many crashes."""
 
+from uuid import UUID
+
 import structlog
 from sqlalchemy import Engine
 
@@ -7,6 +9,7 @@ from shared.config import Settings
 from shared.db import reading
 from shared.models import Job, Shard
 from shared.repositories.items import end_open_items, settle_job
+from shared.repositories.jobs import cancelled_with_queued_shards, end_queued
 from shared.repositories.shards import expired, take_back
 from shared.states import ItemState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
@@ -14,6 +17,7 @@ from shared.unit_of_work import UnitOfWork
 log = structlog.get_logger()
 
 SHARDS_AT_ONCE = 100
+JOBS_AT_ONCE = 20
 ACTOR = "scheduler"
 
 
@@ -21,7 +25,8 @@ def recover_shards(engine: Engine, settings: Settings) -> int:
     """Take back what is lost; returns how many shards moved."""
     with reading(engine) as session:
         lost = expired(session, SHARDS_AT_ONCE)
-    return sum(_recover(engine, settings, shard) for shard in lost)
+        left_over = cancelled_with_queued_shards(session, JOBS_AT_ONCE)
+    return sum(_recover(engine, settings, shard) for shard in lost) + sum(_end(engine, job_id) for job_id in left_over)
 
 
 def _recover(engine: Engine, settings: Settings, shard: Shard) -> bool:
@@ -44,3 +49,11 @@ def _recover(engine: Engine, settings: Settings, shard: Shard) -> bool:
     if moved:
         log.warning("shard_recovered", job_id=str(shard.job_id), shard=shard.id, crashes=crashes)
     return moved
+
+
+def _end(engine: Engine, job_id: UUID) -> int:
+    """A shard that went back to its queue while its job was being cancelled was missed by the cancel: end it now."""
+    with UnitOfWork(engine) as uow:
+        ended = end_queued(uow.session, job_id, actor=ACTOR)
+        settle_job(uow.session, job_id, actor=ACTOR)
+    return ended

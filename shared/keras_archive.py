@@ -137,15 +137,14 @@ def _named_objects(config: Any) -> Iterator[dict[str, Any]]:
 
 def _check_named(named: dict[str, Any]) -> None:
     module, name = named.get("module"), named.get("class_name")
-    is_function = name == "function"
-    if is_function:
+    if name == "function":
         name = named.get("config")
-    if not isinstance(name, str) or not isinstance(module, str | None) or "spec_name" in named:
+    if not isinstance(name, str) or not isinstance(module, str | None):
         allowed = False
     elif module is None:
-        allowed = name in _VALUE_MARKERS and not is_function
+        allowed = name in _VALUE_MARKERS
     else:
-        allowed = name in _ALLOWED.get(module, ()) and is_function == (module == "keras.activations")
+        allowed = name in _ALLOWED.get(module, ())
     if not allowed or named.get("registered_name") not in (None, name):
         shown = ", ".join(f"{key} {str(named[key])[:80]!r}" for key in sorted(_IDENTIFYING_KEYS & named.keys()))
         raise InvalidModelPackageError(

@@ -41,9 +41,9 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A hint is not worth waiting for: recovery sends it again.
+        # A hint is not worth waiting for: recovery sends it again. Without max_retries, kombu tries for six seconds.
         task_publish_retry=False,
-        broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0},
+        broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0, "max_retries": 0},
         redis_socket_connect_timeout=2.0,
         task_queues=[_queue(lane) for lane in Lane],
         task_default_queue=Lane.ROUTINE.value,

@@ -15,8 +15,10 @@ from shared.model_contract import (
     WindowDays,
 )
 
+Rule = MaxRule | MeanRule | MeanTopKRule | NoisyOrRule
 
-def roll_up(rule: MaxRule | MeanRule | MeanTopKRule | NoisyOrRule, probabilities: Sequence[float]) -> float:
+
+def roll_up(rule: Rule, probabilities: Sequence[float]) -> float:
     """Combine the probabilities of one finding, one or more of them, all finite and in [0, 1]."""
     values = np.sort(np.asarray(probabilities, np.float64))[::-1]
     if isinstance(rule, MaxRule):

@@ -11,12 +11,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from shared.clock import utc_now
 from shared.db import db_now
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
 from shared.models import Instance, ModelVersion, Principal, Shard, Study
-from shared.repositories.imaging import add_blob, index_instance, site_named
+from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
 from shared.repositories.items import Outcome
 from shared.repositories.jobs import NewJob, Target, create_job
 from shared.repositories.principals import default_project
@@ -24,11 +23,11 @@ from shared.repositories.registry import add_version, champion
 from shared.repositories.shards import Claim, claim_next
 from shared.states import ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
+from tests.claimers import LEASE_S
 from tests.dicom_samples import make_uid
 from tests.model_samples import contract_fields
 
 MODEL = "sample-binary"
-LEASE_S = 60.0
 
 _numbers = count(1)
 
@@ -62,9 +61,10 @@ def make_header(**given: Any) -> Header:
 
 def add_instance(session: Session, **given: Any) -> Instance:
     """An indexed instance, without bytes in the content store; `given` are header fields."""
-    sha256 = new_sha256()
-    add_blob(session, sha256, 1000, "application/dicom")
-    return index_instance(session, make_header(**given), sha256, site_named(session, "local"))
+    new = NewInstance(new_sha256(), 1000, "application/dicom", make_header(**given))
+    lock_index(session)
+    instance_id = index_instances(session, [new], site_named(session, "local"))[new.sha256]
+    return session.get_one(Instance, instance_id)
 
 
 def admin_id(session: Session) -> int:
@@ -89,7 +89,7 @@ def add_model(session: Session, name: str = MODEL, **changes: Any) -> ModelVersi
     )
 
 
-def add_job(  # noqa: PLR0913 - each is a way in which jobs differ
+def add_job(
     session: Session,
     items: int = 4,
     *,
@@ -154,6 +154,13 @@ def let_leases_run_out(engine: Engine) -> None:
     """As if all workers had been silent for longer than their lease."""
     with UnitOfWork(engine) as uow:
         uow.session.execute(update(Shard).where(Shard.lease_until.is_not(None)).values(lease_until=db_now(-1.0)))
+
+
+def let_lease_run_out(engine: Engine, shard_id: int) -> None:
+    """As if the owner of this shard had been silent for longer than its lease."""
+    with UnitOfWork(engine) as uow:
+        statement = update(Shard).where(Shard.id == shard_id, Shard.lease_until.is_not(None))
+        uow.session.execute(statement.values(lease_until=db_now(-1.0)))
 
 
 def let_backoffs_run_out(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """What must hold of jobs, shards, items and history at every commit, whatever happened before."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
@@ -13,12 +14,11 @@ from shared.states import FINAL_JOB_STATES, JOB_MOVES, SHARD_MOVES, ItemState, J
 def check_invariants(engine: Engine) -> None:
     """Fail where sums and items, or states and history, do not say the same."""
     with reading(engine) as session:
-        jobs = session.scalars(select(Job)).all()
-        for job in jobs:
+        for job in session.scalars(select(Job)).all():
             _check_sums(session, job)
         _check_patients(session)
         _check_shards(session)
-        _check_history(session, jobs)
+        _check_history(session)
 
 
 def _check_sums(session: Session, job: Job) -> None:
@@ -61,7 +61,7 @@ def _check_shards(session: Session) -> None:
             assert number == 0
 
 
-def _check_history(session: Session, jobs: list[Job] | tuple[Job, ...] | object) -> None:
+def _check_history(session: Session) -> None:
     """Each move has one row, is legal, begins where the last one ended; the last ends at the present state."""
     chains: dict[object, list[tuple[str | None, str]]] = defaultdict(list)
     for row in session.scalars(select(History).order_by(History.id)):
@@ -73,7 +73,7 @@ def _check_history(session: Session, jobs: list[Job] | tuple[Job, ...] | object)
         legal = SHARD_MOVES if isinstance(key, int) else JOB_MOVES
         state_of = ShardState if isinstance(key, int) else JobState
         assert moves[0] == (None, "queued")
-        for (_, before), (after_before, after) in zip(moves, moves[1:], strict=False):
+        for (_, before), (after_before, after) in pairwise(moves):
             assert before == after_before
             assert state_of(after) in legal[state_of(before)]
         assert moves[-1][1] == present[key]

@@ -37,8 +37,16 @@ def quote_a_patient(request: dict[str, Any]) -> Answer:
 
 
 def crash(request: dict[str, Any]) -> Answer:
-    yield {}, b""
+    if request["after"]:
+        yield {}, b""
     ctypes.string_at(0)
+
+
+def crash_when_used(request: dict[str, Any], earlier: list[int] = []) -> Answer:  # noqa: B006 - kept on purpose
+    if earlier:
+        ctypes.string_at(0)
+    earlier.append(1)
+    yield {"pid": os.getpid()}, b""
 
 
 def sleep(request: dict[str, Any]) -> Answer:
@@ -66,7 +74,8 @@ def babble(request: dict[str, Any]) -> Answer:
 
 
 def say_what_the_file_says(request: dict[str, Any]) -> Answer:
-    yield json.loads(Path(request["path"]).read_text()), b""
+    for answer in Path(request["path"]).read_text().splitlines():
+        yield json.loads(answer), b""
 
 
 def look_around(request: dict[str, Any]) -> Answer:

@@ -28,13 +28,13 @@ class HeldShard:
 class Runtime:
     """Made once per worker process; shared by its task threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engines: EngineThread | None = None) -> None:
         self.settings = settings
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.engine: Engine = make_engine(settings)
         self.store = ContentStore(settings.store_dir)
         self.decoder = Decoder(settings)
-        self.engines = EngineThread(self.store, batch_size=settings.batch_size)
+        self.engines = engines or EngineThread(batch_size=settings.batch_size)
         self.stopping = threading.Event()
         self._held: dict[int, HeldShard] = {}
         self._lock = threading.Lock()

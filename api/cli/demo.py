@@ -19,7 +19,7 @@ from api.cli.embedded import embedded_system
 from api.cli.errors import EXIT_INTERRUPTED, StartError
 from api.cli.folders import kept_token
 from api.cli.jobs import model_name
-from api.cli.output import json_text, make_console, plain
+from api.cli.output import make_console, plain
 from api.cli.phantoms import MIN_PATIENTS, Truth, write_cohort
 from api.cli.registry import add_model
 from api.cli.session import DEFAULT_URL, Session, data_dir_option, json_option

@@ -109,13 +109,11 @@ def _read_parts(events: Iterator[_Event], every_part_is_file: bool) -> Iterator[
     fields_bytes = 0
     for event in events:
         if not isinstance(event, _Headers):
-            continue
+            continue  # what was left unread of the part before
         data = _part_data(events)
         name = event.file_name()
         if every_part_is_file or name is not None or event.media_type() in FILE_TYPES:
             yield Part(name, data)
-            for _ in data:
-                pass
         else:
             fields_bytes = _drop_field(data, fields_bytes)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.intake.receive import ReceivedFile
@@ -14,14 +13,12 @@ from api.services import Services
 from shared.db import reading
 from shared.dicom.read import Header
 from shared.errors import InvalidRequestError, PermanentError, StorageFullError
-from shared.models import Upload, UploadFile
-from shared.repositories.imaging import add_blob, index_instance, instance_of_blob, site_named
+from shared.models import UploadFile
+from shared.repositories.imaging import NewInstance, index_instances, lock_index, site_named
 from shared.repositories.uploads import instances_by_blob
 from shared.states import FileOutcome, Reason
 
 BATCH_FILES = 128
-# Two requests that index the same patient at once collide on PostgreSQL; the second try finds the row.
-TRIES = 5
 DICOM_MEDIA_TYPE = "application/dicom"
 
 
@@ -78,14 +75,8 @@ def _store_batch(services: Services, upload_id: UUID, batch: list[ReceivedFile])
         known = instances_by_blob(session, [file.blob.sha256 for file in batch if file.blob])
     with ThreadPoolExecutor(max_workers=4) as pool:
         checked = list(pool.map(lambda file: _check(services, file, known), batch))
-    for attempt in range(TRIES):
-        try:
-            with services.unit_of_work() as uow:
-                return _index(uow.session, services.settings.site, upload_id, checked)
-        except IntegrityError:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable: the last try returns or raises")
+    with services.unit_of_work() as uow:
+        return _index(uow.session, services.settings.site, upload_id, checked)
 
 
 def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> CheckedFile:
@@ -108,27 +99,33 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
 
 
 def _index(session: Session, site_name: str, upload_id: UUID, checked: list[CheckedFile]) -> list[UploadFile]:
-    site = site_named(session, site_name)
-    upload = session.get_one(Upload, upload_id)
+    lock_index(session)
+    accepted = [file.sha256 for file in checked if file.sha256 and file.reason is None]
+    known = instances_by_blob(session, accepted)
+    new = {
+        file.sha256: NewInstance(file.sha256, file.size_bytes, DICOM_MEDIA_TYPE, file.header)
+        for file in checked
+        if file.sha256 and file.header and file.sha256 not in known
+    }
+    instances = known | index_instances(session, list(new.values()), site_named(session, site_name))
     rows = []
     for file in checked:
-        row = UploadFile(
-            upload_id=upload.id,
-            name=file.name,
-            outcome=FileOutcome.REJECTED,
-            reason=file.reason,
-            detail=file.detail,
-            sha256=file.sha256,
-            size_bytes=file.size_bytes,
-        )
-        if file.reason is None and file.sha256 is not None:
-            instance = instance_of_blob(session, file.sha256)
-            row.outcome = FileOutcome.DUPLICATE if instance else FileOutcome.STORED
-            if instance is None and file.header is not None:
-                add_blob(session, file.sha256, file.size_bytes, DICOM_MEDIA_TYPE)
-                instance = index_instance(session, file.header, file.sha256, site)
-            row.instance_id = instance.id if instance else None
-        rows.append(row)
+        first = new.pop(file.sha256, None) if file.sha256 else None
+        rows.append(_row(upload_id, file, instances, is_new=first is not None))
     session.add_all(rows)
     session.flush()
     return rows
+
+
+def _row(upload_id: UUID, file: CheckedFile, instances: dict[str, int], *, is_new: bool) -> UploadFile:
+    stored = FileOutcome.STORED if is_new else FileOutcome.DUPLICATE
+    return UploadFile(
+        upload_id=upload_id,
+        name=file.name,
+        outcome=stored if file.reason is None else FileOutcome.REJECTED,
+        reason=file.reason,
+        detail=file.detail,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        instance_id=instances[file.sha256] if file.sha256 and file.reason is None else None,
+    )

@@ -8,17 +8,19 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from shared.errors import InvalidRequestError
+from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, accepts
-from shared.models import Instance, Item, ModelVersion, Patient, Prediction, Series, Study, UploadFile
+from shared.models import Instance, Item, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
 from shared.repositories.jobs import NewJob, Target
+from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
-from shared.repositories.uploads import QUERY_VALUES
 from shared.states import FileOutcome, ItemState, Lane, Reason
 
+# Of a long list with many faults, so many are told.
+MAX_ERRORS = 100
 VERSION_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -86,6 +88,7 @@ def _at(pointer: str, detail: str = "is missing") -> list[dict[str, str]]:
 
 def plan_job(session: Session, selection: Selection, version: ModelVersion, *, force: bool) -> Plan:
     """One target per instance or rejected file, each pending or with its known outcome."""
+    _check_known(session, selection)
     contract = ModelContract.model_validate(version.contract)
     plan = Plan()
     rows = list(_instances(session, selection))
@@ -94,11 +97,35 @@ def plan_job(session: Session, selection: Selection, version: ModelVersion, *, f
     for row in rows:
         frames = predicted.get(row.blob_sha256, 0)
         plan.targets.append(_target(row, files.get(row.id), contract, frames, plan.refusals))
-    for upload_id in selection.uploads:
+    for upload_id in dict.fromkeys(selection.uploads):
         _add_rejected(session, upload_id, plan)
+    if not plan.targets and selection.unfinished_of is not None:
+        raise ConflictError("Only files that were rejected failed, and their bytes were not kept; send them again.")
     if not plan.targets:
         raise InvalidRequestError("The job names nothing that is stored; send files first, or check the ids.")
     return plan
+
+
+def _check_known(session: Session, selection: Selection) -> None:
+    """Refuse a request that names what does not exist: leaving it out would go unnoticed."""
+    unknown = [
+        *_unknown(session, "uploads", selection.uploads, Upload.id),
+        *_unknown(session, "studies", selection.studies, Study.study_instance_uid),
+        *_unknown(session, "patients", selection.patients, Patient.key),
+    ]
+    if unknown:
+        raise InvalidRequestError(
+            f"The job names {len(unknown)} things that are not stored, the first at {unknown[0]}; send their files "
+            "first, or leave them out.",
+            errors=[error for pointer in unknown[:MAX_ERRORS] for error in _at(pointer, "is not stored")],
+        )
+
+
+def _unknown(session: Session, field_name: str, named: Sequence[Any], column: InstrumentedAttribute[Any]) -> list[str]:
+    known: set[Any] = set()
+    for some in in_parts(named):
+        known.update(session.scalars(select(column).where(column.in_(some))))
+    return [f"/{field_name}/{at}" for at, value in enumerate(named) if value not in known]
 
 
 def next_generation(session: Session, model_digest: str) -> int:
@@ -169,10 +196,9 @@ def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterab
     for upload_id in selection.uploads:
         named = select(UploadFile.instance_id).where(UploadFile.upload_id == upload_id)
         yield columns.where(Instance.id.in_(named))
-    for start in range(0, len(selection.studies), QUERY_VALUES):
-        yield columns.where(Study.study_instance_uid.in_(selection.studies[start : start + QUERY_VALUES]))
-    for start in range(0, len(selection.patients), QUERY_VALUES):
-        keys = selection.patients[start : start + QUERY_VALUES]
+    for uids in in_parts(selection.studies):
+        yield columns.where(Study.study_instance_uid.in_(uids))
+    for keys in in_parts(selection.patients):
         yield columns.join(Patient, Patient.id == Study.patient_id).where(Patient.key.in_(keys))
     if selection.unfinished_of is not None:
         failed = select(Item.instance_id).where(

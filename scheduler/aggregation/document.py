@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
-from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts
-from scheduler.aggregation.rules import Vector, combine
-from shared.model_contract import Finding, LatestStudy, ModelContract, WindowDays
+import numpy as np
+
+from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts, Vector
+from shared.model_contract import Finding, ModelContract
+from shared.rollup import Rule, in_scope, roll_up
 from shared.states import REASON_TEXTS, Reason
 
 DOCUMENT_SCHEMA = "overread.report/1"
@@ -35,17 +37,17 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     scope = studies_in_scope(contract, evidence.studies)
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
-    patient = combine(contract.aggregation.studies, vectors)
-    in_scope = [instance for instance in evidence.instances if instance.study_row in scope]
+    patient = _combine(contract.aggregation.studies, vectors)
+    asked = [instance for instance in evidence.instances if instance.study_row in scope]
     return {
         "schema": DOCUMENT_SCHEMA,
         "findings": [_finding(index, finding, patient, counted) for index, finding in enumerate(contract.findings)],
         "completeness": {
-            "instances": len(in_scope),
+            "instances": len(asked),
             "predicted": len(counted),
-            "share": len(counted) / len(in_scope) if in_scope else 0.0,
+            "share": len(counted) / len(asked) if asked else 0.0,
         },
-        "excluded": [_excluded(instance) for instance in in_scope if not instance.frames],
+        "excluded": [_excluded(instance) for instance in asked if not instance.frames],
         "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
         "time_scope": contract.time_scope.model_dump(mode="json"),
         "aggregation": contract.aggregation.model_dump(mode="json"),
@@ -54,17 +56,8 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
 
 def studies_in_scope(contract: ModelContract, studies: Sequence[StudyFacts]) -> frozenset[int]:
     """Rows of the studies that the patient's result is about; the others are trend."""
-    if not studies:
-        return frozenset()
-    latest = max(studies, key=lambda study: (study.study_date, study.study_time, study.row))
-    if isinstance(contract.time_scope, LatestStudy):
-        return frozenset({latest.row})
-    if isinstance(contract.time_scope, WindowDays):
-        newest = _date(latest)
-        oldest = newest - timedelta(days=contract.time_scope.days) if newest else None
-        within = {study.row for study in studies if oldest and (_date(study) or date.min) >= oldest}
-        return frozenset(within | {latest.row})
-    return frozenset(study.row for study in studies)
+    kept = in_scope(contract.time_scope, [_date(study) for study in studies])
+    return frozenset(study.row for study, keep in zip(studies, kept, strict=True) if keep)
 
 
 def _date(study: StudyFacts) -> date | None:
@@ -74,9 +67,16 @@ def _date(study: StudyFacts) -> date | None:
         return None
 
 
+def _combine(rule: Rule, vectors: Sequence[Vector]) -> Vector | None:
+    """Probability vectors, each (findings,), of one level into one of the level above; None of none."""
+    if not vectors:
+        return None
+    return np.array([roll_up(rule, column) for column in np.stack(vectors).T])
+
+
 def _score(contract: ModelContract, instance: InstanceEvidence) -> Scored:
     vectors = [vector for _, vector in instance.frames]
-    vector = combine(contract.aggregation.frames, vectors)
+    vector = _combine(contract.aggregation.frames, vectors)
     if vector is None:
         raise AssertionError("an instance without frames is not scored")
     leading = tuple(
@@ -90,8 +90,8 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
     by_series: dict[str, list[Vector]] = defaultdict(list)
     for one in scored:
         by_series[one.instance.series_instance_uid].append(one.vector)
-    series = [combine(contract.aggregation.instances, vectors) for vectors in by_series.values()]
-    return combine(contract.aggregation.series, [vector for vector in series if vector is not None])
+    series = [_combine(contract.aggregation.instances, vectors) for vectors in by_series.values()]
+    return _combine(contract.aggregation.series, [vector for vector in series if vector is not None])
 
 
 def _finding(index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored]) -> dict[str, Any]:
@@ -132,11 +132,11 @@ def _excluded(instance: InstanceEvidence) -> dict[str, Any]:
     }
 
 
-def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, in_scope: bool) -> dict[str, Any]:
+def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, is_in_scope: bool) -> dict[str, Any]:
     return {
         "study_instance_uid": study.study_instance_uid,
         "study_date": study.study_date,
-        "in_scope": in_scope,
+        "in_scope": is_in_scope,
         "conflict": study.conflict,
         "probabilities": {
             finding.code: None if vector is None else float(vector[index])

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.rules import Vector
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.states import FINAL_ITEM_STATES, ItemState, Reason
+
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

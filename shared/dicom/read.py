@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,7 +160,7 @@ class HeaderReader:
 
     def read(self, path: Path) -> Header:
         """The header of a stored file; raises as `read_header` does, or ChildCrashedError."""
-        replies = list(self._pool.call({"path": str(path), "limits": self._limits}))
+        replies = list(islice(self._pool.call({"path": str(path), "limits": self._limits}), 2))
         if len(replies) != 1:
             raise ChildCrashedError("the header's reader gave no single answer", reason=Reason.PARSE_CRASHED)
         return _checked(replies[0].meta)

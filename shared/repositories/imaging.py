@@ -1,14 +1,32 @@
 """The DICOM index: what was stored becomes patient, study, series and instance rows."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import String, func, insert, select, text, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.clock import utc_now
 from shared.dicom.read import Header
 from shared.identifiers import new_patient_key
 from shared.models import Blob, Instance, Patient, Series, Site, Study
+from shared.repositories.parts import in_parts
+
+# Any fixed number, other than those of other advisory locks.
+INDEX_LOCK = 7_301_116
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NewInstance:
+    """A stored file that is to be indexed; its bytes have no row yet."""
+
+    sha256: str
+    size_bytes: int
+    media_type: str
+    header: Header
 
 
 def site_named(session: Session, name: str) -> Site:
@@ -30,55 +48,93 @@ def add_blob(session: Session, sha256: str, size_bytes: int, media_type: str) ->
     return True
 
 
-def instance_of_blob(session: Session, sha256: str) -> Instance | None:
-    """The instance whose bytes these are."""
-    return session.scalar(select(Instance).where(Instance.blob_sha256 == sha256))
+def lock_index(session: Session) -> None:
+    """Let one transaction at a time index, also on PostgreSQL, as SQLite's write lock does anyway.
+
+    Two that meet the same UID must see each other's rows, or neither flags the conflict; and two that make the same
+    patients in another order would deadlock.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": INDEX_LOCK})
 
 
-def index_instance(session: Session, header: Header, sha256: str, site: Site) -> Instance:
-    """Rows for a stored file, made where they are new; conflicts with earlier files are flagged on both."""
-    patient = _patient(session, header, site)
-    study = _study(session, header, patient)
-    series = _series(session, header, study)
-    instance = Instance(
-        series_id=series.id,
-        blob_sha256=sha256,
-        sop_instance_uid=header.sop_instance_uid,
-        sop_class_uid=header.sop_class_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        photometric_interpretation=header.photometric_interpretation,
-        rows=header.rows,
-        columns=header.columns,
-        samples_per_pixel=header.samples_per_pixel,
-        bits_allocated=header.bits_allocated,
-        number_of_frames=max(1, header.number_of_frames),
-        has_pixel_data=header.has_pixel_data,
-        sop_conflict=_flag_shared_uid(session, header.sop_instance_uid),
-        acquisition_at=header.acquisition_at,
-        created_at=utc_now(),
-    )
-    session.add(instance)
-    session.flush()
-    return instance
+def index_instances(session: Session, new: Sequence[NewInstance], site: Site) -> dict[str, int]:
+    """Instance ids by digest; rows are made where they are new, conflicts with other files flagged on all sides.
+
+    Each digest comes once. Call `lock_index` first.
+    """
+    headers = [one.header for one in new]
+    patients = [_patient_row(header, site) for header in headers]
+    patient_ids = _row_ids(session, Patient, ("issuer", "patient_id", "anonymous_study_uid"), patients)
+    studies = [_study_row(header, parent) for header, parent in zip(headers, patient_ids, strict=True)]
+    study_ids = _row_ids(session, Study, ("patient_id", "study_instance_uid"), studies)
+    series = [_series_row(header, parent) for header, parent in zip(headers, study_ids, strict=True)]
+    series_ids = _row_ids(session, Series, ("study_id", "series_instance_uid"), series)
+    _add_blobs(session, new)
+    instances = [_instance_row(one, parent) for one, parent in zip(new, series_ids, strict=True)]
+    instance_ids = _row_ids(session, Instance, ("blob_sha256",), instances)
+    _flag_shared(session, Study.study_instance_uid, Study.patient_conflict, studies)
+    _flag_shared(session, Instance.sop_instance_uid, Instance.sop_conflict, instances)
+    return {one.sha256: instance_id for one, instance_id in zip(new, instance_ids, strict=True)}
 
 
-def _first_or_new(session: Session, kind: Any, key: dict[str, Any], rest: dict[str, Any]) -> tuple[Any, bool]:
-    found = session.scalar(select(kind).filter_by(**key))
-    if found is not None:
-        return found, False
-    made = kind(**key, **rest)
-    session.add(made)
-    session.flush()
-    return made, True
+def _add_blobs(session: Session, new: Sequence[NewInstance]) -> None:
+    known: set[str] = set()
+    for some in in_parts([one.sha256 for one in new]):
+        known.update(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(some))))
+    rows = [
+        {"sha256": one.sha256, "size_bytes": one.size_bytes, "media_type": one.media_type, "created_at": utc_now()}
+        for one in new
+        if one.sha256 not in known
+    ]
+    if rows:
+        session.execute(insert(Blob), rows)
 
 
-def _patient(session: Session, header: Header, site: Site) -> Patient:
-    key = {
+def _row_ids(session: Session, table: Any, key: Sequence[str], rows: Sequence[Row]) -> list[int]:
+    """The id of each row: of the one with its natural key, made where there is none; of equals the first is made."""
+    columns = [getattr(table, name) for name in key]
+    wanted: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        wanted.setdefault(tuple(row[name] for name in key), row)
+    found: dict[tuple[Any, ...], int] = {}
+    for some in in_parts(list(wanted)):
+        statement = select(table.id, *columns).where(tuple_(*columns).in_(some))
+        found.update({tuple(values): row_id for row_id, *values in session.execute(statement)})
+    fresh = [row for values, row in wanted.items() if values not in found]
+    if fresh:
+        made = session.execute(insert(table).returning(table.id, *columns), fresh)
+        found.update({tuple(values): row_id for row_id, *values in made})
+    return [found[tuple(row[name] for name in key)] for row in rows]
+
+
+def _flag_shared(
+    session: Session, uid: InstrumentedAttribute[str], flag: InstrumentedAttribute[bool], rows: Sequence[Row]
+) -> None:
+    """Set the flag on all rows whose UID another row has too."""
+    for some in in_parts(sorted({row[uid.key] for row in rows})):
+        shared = select(uid).where(uid.in_(some)).group_by(uid).having(func.count() > 1)
+        uids = session.scalars(shared).all()
+        if uids:
+            session.execute(update(uid.class_).where(uid.in_(uids), flag.is_(False)).values({flag.key: True}))
+
+
+def _fitting(table: Any, row: Row) -> Row:
+    """Cut texts to what their columns hold: a file may say more than its VR allows, which PostgreSQL refuses."""
+    columns = table.__table__.columns
+    return {
+        name: value[: columns[name].type.length]
+        if isinstance(value, str) and isinstance(columns[name].type, String)
+        else value
+        for name, value in row.items()
+    }
+
+
+def _patient_row(header: Header, site: Site) -> Row:
+    row = {
         "issuer": header.issuer_of_patient_id or site.name,
         "patient_id": header.patient_id,
         "anonymous_study_uid": "" if header.patient_id else header.study_instance_uid,
-    }
-    rest = {
         "key": new_patient_key(),
         "patient_name": header.patient_name,
         "patient_birth_date": header.patient_birth_date,
@@ -86,37 +142,48 @@ def _patient(session: Session, header: Header, site: Site) -> Patient:
         "site_id": site.id,
         "created_at": utc_now(),
     }
-    patient, _ = _first_or_new(session, Patient, key, rest)
-    return patient  # type: ignore[no-any-return]
+    return _fitting(Patient, row)
 
 
-def _study(session: Session, header: Header, patient: Patient) -> Study:
-    key = {"patient_id": patient.id, "study_instance_uid": header.study_instance_uid}
-    rest = {"study_date": header.study_date, "study_time": header.study_time, "created_at": utc_now()}
-    study, is_new = _first_or_new(session, Study, key, rest)
-    if is_new:
-        same_uid = Study.study_instance_uid == header.study_instance_uid
-        others = session.scalars(select(Study.id).where(same_uid, Study.id != study.id)).all()
-        if others:
-            session.execute(update(Study).where(same_uid).values(patient_conflict=True))
-    return study  # type: ignore[no-any-return]
+def _study_row(header: Header, patient_id: int) -> Row:
+    row = {
+        "patient_id": patient_id,
+        "study_instance_uid": header.study_instance_uid,
+        "study_date": header.study_date,
+        "study_time": header.study_time,
+        "created_at": utc_now(),
+    }
+    return _fitting(Study, row)
 
 
-def _series(session: Session, header: Header, study: Study) -> Series:
-    key = {"study_id": study.id, "series_instance_uid": header.series_instance_uid}
-    rest = {
+def _series_row(header: Header, study_id: int) -> Row:
+    row = {
+        "study_id": study_id,
+        "series_instance_uid": header.series_instance_uid,
         "modality": header.modality,
         "body_part_examined": header.body_part_examined,
         "manufacturer": header.manufacturer,
         "created_at": utc_now(),
     }
-    series, _ = _first_or_new(session, Series, key, rest)
-    return series  # type: ignore[no-any-return]
+    return _fitting(Series, row)
 
 
-def _flag_shared_uid(session: Session, sop_instance_uid: str) -> bool:
-    same_uid = Instance.sop_instance_uid == sop_instance_uid
-    if session.scalar(select(Instance.id).where(same_uid).limit(1)) is None:
-        return False
-    session.execute(update(Instance).where(same_uid).values(sop_conflict=True))
-    return True
+def _instance_row(new: NewInstance, series_id: int) -> Row:
+    header = new.header
+    row = {
+        "series_id": series_id,
+        "blob_sha256": new.sha256,
+        "sop_instance_uid": header.sop_instance_uid,
+        "sop_class_uid": header.sop_class_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
+        "photometric_interpretation": header.photometric_interpretation,
+        "rows": header.rows,
+        "columns": header.columns,
+        "samples_per_pixel": header.samples_per_pixel,
+        "bits_allocated": header.bits_allocated,
+        "number_of_frames": max(1, header.number_of_frames),
+        "has_pixel_data": header.has_pixel_data,
+        "acquisition_at": header.acquisition_at,
+        "created_at": utc_now(),
+    }
+    return _fitting(Instance, row)

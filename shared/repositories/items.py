@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.clock import utc_now
 from shared.models import Instance, Item, Job, JobPatient
 from shared.repositories.history import move_job
+from shared.repositories.parts import in_parts
 from shared.states import FINAL_JOB_STATES, ItemState, JobState, Reason
 
 
@@ -79,28 +80,39 @@ def record_outcomes(session: Session, job_id: UUID, outcomes: Sequence[Outcome])
 
 def end_open_items(session: Session, job_id: UUID, shard_ids: Sequence[int], state: ItemState, reason: Reason) -> int:
     """Give all pending items of these shards one outcome (cancelled, or failed with their worker)."""
-    if not shard_ids:
-        return 0
-    statement = select(Item.id).where(Item.shard_id.in_(shard_ids), Item.state == ItemState.PENDING)
-    outcomes = [Outcome(item_id, state, reason) for item_id in session.scalars(statement)]
-    return record_outcomes(session, job_id, outcomes)
+    patients: list[int | None] = []
+    for some in in_parts(shard_ids):
+        statement = (
+            update(Item)
+            .where(Item.shard_id.in_(some), Item.state == ItemState.PENDING)
+            .values(state=state, reason=reason, finished_at=utc_now())
+            .returning(Item.patient_id)
+            .execution_options(synchronize_session=False)
+        )
+        patients.extend(session.scalars(statement))
+    known = Counter(patient_id for patient_id in patients if patient_id is not None)
+    _add_to_sums(session, job_id, Counter({f"items_{state}": len(patients)}), known)
+    return len(patients)
 
 
 def _add_to_sums(session: Session, job_id: UUID, counts: Counter[str], patients: Counter[int]) -> None:
     sums = {name: getattr(Job, name) + number for name, number in counts.items() if number}
     if sums:
         session.execute(update(Job).where(Job.id == job_id).values(**sums).execution_options(synchronize_session=False))
-    for patient_id, number in sorted(patients.items()):
-        session.execute(
-            update(JobPatient)
-            .where(JobPatient.job_id == job_id, JobPatient.patient_id == patient_id)
-            .values(items_open=JobPatient.items_open - number)
-            .execution_options(synchronize_session=False)
-        )
+    for number in sorted(set(patients.values())):
+        for some in in_parts([patient_id for patient_id, ended in patients.items() if ended == number]):
+            session.execute(
+                update(JobPatient)
+                .where(JobPatient.job_id == job_id, JobPatient.patient_id.in_(some))
+                .values(items_open=JobPatient.items_open - number)
+                .execution_options(synchronize_session=False)
+            )
 
 
 def settle_job(session: Session, job_id: UUID, *, actor: str) -> JobState | None:
     """Give a job its final state once every item has an outcome; None while some are open."""
+    # The row is locked, so that a cancel is either seen here or finds the job final. FOR NO KEY UPDATE: history rows
+    # that others write meanwhile refer to the job and must not wait.
     job = session.execute(
         select(
             Job.state,
@@ -109,7 +121,9 @@ def settle_job(session: Session, job_id: UUID, *, actor: str) -> JobState | None
             Job.items_failed,
             Job.items_cancelled,
             Job.cancel_requested_at,
-        ).where(Job.id == job_id)
+        )
+        .where(Job.id == job_id)
+        .with_for_update(key_share=True)
     ).one()
     ended = job.items_done + job.items_failed + job.items_cancelled
     if job.state in FINAL_JOB_STATES or ended < job.items_total:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
-from shared.models import Item, Job, JobPatient
+from shared.models import Item, Job, JobPatient, Shard
 from shared.repositories.history import changed_rows, record
 from shared.repositories.items import end_open_items, settle_job
 from shared.repositories.shards import cancel_queued, create_shard
-from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason
+from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
 INSERT_ROWS = 1000
 
@@ -134,15 +134,33 @@ def list_jobs(
 
 def request_cancel(session: Session, job_id: UUID, *, actor: str) -> bool:
     """Flag a job as cancelled; what is queued ends at once, what runs at its next write. False when it is final."""
+    # Shards are locked before their job, as a claim does: the other order deadlocks with it on PostgreSQL.
+    end_queued(session, job_id, actor=actor)
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.state.not_in(FINAL_JOB_STATES))
-        .values(cancel_requested_at=utc_now())
+        .values(cancel_requested_at=func.coalesce(Job.cancel_requested_at, utc_now()))
         .execution_options(synchronize_session=False)
     )
     if changed_rows(session.execute(statement)) == 0:
         return False
-    shard_ids = cancel_queued(session, job_id, actor=actor)
-    end_open_items(session, job_id, shard_ids, ItemState.CANCELLED, Reason.CANCELLED)
     settle_job(session, job_id, actor=actor)
     return True
+
+
+def end_queued(session: Session, job_id: UUID, *, actor: str) -> int:
+    """Cancel a job's queued shards and their items; returns how many shards."""
+    shard_ids = cancel_queued(session, job_id, actor=actor)
+    end_open_items(session, job_id, shard_ids, ItemState.CANCELLED, Reason.CANCELLED)
+    return len(shard_ids)
+
+
+def cancelled_with_queued_shards(session: Session, limit: int) -> Sequence[UUID]:
+    """Cancelled jobs to which a shard came back as they were cancelled."""
+    queued = select(Shard.id).where(Shard.job_id == Job.id, Shard.state == ShardState.QUEUED)
+    statement = (
+        select(Job.id)
+        .where(Job.state.not_in(FINAL_JOB_STATES), Job.cancel_requested_at.is_not(None), queued.exists())
+        .limit(limit)
+    )
+    return session.scalars(statement).all()

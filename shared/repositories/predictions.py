@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.models import Prediction
+from shared.repositories.parts import in_parts
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def predicted_frames(
 ) -> dict[str, int]:
     """How many frames of each blob this model has predicted; blobs without any are left out."""
     counts: dict[str, int] = {}
-    for start in range(0, len(blobs), 500):
+    for some in in_parts(blobs):
         statement = (
             select(Prediction.blob_sha256, func.count())
             .where(
-                Prediction.blob_sha256.in_(blobs[start : start + 500]),
+                Prediction.blob_sha256.in_(some),
                 Prediction.model_digest == model_digest,
                 Prediction.generation == generation,
             )

@@ -41,6 +41,7 @@ def champion_names(session: Session) -> list[str]:
 
 def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
     """Register a package as the next version of its name; it becomes champion where there is none."""
+    _lock(session, name)
     last = session.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.name == name)) or 0
     has_champion = champion(session, name) is not None
     version = ModelVersion(
@@ -56,9 +57,9 @@ def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
 
 
 def promote(session: Session, version: ModelVersion) -> bool:
-    """Make a version the champion and retire the present one, in one transaction; False when it is it already."""
-    if version.state is ModelState.CHAMPION:
-        return False
+    """Make a version the champion and retire the present one; False when its state does not allow that."""
+    _lock(session, version.name)
+    session.refresh(version)
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
     session.execute(
@@ -69,3 +70,9 @@ def promote(session: Session, version: ModelVersion) -> bool:
     version.state = ModelState.CHAMPION
     session.flush()
     return True
+
+
+def _lock(session: Session, name: str) -> None:
+    """One change of a name's versions at a time, also on PostgreSQL: two at once would leave two champions."""
+    statement = select(ModelVersion.id).where(ModelVersion.name == name).order_by(ModelVersion.id)
+    session.execute(statement.with_for_update(key_share=True))

@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Instance, Upload, UploadFile
+from shared.repositories.parts import in_parts
 from shared.states import FileOutcome
-
-QUERY_VALUES = 500
 
 
 def create_upload(session: Session, *, principal_id: int, site_id: int, project_id: int, label: str) -> Upload:
@@ -32,23 +31,18 @@ def create_upload(session: Session, *, principal_id: int, site_id: int, project_
 def instances_by_blob(session: Session, blobs: Sequence[str]) -> dict[str, int]:
     """Instance ids of those blobs that are stored and indexed."""
     found: dict[str, int] = {}
-    for start in range(0, len(blobs), QUERY_VALUES):
-        statement = select(Instance.blob_sha256, Instance.id).where(
-            Instance.blob_sha256.in_(blobs[start : start + QUERY_VALUES])
-        )
+    for some in in_parts(blobs):
+        statement = select(Instance.blob_sha256, Instance.id).where(Instance.blob_sha256.in_(some))
         found.update(dict(session.execute(statement).all()))
     return found
 
 
 def attach_instances(session: Session, upload_id: UUID, instances: dict[str, int]) -> int:
     """Make stored instances part of an upload as duplicates, once each; returns how many were new to it."""
-    known = set(
-        session.scalars(
-            select(UploadFile.instance_id).where(
-                UploadFile.upload_id == upload_id, UploadFile.instance_id.in_(instances.values())
-            )
-        )
-    )
+    known: set[int | None] = set()
+    for some in in_parts(list(instances.values())):
+        statement = select(UploadFile.instance_id).where(UploadFile.upload_id == upload_id)
+        known.update(session.scalars(statement.where(UploadFile.instance_id.in_(some))))
     rows = [
         UploadFile(upload_id=upload_id, name="", outcome=FileOutcome.DUPLICATE, sha256=sha256, instance_id=instance_id)
         for sha256, instance_id in instances.items()

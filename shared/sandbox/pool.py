@@ -30,12 +30,12 @@ class LimitedPool:
 
         Raises what the target raised (an OverreadError), or ChildCrashedError with a reason of this pool. Only the
         time spent waiting for the child counts against its limit, not what the caller does between two replies.
+        A request is blamed for a death without a word only when a fresh child died of it, so it may run twice.
         """
         child = self._free.get()
         try:
             if child is None or not child.accepts(request):
                 self._drop(child)
-                child = None  # `_start` may fail, and the one dropped must not go back
                 child = self._start()
                 if not child.accepts(request):
                     raise child.lost()

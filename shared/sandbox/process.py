@@ -78,7 +78,7 @@ class LimitedProcess:
             )
 
     def accepts(self, request: dict[str, Any]) -> bool:
-        """Send a request; False when the child died while it was idle."""
+        """Send a request and wait for the child to say anything; False when it died instead."""
         data = json.dumps(request).encode()
         if len(data) > MAX_META_BYTES:
             raise ValueError(f"a request of {len(data)} bytes; expected at most {MAX_META_BYTES}")
@@ -92,7 +92,12 @@ class LimitedProcess:
                 view = view[os.write(self._requests, view) :]
         except BrokenPipeError:
             return False
-        return True
+        if self._wait(self._answers, select.POLLIN, self._limits.wall_s) & select.POLLIN:
+            return True
+        error = self.lost()
+        if error.recorded_reason == self._reasons.timeout:
+            raise error
+        return False
 
     def replies(self) -> Iterator[Reply]:
         """The replies to the request just sent; `idle` is True after the last of them, unless the child is worn out."""
@@ -162,7 +167,8 @@ class LimitedProcess:
             data += chunk
         return data
 
-    def _wait(self, descriptor: int, event: int, limit_s: float) -> None:
+    def _wait(self, descriptor: int, event: int, limit_s: float) -> int:
+        """Wait until the pipe can be used or has ended, and give poll's word for which."""
         poll = select.poll()
         poll.register(descriptor, event)
         began = time.monotonic()
@@ -172,6 +178,7 @@ class LimitedProcess:
         if not ready:
             self._process.kill()
             raise self._too_slow()
+        return ready[0][1]
 
     def _too_slow(self) -> ChildCrashedError:
         return ChildCrashedError(

@@ -70,8 +70,10 @@ def test_bomb_of_many_elements_ends_when_its_time_is_up(tmp_path: Path, services
     path = tmp_path / "bomb"
     path.write_bytes(samples.dicom_bytes(PixelData=None) + elements)
 
-    with closing(HeaderReader(Settings(parse_processes=1, parse_timeout_s=0.5))) as reader:
-        with pytest.raises(PermanentError) as caught:
-            reader.read(path)
+    with (
+        closing(HeaderReader(Settings(parse_processes=1, parse_timeout_s=0.5))) as reader,
+        pytest.raises(PermanentError) as caught,
+    ):
+        reader.read(path)
 
     assert caught.value.recorded_reason == Reason.PARSE_TIMEOUT

@@ -60,6 +60,14 @@ def test_archive_names_its_files_after_itself_when_it_has_a_name(read: ZipReader
     assert [len(name) for name in files] == [17, 255]
 
 
+def test_archive_reads_names_as_code_page_437_when_they_are_not_flagged_utf8(read: ZipReader) -> None:
+    data = make_zip({"cafX": b"x"}).replace(b"cafX", b"caf\x82")
+
+    files = read(data)
+
+    assert list(files) == ["café"]
+
+
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(
     entries=st.dictionaries(

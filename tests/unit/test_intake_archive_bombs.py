@@ -34,7 +34,7 @@ def read(tmp_path: Path) -> ZipReader:
 
 
 READ_IN_A_PROCESS = """
-import pathlib, sys
+import pathlib, sys, time
 from api.intake.archive import read_archive
 from shared.config import Settings
 from shared.storage import ContentStore
@@ -46,7 +46,7 @@ with open(sys.argv[2], "rb") as file:
     archive = store.put_file(file)
 before = peak()
 files = list(read_archive(archive, "a.zip", store, Settings()))
-print(*[file.reason for file in files], (peak() - before) // 1024)
+print(*[file.reason for file in files], (peak() - before) // 1024, time.process_time())
 """
 
 
@@ -108,10 +108,10 @@ def test_archive_stops_when_it_inflates_past_its_total(read: ZipReader) -> None:
 def test_archive_stops_when_it_inflates_past_its_ratio(read: ZipReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zip_entry, "RATIO_FREE_BYTES", MIB)
 
-    files = read(make_zip({"image": NOISE, "bomb": bytes(90 * MIB), "after": b"x"}))
+    files = read(make_zip({"image": NOISE * 20, "bomb": bytes(90 * MIB), "after": b"x"}), max_archive_ratio=20)
 
     assert reasons(files) == {"image": None, "bomb": Reason.ARCHIVE_TOO_LARGE}
-    assert "200 times" in files["bomb"].detail
+    assert "20 times" in files["bomb"].detail
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04", b"", b"PK\x05\x06" + bytes(17), NOISE, make_zip({"a": NOISE})[:-30]])
@@ -157,12 +157,12 @@ def test_archive_is_refused_in_little_memory_when_it_has_a_million_entries(tmp_p
     million_entries(tmp_path / "million.zip", claimed)
     command = [sys.executable, "-c", READ_IN_A_PROCESS, str(tmp_path / "store"), str(tmp_path / "million.zip")]
 
-    begin_s = time.monotonic()
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
-    assert answer[0] == Reason.TOO_MANY_ENTRIES
-    assert int(answer[1]) < 16
-    assert time.monotonic() - begin_s < 10
+    reason, grown_mib, cpu_s = answer
+    assert reason == Reason.TOO_MANY_ENTRIES
+    assert int(grown_mib) < 16
+    assert float(cpu_s) < 5
 
 
 def test_archive_is_refused_when_it_only_claims_a_million_entries(read: ZipReader) -> None:

@@ -82,7 +82,7 @@ awkward = st.lists(near_boundaries | st.binary(max_size=6), min_size=1, max_size
 sendable = awkward.filter(lambda data: data and DELIMITER not in data and not is_zip(data))
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 @given(
     sent=st.lists(sendable, min_size=1, max_size=3),
     field=st.none() | st.binary(max_size=3),

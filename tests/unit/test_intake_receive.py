@@ -44,6 +44,15 @@ def test_receive_yields_the_entries_when_the_body_is_a_zip(store: ContentStore, 
     assert contents(files) == [("a/1", b"one"), ("a/2", b"two")]
 
 
+def test_receive_yields_the_entries_when_a_zip_comes_byte_by_byte(store: ContentStore) -> None:
+    body = Chunks([bytes([byte]) for byte in make_zip({"a": b"one"})])
+
+    files, error = take(store, body, "application/octet-stream")
+
+    assert error is None
+    assert contents(files) == [("a", b"one")]
+
+
 def test_receive_refuses_the_archive_when_a_declared_zip_is_none(store: ContentStore) -> None:
     files, _ = take(store, NOISE, "application/zip")
 

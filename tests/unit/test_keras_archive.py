@@ -34,6 +34,44 @@ def test_archive_is_refused_and_no_code_runs_when_the_config_is_malicious(tmp_pa
     assert not canary.exists()
 
 
+@pytest.mark.parametrize(
+    "class_name",
+    [
+        "FlaxLayer",
+        "IntegerLookup",
+        "JaxLayer",
+        "Lambda",
+        "Layer",
+        "Pipeline",
+        "StringLookup",
+        "TFSMLayer",
+        "TextVectorization",
+        "TorchModuleWrapper",
+        "Wrapper",
+    ],
+)
+def test_archive_is_refused_when_a_layer_can_carry_code_or_read_files(tmp_path: Path, class_name: str) -> None:
+    config = network_config()
+    harmless = {"module": "keras.activations", "class_name": "function", "config": "relu", "registered_name": "relu"}
+    config["config"]["layers"][1] |= {"class_name": class_name, "config": {"function": harmless}}
+    path = write_keras(tmp_path / "weights.keras", config)
+
+    with pytest.raises(InvalidModelPackageError, match=f"class_name '{class_name}'"):
+        check_keras_archive(path)
+
+
+def test_archive_passes_when_an_activation_is_named_as_a_function(tmp_path: Path) -> None:
+    config = network_config()
+    config["config"]["layers"][-1]["config"]["activation"] = {
+        "module": "keras.activations",
+        "class_name": "function",
+        "config": "relu",
+        "registered_name": "relu",
+    }
+
+    check_keras_archive(write_keras(tmp_path / "weights.keras", config))
+
+
 @pytest.mark.parametrize("place", ["activation", "kernel_initializer", "units", "name", "anything"])
 def test_archive_is_refused_when_code_is_named_in_any_place(tmp_path: Path, place: str) -> None:
     config = network_config()

@@ -196,14 +196,41 @@ def entries_zip(path: Path, entries: dict[str, bytes], compression: int = zipfil
         ["package/model.json", "package/weights.keras"],
         ["model.json", "../weights.keras"],
         ["model.json", "/etc/weights.keras"],
-        [f"{number}.json" for number in range(3000)],
+        ["model.json", "weights.keras/"],
     ],
-    ids=["one", "h5", "three", "folder", "parent", "absolute", "many"],
+    ids=["one", "h5", "three", "folder", "parent", "absolute", "directory"],
 )
 def test_zip_is_refused_when_its_entries_are_not_the_two_files(tmp_path: Path, names: list[str]) -> None:
     path = entries_zip(tmp_path / "p.zip", dict.fromkeys(names, b"{}"))
 
-    with pytest.raises(InvalidModelPackageError, match=r"expected exactly|far more entries"):
+    with pytest.raises(InvalidModelPackageError, match="expected exactly"):
+        open_package(path, max_bytes=MAX_BYTES)
+
+
+def test_zip_is_refused_unlisted_when_it_holds_thousands_of_entries(tmp_path: Path) -> None:
+    path = entries_zip(tmp_path / "p.zip", {f"{number}.json": b"" for number in range(3000)})
+
+    with pytest.raises(InvalidModelPackageError, match="far more entries than a model has"):
+        open_package(path, max_bytes=MAX_BYTES)
+
+
+def test_zip_is_refused_when_an_entry_is_encrypted(tmp_path: Path) -> None:
+    path = entries_zip(tmp_path / "p.zip", {"model.json": b"{}", "weights.keras": b""})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # APPNOTE 4.4.4: general purpose bit 0
+    path.write_bytes(data)
+
+    with pytest.raises(InvalidModelPackageError, match="is encrypted"):
+        open_package(path, max_bytes=MAX_BYTES)
+
+
+def test_zip_is_refused_when_its_directory_is_told_by_a_zip64_record(tmp_path: Path) -> None:
+    path = entries_zip(tmp_path / "p.zip", {"model.json": b"{}", "weights.keras": b""})
+    data = path.read_bytes()
+    locator = b"PK\x06\x07" + bytes(16)
+    path.write_bytes(data[:-22] + locator + data[-22:])
+
+    with pytest.raises(InvalidModelPackageError, match="is a zip64"):
         open_package(path, max_bytes=MAX_BYTES)
 
 

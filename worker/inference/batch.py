@@ -6,13 +6,13 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
-from shared.storage import ContentStore
 from worker.engines.base import Engine
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class ServedModel:
 
     digest: str
     contract: ModelContract
-    weights_sha256: str
+    weights_path: Path
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class _Request:
 class EngineThread:
     """Loads engines and predicts, in a thread of its own, so that TensorFlow lives in one place."""
 
-    def __init__(self, store: ContentStore, *, batch_size: int) -> None:
-        self._store = store
+    def __init__(self, *, batch_size: int) -> None:
         self._batch_size = batch_size
         self._requests: queue.Queue[_Request | None] = queue.Queue()
         self._engines: OrderedDict[str, Engine] = OrderedDict()
@@ -134,4 +133,4 @@ class EngineThread:
     def _load(self, model: ServedModel) -> Engine:
         from worker.engines.keras import load_keras_engine
 
-        return load_keras_engine(model.contract, self._store.path(model.weights_sha256), batch_size=self._batch_size)
+        return load_keras_engine(model.contract, model.weights_path, batch_size=self._batch_size)

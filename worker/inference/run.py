@@ -95,7 +95,8 @@ def _read_work(runtime: Runtime, held: HeldShard) -> _Work:
         blobs = [item.blob_sha256 for item in items]
         predicted = predicted_frames(session, version.digest, blobs, generation=job.generation)
     contract = ModelContract.model_validate(version.contract)
-    return _Work(ServedModel(version.digest, contract, version.weights_sha256), job.generation, items, predicted)
+    model = ServedModel(version.digest, contract, runtime.store.path(version.weights_sha256))
+    return _Work(model, job.generation, items, predicted)
 
 
 def _decode_item(runtime: Runtime, work: _Work, item: PendingItem, slots: threading.BoundedSemaphore) -> _Decoded:
