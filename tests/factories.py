@@ -14,14 +14,16 @@ from sqlalchemy.orm import Session
 from shared.db import db_now
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
-from shared.models import Instance, ModelVersion, Principal, Shard, Study
+from shared.models import Instance, ModelVersion, Principal, Shard, Study, UploadFile
 from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
 from shared.repositories.items import Outcome
 from shared.repositories.jobs import NewJob, Target, create_job
+from shared.repositories.predictions import NewPrediction, Provenance, add_predictions
 from shared.repositories.principals import default_project
 from shared.repositories.registry import add_version, champion
 from shared.repositories.shards import Claim, claim_next
-from shared.states import ItemState, Lane, Reason
+from shared.repositories.uploads import create_upload
+from shared.states import FileOutcome, ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.dicom_samples import make_uid
@@ -87,6 +89,32 @@ def add_model(session: Session, name: str = MODEL, **changes: Any) -> ModelVersi
         weights_sha256=digests[1],
         principal_id=admin_id(session),
     )
+
+
+def add_upload(session: Session, instances: Sequence[Instance] = (), *, duplicates: int = 0, rejected: int = 0) -> UUID:
+    """An upload of these instances, the first `duplicates` of them known before, and of files that were rejected."""
+    upload = create_upload(
+        session,
+        principal_id=admin_id(session),
+        site_id=site_named(session, "local").id,
+        project_id=default_project(session).id,
+        label="",
+    )
+    outcomes = [FileOutcome.DUPLICATE] * duplicates + [FileOutcome.STORED] * (len(instances) - duplicates)
+    for number, (instance, outcome) in enumerate(zip(instances, outcomes, strict=True)):
+        row = {"sha256": instance.blob_sha256, "instance_id": instance.id, "name": f"{number}.dcm"}
+        session.add(UploadFile(upload_id=upload.id, outcome=outcome, size_bytes=1000, **row))
+    for number in range(rejected):
+        row = {"name": f"{number}.txt", "reason": Reason.NOT_DICOM, "detail": "no DICOM"}
+        session.add(UploadFile(upload_id=upload.id, outcome=FileOutcome.REJECTED, **row))
+    session.flush()
+    return upload.id
+
+
+def add_prediction(session: Session, instance: Instance, version: ModelVersion) -> None:
+    """What this model version said of the instance's first frame."""
+    prediction = NewPrediction(instance.blob_sha256, 1, [0.5])
+    add_predictions(session, [prediction], Provenance(version.digest, "keras", "float32"))
 
 
 def add_job(

@@ -1,6 +1,5 @@
 """`demo`: the whole way once, from made patients to their reports, on a system that ends with it."""
 
-import importlib.util
 import time
 from collections import defaultdict
 from hashlib import file_digest
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pydicom
 from rich.progress import Progress
 
 from api.cli.client import Client, Json
@@ -159,9 +159,8 @@ class Demo:
 
 def real_files() -> list[LocalFile]:
     """The DICOM files that lie inside pydicom's wheel."""
-    spec = importlib.util.find_spec("pydicom")
-    (home,) = spec.submodule_search_locations or () if spec else ()
-    return collect_files(sorted(Path(home, "data", "test_files").glob("*.dcm")))
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    return collect_files(sorted(folder.glob("*.dcm")))
 
 
 def name_items(items: list[Json], files: list[LocalFile]) -> list[tuple[str, Json]]:

@@ -28,7 +28,12 @@ CONTRACT: Json = {
     "findings": [{"code": "lesion", "display": "Lesion", "threshold": 0.5}],
     "accepts": {"modalities": ["CR", "DX", "CT"], "body_parts": ["CHEST"]},
     "input": {"rows": 64, "columns": 64, "channels": 1},
-    "preprocess": {"units": "modality", "intensity": {"kind": "dicom_window"}, "resize": "stretch"},
+    "preprocess": {
+        "units": "modality",
+        "intensity": {"kind": "dicom_window"},
+        "resize": "stretch",
+        "normalise": {"mean": [0.5], "std": [0.25]},
+    },
     "aggregation": {level: {"kind": "max"} for level in ("frames", "instances", "series", "studies")},
     "time_scope": {"kind": "latest_study"},
 }

@@ -48,6 +48,7 @@ def make_table(
 ) -> Table:
     """A table of (heading, how to read the cell from a row)."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.show_header = any(heading for heading, _ in columns)
     for heading, _ in columns:
         table.add_column(heading, overflow="fold")
     for row in rows:

@@ -45,11 +45,14 @@ class Session:
             self.err.print(f"The first {len(items)} are shown; there are more (--limit 0: all).")
 
 
-def make_session(url: str, token: str | None, data_dir: Path, *, as_json: bool) -> Session:
-    """A session; without a token, the one that `up` left in the data folder serves for this machine's own API."""
-    if token is None and is_loopback(url):
-        token = kept_token(data_dir)
+def make_session(url: str, token: str | None, *, as_json: bool) -> Session:
+    """A session with the server at `url`."""
     return Session(Client(url, token), as_json, make_console(), make_console(to_stderr=True))
+
+
+def find_token(url: str, token: str | None, data_dir: Path) -> str | None:
+    """The token that was given, else the one `up` left in the data folder: for this machine's own API only."""
+    return kept_token(data_dir) if token is None and is_loopback(url) else token
 
 
 def data_dir_option(
@@ -83,7 +86,7 @@ def client_command(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*, url: str, token: str | None, data_dir: Path, as_json: bool, **options: Any) -> None:
-        session = make_session(url, token, data_dir, as_json=as_json)
+        session = make_session(url, find_token(url, token, data_dir), as_json=as_json)
         with session.client:
             try:
                 command(session, **options)

@@ -12,7 +12,7 @@ from api.intake.receive import ReceivedFile
 from api.services import Services
 from shared.db import reading
 from shared.dicom.read import Header
-from shared.errors import InvalidRequestError, PermanentError, StorageFullError
+from shared.errors import InvalidRequestError, PermanentError, StorageFullError, TransientError
 from shared.models import UploadFile
 from shared.repositories.imaging import NewInstance, index_instances, lock_index, site_named
 from shared.repositories.uploads import instances_by_blob
@@ -48,7 +48,7 @@ def store_files(services: Services, upload_id: UUID, received: Iterable[Received
 @dataclass
 class _Batch:
     files: list[ReceivedFile]
-    error: InvalidRequestError | StorageFullError | None = None
+    error: InvalidRequestError | TransientError | None = None
 
     def __bool__(self) -> bool:
         return bool(self.files) or self.error is not None
@@ -60,7 +60,7 @@ def _take(incoming: Iterator[ReceivedFile]) -> _Batch:
     try:
         for file in islice(incoming, BATCH_FILES):
             batch.files.append(file)
-    except (InvalidRequestError, StorageFullError) as error:
+    except (InvalidRequestError, TransientError) as error:
         batch.error = error
     return batch
 

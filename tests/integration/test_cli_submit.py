@@ -1,0 +1,105 @@
+"""The command line and the real API, over HTTP on loopback; no worker runs."""
+
+import json
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from werkzeug.serving import make_server
+
+from api.cli.main import main
+from api.cli.phantoms import write_cohort
+from tests.conftest import Api
+from tests.model_samples import accept_everything_package
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def url(api: Api) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, api.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def run(api: Api, url: str) -> Run:
+    def call(*words: object, token: str = api.prepared.token) -> Result:
+        return CliRunner().invoke(main, [*map(str, words), "--url", url, "--token", token, "--json"])
+
+    return call
+
+
+def answer_of(result: Result, exit_code: int = 0) -> Any:
+    assert result.exit_code == exit_code, result.output
+    return json.loads(result.stdout)
+
+
+def test_folder_and_zip_become_a_job_whose_counts_add_up(run: Run, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    truths = write_cohort(cohort, patients=4, seed=1)
+    (cohort / "labels.csv").rename(cohort / "notes.txt")
+    in_zip = [truth for truth in truths if truth.patient_id == truths[0].patient_id]
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        for truth in in_zip:
+            archive.write(cohort / truth.path, truth.path)
+    shutil.rmtree(cohort / truths[0].patient_id)
+    model = answer_of(run("models", "add", accept_everything_package(tmp_path / "package")))
+
+    first = answer_of(run("submit", cohort, tmp_path / "more.zip", "--label", "first"))
+
+    assert first["upload"]["stored"] == len(truths)
+    assert [entry["reason"] for entry in first["upload"]["rejected"]] == ["not_dicom"]
+    assert first["job"]["counts"]["total"] == len(truths) + 1
+    assert first["job"]["counts"]["failed"] == 1
+    assert first["job"]["model"]["name"] == model["name"]
+
+    again = answer_of(run("submit", cohort, tmp_path / "more.zip", "--dry-run"))
+
+    assert (again["upload"]["stored"], again["upload"]["duplicate"]) == (0, len(truths))
+    assert again["job"]["counts"]["new"] == len(truths)
+    assert [job["label"] for job in answer_of(run("jobs"))["items"]] == ["first"]
+    items = answer_of(run("job", first["job"]["id"], "--items"))["items"]
+    assert {item["state"] for item in items} == {"pending", "failed"}
+    assert run("cancel", first["job"]["id"]).exit_code == 0
+    assert answer_of(run("watch", first["job"]["id"]), exit_code=5)["state"] == "cancelled"
+
+
+def test_resumed_upload_sends_only_the_rest(run: Run, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    truths = write_cohort(cohort, patients=4, seed=1)
+    (cohort / "labels.csv").unlink()
+    run("models", "add", accept_everything_package(tmp_path / "package"))
+    first_patient = cohort / truths[0].patient_id
+    upload = answer_of(run("submit", first_patient))["upload"]
+
+    rest = answer_of(run("submit", cohort, "--resume", upload["id"]))
+
+    assert rest["upload"]["id"] == upload["id"]
+    assert (rest["upload"]["stored"], rest["upload"]["duplicate"]) == (len(truths) - upload["stored"], upload["stored"])
+    assert rest["job"]["counts"]["total"] == len(truths)
+
+
+def test_token_made_for_reading_cannot_submit(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"alpha")
+    reader = answer_of(run("token", "create", "--name", "ward", "--scopes", "read", "--expires-days", "1"))["token"]
+
+    assert answer_of(run("jobs", token=reader)) == {"items": [], "next": None}
+    refused = run("submit", tmp_path, token=reader)
+
+    assert answer_of(refused, exit_code=1)["status"] == 403
+    assert answer_of(run("jobs", token="nonsense"), exit_code=1)["status"] == 401
+
+
+def test_queues_and_workers_are_told_when_there_is_no_worker(run: Run) -> None:
+    assert [lane["lane"] for lane in answer_of(run("queues"))["items"]] == ["urgent", "routine", "background"]
+    assert answer_of(run("workers"))["items"] == []

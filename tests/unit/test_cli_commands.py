@@ -1,0 +1,161 @@
+"""The commands: what they print, and the exit codes they promise."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import watch as watch_module
+from api.cli.folders import keep_token
+from api.cli.main import main
+from api.cli.session import find_token
+from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
+
+
+def job(state: str, **changes: Any) -> dict[str, Any]:
+    counts = {"total": 3, "done": 2, "failed": 1, "cancelled": 0, "pending": 0, "reused": 0}
+    return {
+        "id": "j1",
+        "state": state,
+        "priority": "routine",
+        "label": "",
+        "model": {"name": "m", "version": 3},
+        "counts": counts,
+        "position": None,
+        "waiting": None,
+        "retry_of": None,
+        "created_at": "2026-11-24T12:00:00Z",
+        "started_at": None,
+        "finished_at": None,
+    } | changes
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
+    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(watch_module, "POLL_S", 0.01)
+    with canned_server() as running:
+        yield running
+
+
+def run(server: CannedServer, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--url", server.url])
+
+
+@pytest.mark.parametrize(("state", "code"), [("done", 0), ("partial", 4), ("failed", 5), ("cancelled", 5)])
+def test_watch_ends_with_the_code_of_the_state(server: CannedServer, state: str, code: int) -> None:
+    running = job("running", position=2, waiting="2 shards are ahead")
+    server.answer("GET /api/v1/jobs/j1", Answer(running), Answer(job(state)))
+
+    result = run(server, "watch", "j1")
+
+    assert result.exit_code == code
+    assert len(server.asked) == 2
+    assert ["state", state] in [line.split() for line in result.stdout.splitlines()]
+
+
+def test_watch_goes_on_when_the_server_restarts(server: CannedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from api.cli import client as client_module
+
+    monkeypatch.setattr(client_module, "LONGEST_WAIT_S", 0.01)
+    server.answer("GET /api/v1/jobs/j1", Answer(breaks=True), Answer(job("done")))
+
+    assert run(server, "watch", "j1").exit_code == 0
+
+
+def test_list_is_a_table_for_people_and_json_for_programs(server: CannedServer) -> None:
+    page = {"items": [job("done")], "next": None}
+    server.answer("GET /api/v1/jobs", Answer(page))
+
+    table, parsed = run(server, "jobs", "--state", "done"), run(server, "jobs", "--json")
+
+    assert "m:3" in table.stdout
+    assert "2/3" in table.stdout
+    assert json.loads(parsed.stdout) == page
+    assert server.paths() == ["GET /api/v1/jobs?limit=100&state=done", "GET /api/v1/jobs?limit=100"]
+
+
+def test_refusal_is_one_sentence_and_code_1(server: CannedServer) -> None:
+    problem = {"title": "Not Found", "status": 404, "detail": "There is no such job."}
+    server.answer("GET /api/v1/jobs/j1", Answer(problem, 404, PROBLEM))
+
+    result = run(server, "job", "j1", "--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == problem
+    assert result.stderr == "Error: There is no such job.\n"
+
+
+def test_code_is_3_when_nobody_answers() -> None:
+    result = CliRunner().invoke(main, ["jobs", "--url", "http://127.0.0.1:1"])
+
+    assert result.exit_code == 3
+    assert "overread up" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["jobs", "--state", "lost"],
+        ["jobs", "--url", "localhost:8484"],
+        ["submit"],
+        ["submit", "/nowhere"],
+        ["token", "create", "--name", "x", "--scopes", "everything"],
+    ],
+)
+def test_code_is_2_when_the_command_line_is_wrong(words: list[str]) -> None:
+    assert CliRunner().invoke(main, words).exit_code == 2
+
+
+def test_kept_token_serves_this_machine_only(server: CannedServer, tmp_path: Path) -> None:
+    keep_token(tmp_path, "admin-secret")
+    server.answer("GET /api/v1/queues", Answer({"items": []}))
+
+    run(server, "queues", "--data-dir", str(tmp_path))
+    run(server, "queues", "--data-dir", str(tmp_path), "--token", "mine")
+
+    assert [one.headers["Authorization"] for one in server.asked] == ["Bearer admin-secret", "Bearer mine"]
+    assert find_token("https://overread.example", None, tmp_path) is None
+
+
+def test_upload_id_is_told_when_a_submission_breaks_off(server: CannedServer, tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"alpha")
+    server.answer("POST /api/v1/uploads", Answer({"id": "u1"}, 201))
+    server.answer("POST /api/v1/uploads/u1/missing", Answer({"detail": "no room left"}, 507, PROBLEM))
+
+    result = run(server, "submit", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "--resume u1" in result.stderr
+    assert "Error: no room left" in result.stderr
+
+
+def test_report_is_written_for_its_owner_alone(server: CannedServer, tmp_path: Path) -> None:
+    server.answer("GET /api/v1/reports/r1.html", Answer(b"<p>page</p>"))
+    target = tmp_path / "report.html"
+
+    result = run(server, "report", "r1", "-o", str(target))
+
+    assert result.exit_code == 0
+    assert target.read_text() == "<p>page</p>"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_command_line_loads_neither_the_server_nor_its_libraries() -> None:
+    code = (
+        "import sys; from api.cli.main import main\n"
+        "bad = {'flask', 'apiflask', 'sqlalchemy', 'celery', 'tensorflow', 'keras'} & set(sys.modules)\n"
+        "bad |= {name for name in sys.modules if name.split('.')[0] in ('worker', 'scheduler')}\n"
+        "bad |= {name for name in sys.modules if name.startswith(('api.app', 'api.intake', 'api.routes'))}\n"
+        "print(sorted(bad))"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout == "[]\n"
