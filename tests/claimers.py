@@ -26,13 +26,17 @@ def take(engine: Engine, owner: str, lane: Lane = Lane.ROUTINE) -> Claim | None:
     return claim
 
 
-def commit(engine: Engine, claim: Claim, most: int | None = None) -> None:
-    """Give pending items of the shard (at most so many) an outcome under the fence; FencedOutError when it is lost."""
+def commit(engine: Engine, claim: Claim, most: int | None = None, num_failed: int = 0) -> None:
+    """Give pending items of the shard (at most so many, the first ones failed) an outcome under the fence.
+
+    Raises FencedOutError when the shard is no longer the owner's.
+    """
     with UnitOfWork(engine) as uow:
         hold(uow.session, claim, LEASE_S)
         items = pending_items(uow.session, claim.shard_id)[:most]
-        outcomes = [Outcome(item.item_id, ItemState.DONE, frames=1) for item in items]
-        record_outcomes(uow.session, claim.job_id, outcomes)
+        failed = [Outcome(item.item_id, ItemState.FAILED, Reason.DECODE_FAILED) for item in items[:num_failed]]
+        done = [Outcome(item.item_id, ItemState.DONE, frames=1) for item in items[num_failed:]]
+        record_outcomes(uow.session, claim.job_id, failed + done)
         finish(uow.session, claim)
         settle_job(uow.session, claim.job_id, actor=claim.owner)
 

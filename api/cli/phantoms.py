@@ -195,7 +195,7 @@ def _vessel(anatomy: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.
     x0, y0 = anatomy.choice([-LUNG, LUNG]) + anatomy.normal(0, 0.12), anatomy.normal(0, 0.25)
     width, height = anatomy.uniform(0.02, 0.06, 2)
     return np.asarray(
-        anatomy.uniform(0.08, 0.32) * np.exp(-(((x - x0) / width) ** 2)) * np.exp(-(((y - y0) / height) ** 2))
+        anatomy.uniform(0.05, 0.25) * np.exp(-(((x - x0) / width) ** 2)) * np.exp(-(((y - y0) / height) ** 2))
     )
 
 

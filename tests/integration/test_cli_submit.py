@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 from werkzeug.serving import make_server
 
 from api.cli.main import main
@@ -25,7 +26,9 @@ def url(api: Api) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, api.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    # the server's own lines would stand among the answers: here it shares the command's standard output
+    with capture_logs():
+        yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()

@@ -277,10 +277,6 @@ def test_admin_token_is_in_its_file_alone(stack: Stack) -> None:
     assert secret not in "".join(stack.host.log(service) for service in OURS)
 
 
-def test_nobody_writes_to_a_folder_that_is_no_volume_of_its_service(stack: Stack) -> None:
-    assert not Path(SERVICES["worker"]["environment"]["OVERREAD_DATA_DIR"]).exists()
-
-
 def test_worker_is_unhealthy_when_it_has_ended(stack: Stack) -> None:
     before = stack.health("worker")
 

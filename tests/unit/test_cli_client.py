@@ -72,7 +72,7 @@ def test_refusal_is_told_by_its_status_when_it_is_no_problem_document(
 ) -> None:
     server.answer("GET /x", Answer(body, 502))
 
-    with pytest.raises(ApiError, match="^502 Bad Gateway$"):
+    with pytest.raises(ApiError, match=r"^502 Bad Gateway$"):
         client.get("/x")
 
 

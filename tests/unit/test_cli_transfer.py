@@ -54,9 +54,7 @@ def progress() -> list[int]:
 
 
 @pytest.fixture
-def transfer(
-    server: CannedServer, progress: list[int], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Transfer]:
+def transfer(server: CannedServer, progress: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
     monkeypatch.setattr(client_module, "LONGEST_WAIT_S", 0.01)
     with Client(server.url, "secret") as client:
         yield Transfer(client, "u1", progress.append)
