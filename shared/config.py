@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     decode_processes: int = 2
 
     shard_items: int = Field(64, description="Most items of a shard.")
-    batch_size: int = Field(32, description="Most frames of an engine batch.")
+    batch_size: int = Field(16, description="Frames of an engine batch; a smaller one is filled up.")
     commit_items: int = Field(16, description="Items committed together while a shard runs.")
     worker_concurrency: int = Field(4, description="Shards in flight in one worker process.")
     lease_s: float = Field(30.0, description="A shard whose worker is silent this long is claimed again.")

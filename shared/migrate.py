@@ -15,7 +15,7 @@ from shared.config import load_settings
 from shared.db import make_engine
 from shared.repositories.imaging import site_named
 from shared.repositories.principals import add_principal, default_project, issue_token, principal_named
-from shared.schema import upgrade_schema
+from shared.schema import lock_schema, upgrade_schema
 from shared.states import Scope
 from shared.unit_of_work import UnitOfWork
 
@@ -26,6 +26,7 @@ def prepare_database(engine: Engine, site: str) -> str | None:
     """Bring the database to the newest schema; the admin's token where there was no admin, else None."""
     upgrade_schema(engine)
     with UnitOfWork(engine) as uow:
+        lock_schema(uow.session.connection())
         site_named(uow.session, site)
         default_project(uow.session)
         if principal_named(uow.session, ADMIN) is not None:

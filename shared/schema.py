@@ -20,11 +20,16 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+def lock_schema(connection: Connection) -> None:
+    """Let one host at a time prepare the database, also on PostgreSQL; until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+
+
 def upgrade_schema(engine: Engine) -> None:
     """Apply the migrations that are missing, in one transaction."""
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        lock_schema(connection)
         command.upgrade(_config(connection), "head")
 
 

@@ -1,5 +1,6 @@
 """`demo`: the whole way once, from made patients to their reports, on a system that ends with it."""
 
+import csv
 import time
 from collections import defaultdict
 from hashlib import file_digest
@@ -31,6 +32,7 @@ from shared.states import JobState
 DEMO_DATA_DIR = Path("overread-demo")
 ANY_FREE_PORT = 0
 TEST = "test"
+LABELS_FILE = "labels.csv"
 
 
 @click.command()
@@ -86,16 +88,20 @@ class Demo:
 
     def run(self) -> Json:
         """All of it; returns what `--json` prints."""
-        truths = self._write_cohort()
+        truths = self._cohort_truths()
         fitted, any_image = self._add_models()
         films, reports = self._report_on_films(truths, fitted)
         real, real_reports = self._try_real_files(any_image)
         write_reports(self._client, [*reports, *real_reports], self._reports_dir)
         return films | real | {"reports": str(self._reports_dir)}
 
-    def _write_cohort(self) -> list[Truth]:
+    def _cohort_truths(self) -> list[Truth]:
+        """Write the cohort, or read the truth about the one of an earlier run, which its model was fitted to."""
+        labels = self._home / "cohort" / LABELS_FILE
+        if labels.exists():
+            return read_truths(labels)
         self._remark(f"Making {self._patients} patients ...")
-        return write_cohort(self._home / "cohort", patients=self._patients, seed=self._seed)
+        return write_cohort(labels.parent, patients=self._patients, seed=self._seed)
 
     def _add_models(self) -> tuple[str, str]:
         fitted, any_image = self._home / "package", self._home / "any-image-package"
@@ -155,6 +161,14 @@ class Demo:
         if not self._session.as_json:
             self._session.out.print("")
             self._session.out.print(what)
+
+
+def read_truths(labels: Path) -> list[Truth]:
+    """The rows of a cohort's labels, which are written last, when everything else is there."""
+    numbers = ("label", "study_label", "patient_label")
+    with labels.open(newline="") as handle:
+        rows: list[dict[str, Any]] = list(csv.DictReader(handle))
+    return [Truth(**row | {name: int(row[name]) for name in numbers}) for row in rows]
 
 
 def real_files() -> list[LocalFile]:

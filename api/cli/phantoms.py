@@ -175,7 +175,7 @@ def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *,
     image += 0.15 * np.exp(-((x / 0.10) ** 2))  # the spine
     image += 0.05 * np.cos(anatomy.normal(22, 1) * (y + tilt * x**2) + anatomy.uniform(0, 6))  # the ribs
     image += sum(_vessel(anatomy, x, y) for _ in range(14))
-    centre = anatomy.choice([-LUNG, LUNG]) + anatomy.uniform(-0.12, 0.12), anatomy.uniform(-0.35, 0.35)
+    centre = anatomy.choice([-LUNG, LUNG]) + anatomy.uniform(-0.10, 0.10), anatomy.uniform(-0.30, 0.30)
     radius, contrast, exposure = view.uniform(*LESION_AND_EXPOSURE)
     if lesion:
         image += contrast * _disc(x, y, centre, (radius, radius), 0.15)
@@ -195,7 +195,7 @@ def _vessel(anatomy: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.
     x0, y0 = anatomy.choice([-LUNG, LUNG]) + anatomy.normal(0, 0.12), anatomy.normal(0, 0.25)
     width, height = anatomy.uniform(0.02, 0.06, 2)
     return np.asarray(
-        anatomy.uniform(0.05, 0.25) * np.exp(-(((x - x0) / width) ** 2)) * np.exp(-(((y - y0) / height) ** 2))
+        anatomy.uniform(0.06, 0.28) * np.exp(-(((x - x0) / width) ** 2)) * np.exp(-(((y - y0) / height) ** 2))
     )
 
 

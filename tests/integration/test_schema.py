@@ -15,6 +15,7 @@ from sqlalchemy import Engine, inspect, text
 import shared.schema
 from shared.config import Settings
 from shared.db import make_engine
+from shared.migrate import prepare_database
 from shared.models import Base
 from shared.schema import schema_is_current, upgrade_schema
 from tests.conftest import Prepared
@@ -78,16 +79,17 @@ def test_downgrade_leaves_nothing_and_upgrade_works_again(empty: Engine) -> None
     assert _tables(empty) == set(Base.metadata.tables)
 
 
-def test_schema_is_made_once_when_hosts_start_together(empty: Engine) -> None:
-    together = Barrier(3)
+def test_database_is_prepared_once_when_hosts_start_together(empty: Engine) -> None:
+    together = Barrier(4)
 
-    def start(_: int) -> None:
+    def start(_: int) -> str | None:
         together.wait()
-        upgrade_schema(empty)
+        return prepare_database(empty, "local")
 
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(start, range(3)))
+    with ThreadPoolExecutor(4) as pool:
+        tokens = list(pool.map(start, range(4)))
 
+    assert sum(token is not None for token in tokens) == 1
     assert _tables(empty) == set(Base.metadata.tables)
 
 

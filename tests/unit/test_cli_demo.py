@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from api.cli.client import Client
 from api.cli.collect import collect_files
-from api.cli.demo import name_items
+from api.cli.demo import name_items, read_truths
 from api.cli.demo_reports import write_reports
 from api.cli.demo_tables import Assessed, measure, measures_text, outcome_text
 from api.cli.metrics import Share, auc, sensitivity, specificity
 from api.cli.output import plain
+from api.cli.phantoms import write_cohort
 from tests.canned_server import Answer, canned_server
 
 
@@ -66,6 +68,12 @@ def test_patients_without_a_probability_are_left_out_of_the_figures() -> None:
     )
 
 
+def test_truth_about_an_earlier_cohort_is_read_back(tmp_path: Path) -> None:
+    truths = write_cohort(tmp_path, patients=4, seed=3)
+
+    assert read_truths(tmp_path / "labels.csv") == truths
+
+
 def test_items_get_the_names_of_all_files_with_their_bytes(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         (tmp_path / name).write_bytes(b"same" if name != "c" else b"other")
@@ -99,8 +107,6 @@ def test_outcome_is_a_prediction_or_a_named_reason(item: dict[str, Any], text: s
 def test_reports_are_written_privately_and_listed_in_a_page(tmp_path: Path) -> None:
     with canned_server() as server:
         server.answer("GET /api/v1/reports/r1.html", Answer(b"<p>page</p>"))
-        from api.cli.client import Client
-
         with Client(server.url, None) as client:
             write_reports(client, [report("r1", 0.9, True)], tmp_path / "reports")
 

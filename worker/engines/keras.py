@@ -1,4 +1,4 @@
-"""The reference engine: Keras on TensorFlow, the network compiled once for each size of batch."""
+"""The reference engine: Keras on TensorFlow, the network compiled once, for one size of batch."""
 
 import hashlib
 import json
@@ -27,8 +27,6 @@ from worker.engines.probabilities import to_probabilities
 from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
 
-SMALL_BATCHES = (1, 4, 16)
-
 
 def load_keras_engine(contract: ModelContract, weights_path: Path, *, batch_size: int) -> "KerasEngine":
     """Verify the weights, load them and make them ready to predict.
@@ -55,9 +53,9 @@ class KerasEngine:
     def __init__(self, contract: ModelContract, network: Any, *, batch_size: int) -> None:
         self.precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
         self._contract = contract
-        self._network = network
-        self._sizes = batch_sizes(batch_size)
-        self._compiled: dict[int, Any] = {}
+        self._batch_size = batch_size
+        shape = contract.input
+        self._compiled = _compile(network, (batch_size, shape.rows, shape.columns, shape.channels))
         self._lock = threading.Lock()
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,9 +66,9 @@ class KerasEngine:
             raise ValueError(f"frames of shape {batch.shape[1:]}, expected {expected}; preprocess them first")
         if not len(batch):
             return np.empty((0, len(self._contract.findings)), np.float32)
-        largest = self._sizes[-1]
+        size = self._batch_size
         with self._lock:
-            outputs = [self._run(batch[start : start + largest]) for start in range(0, len(batch), largest)]
+            outputs = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
         return to_probabilities(self._contract, np.concatenate(outputs))
 
     def prove(self) -> None:
@@ -91,23 +89,11 @@ class KerasEngine:
             )
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        size = next(size for size in self._sizes if size >= len(batch))
-        padded = np.zeros((size, *batch.shape[1:]), np.float32)
+        # Always one shape: of another one the sums come out in another order, and a frame's answer with them.
+        padded = np.zeros((self._batch_size, *batch.shape[1:]), np.float32)
         padded[: len(batch)] = batch
-        if size not in self._compiled:
-            self._compiled[size] = _compile(self._network, padded.shape)
-        outputs: NDArray[np.float32] = self._compiled[size](padded)
+        outputs: NDArray[np.float32] = self._compiled(padded)
         return outputs[: len(batch)]
-
-
-def batch_sizes(largest: int) -> tuple[int, ...]:
-    """The sizes that are compiled, smallest first: a batch is padded to the next one."""
-    sizes = [size for size in SMALL_BATCHES if size < largest]
-    doubled = 2 * SMALL_BATCHES[-1]
-    while doubled < largest:
-        sizes.append(doubled)
-        doubled *= 2
-    return (*sizes, largest)
 
 
 def _compile(network: Any, shape: tuple[int, ...]) -> Any:

@@ -23,6 +23,9 @@ from worker.runtime import HeldShard, Runtime
 # Frames of one shard between decoding and prediction: bounds memory whatever the job's size.
 FRAMES_IN_FLIGHT = 64
 
+# What float32 carries reliably: the last bit depends on a frame's place in its batch, and an answer must not.
+PROBABILITY_DECIMALS = 6
+
 
 class StoppingError(OverreadError):
     """The worker was asked to stop; the shard goes back to its queue."""
@@ -158,7 +161,7 @@ def _by_engine(results: Sequence[_Result]) -> dict[tuple[str, str], list[NewPred
     found: dict[tuple[str, str], list[NewPrediction]] = {}
     for result in results:
         for number, frame in result.frames:
-            probabilities = [float(value) for value in frame.probabilities]
+            probabilities = [round(float(value), PROBABILITY_DECIMALS) for value in frame.probabilities]
             prediction = NewPrediction(result.item.blob_sha256, number, probabilities)
             found.setdefault((frame.engine, frame.precision), []).append(prediction)
     return found
