@@ -12,7 +12,7 @@ def make_worker_app(settings: Settings, runtime: Runtime) -> Celery:
     """The Celery app of a worker process; its tasks use `runtime`."""
     app = make_celery(settings)
 
-    @app.task(name=TaskName.INFER_NEXT.value)  # type: ignore[untyped-decorator]
+    @app.task(name=TaskName.INFER_NEXT.value, shared=False)  # type: ignore[untyped-decorator]
     def run_infer_next(*, lane: str) -> None:
         infer_next(runtime, lane)
 

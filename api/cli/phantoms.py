@@ -167,7 +167,7 @@ def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *,
     (size, size) float64, 0 (air) to 1 (bone).
     """
     axis = np.linspace(-1.0, 1.0, size)
-    y, x = axis[:, np.newaxis] + view.normal(0, 0.03), axis + view.normal(0, 0.03)
+    y, x = axis[:, np.newaxis] + view.normal(0, 0.05), axis + view.normal(0, 0.05)
     wide, tall, tilt, heart = anatomy.normal([0.30, 0.60, 0.25, 0.26], [0.02, 0.04, 0.05, 0.03])
     lungs = _disc(np.abs(x), y, (LUNG, 0.0), (wide, tall), 0.08)
     image = 0.62 * _disc(x, y, (0.0, 0.1), (0.9, 1.1), 0.05) - 0.36 * lungs
@@ -175,7 +175,8 @@ def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *,
     image += 0.15 * np.exp(-((x / 0.10) ** 2))  # the spine
     image += 0.05 * np.cos(anatomy.normal(22, 1) * (y + tilt * x**2) + anatomy.uniform(0, 6))  # the ribs
     image += sum(_vessel(anatomy, x, y) for _ in range(14))
-    centre = anatomy.choice([-LUNG, LUNG]) + anatomy.uniform(-0.10, 0.10), anatomy.uniform(-0.30, 0.30)
+    place = anatomy.choice([-LUNG, LUNG]) + anatomy.uniform(-0.08, 0.08), anatomy.uniform(-0.25, 0.25)
+    centre = view.normal(place, (0.03, 0.08))  # seen from elsewhere, it lies elsewhere
     radius, contrast, exposure = view.uniform(*LESION_AND_EXPOSURE)
     if lesion:
         image += contrast * _disc(x, y, centre, (radius, radius), 0.15)

@@ -208,15 +208,20 @@ def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterab
 
 
 def _add_rejected(session: Session, upload_id: UUID, plan: Plan) -> None:
-    """Files that were refused are items too: a submission's sums must tell of every file."""
+    """Files that were refused are items too: a submission's sums must tell of every file.
+
+    Equal bytes are one item, as they are where they are stored: a file that was sent twice counts once.
+    """
     statement = select(UploadFile).where(UploadFile.upload_id == upload_id).order_by(UploadFile.id)
+    known = {target.target for target in plan.targets}
     for file in session.scalars(statement):
-        if file.outcome is FileOutcome.DUPLICATE:
-            plan.duplicates += 1
-        if file.outcome is FileOutcome.REJECTED:
+        plan.duplicates += file.outcome is FileOutcome.DUPLICATE
+        target = f"file:{file.sha256 or file.id}"
+        if file.outcome is FileOutcome.REJECTED and target not in known:
+            known.add(target)
             plan.targets.append(
                 Target(
-                    target=f"file:{file.id}",
+                    target=target,
                     upload_file_id=file.id,
                     state=ItemState.FAILED,
                     reason=file.reason,

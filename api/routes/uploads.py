@@ -21,7 +21,13 @@ from shared.models import Upload, UploadFile
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
 from shared.repositories.principals import default_project
-from shared.repositories.uploads import attach_instances, create_upload, instances_by_blob, upload_files
+from shared.repositories.uploads import (
+    attach_instances,
+    create_upload,
+    instances_by_blob,
+    rejected_digests,
+    upload_files,
+)
 from shared.states import REASON_TEXTS, FileOutcome, Scope
 
 blueprint = APIBlueprint("uploads", __name__, url_prefix="/api/v1/uploads", tag="Uploads")
@@ -57,14 +63,18 @@ def post_more_files(upload_id: UUID) -> Any:
 @blueprint.output(MissingShown)
 @blueprint.doc(summary="Ask which files are lacking")
 def post_missing(upload_id: UUID, json_data: MissingWanted) -> Any:
-    """Which of these bytes the server lacks; those it has become part of the upload without being sent."""
+    """Which of these bytes the server lacks; those it has become part of the upload without being sent.
+
+    What this upload refused before is not asked for again.
+    """
     upload = _find(upload_id)
     store = services().store
     with services().unit_of_work() as uow:
         known = instances_by_blob(uow.session, json_data.sha256)
         present = {sha256: known[sha256] for sha256 in known if store.exists(sha256)}
         attached = attach_instances(uow.session, upload.id, present)
-    missing = [sha256 for sha256 in dict.fromkeys(json_data.sha256) if sha256 not in present]
+        settled = present.keys() | rejected_digests(uow.session, upload.id)
+    missing = [sha256 for sha256 in dict.fromkeys(json_data.sha256) if sha256 not in settled]
     return {"missing": missing, "attached": attached}
 
 

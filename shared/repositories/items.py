@@ -1,12 +1,13 @@
 """Items: each gets exactly one outcome, and the sums of its job and patient move in the same transaction."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.clock import utc_now
 from shared.models import Instance, Item, Job, JobPatient
@@ -50,57 +51,52 @@ def pending_items(session: Session, shard_id: int) -> list[PendingItem]:
 
 def record_outcomes(session: Session, job_id: UUID, outcomes: Sequence[Outcome]) -> int:
     """Give pending items their outcomes; an item that has one keeps it. Returns how many changed."""
-    counts: Counter[str] = Counter()
-    patients: Counter[int] = Counter()
+    alike: dict[Outcome, list[int]] = defaultdict(list)
     for outcome in outcomes:
-        statement = (
-            update(Item)
-            .where(Item.id == outcome.item_id, Item.state == ItemState.PENDING)
-            .values(
-                state=outcome.state,
-                reason=outcome.reason,
-                detail=outcome.detail,
-                frames=outcome.frames,
-                reused=outcome.reused,
-                finished_at=utc_now(),
-            )
-            .returning(Item.patient_id)
-            .execution_options(synchronize_session=False)
-        )
-        row = session.execute(statement).one_or_none()
-        if row is None:
-            continue
-        counts[f"items_{outcome.state}"] += 1
-        counts["items_reused"] += outcome.reused
-        if row.patient_id is not None:
-            patients[row.patient_id] += 1
+        alike[replace(outcome, item_id=0)].append(outcome.item_id)
+    counts: Counter[str] = Counter()
+    patients: list[int | None] = []
+    for outcome, item_ids in alike.items():
+        values = {name: value for name, value in vars(outcome).items() if name != "item_id"}
+        ended = _end_items(session, Item.id, item_ids, values)
+        counts[f"items_{outcome.state}"] += len(ended)
+        counts["items_reused"] += len(ended) * outcome.reused
+        patients += ended
     _add_to_sums(session, job_id, counts, patients)
-    return sum(counts[f"items_{state}"] for state in (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED))
+    return len(patients)
 
 
 def end_open_items(session: Session, job_id: UUID, shard_ids: Sequence[int], state: ItemState, reason: Reason) -> int:
     """Give all pending items of these shards one outcome (cancelled, or failed with their worker)."""
+    ended = _end_items(session, Item.shard_id, shard_ids, {"state": state, "reason": reason})
+    _add_to_sums(session, job_id, Counter({f"items_{state}": len(ended)}), ended)
+    return len(ended)
+
+
+def _end_items(
+    session: Session, column: InstrumentedAttribute[Any], values: Sequence[int], outcome: dict[str, Any]
+) -> list[int | None]:
+    """Give the pending items that `column` and `values` name one outcome; the patient of each that changed."""
     patients: list[int | None] = []
-    for some in in_parts(shard_ids):
+    for some in in_parts(values):
         statement = (
             update(Item)
-            .where(Item.shard_id.in_(some), Item.state == ItemState.PENDING)
-            .values(state=state, reason=reason, finished_at=utc_now())
+            .where(column.in_(some), Item.state == ItemState.PENDING)
+            .values(**outcome, finished_at=utc_now())
             .returning(Item.patient_id)
             .execution_options(synchronize_session=False)
         )
         patients.extend(session.scalars(statement))
-    known = Counter(patient_id for patient_id in patients if patient_id is not None)
-    _add_to_sums(session, job_id, Counter({f"items_{state}": len(patients)}), known)
-    return len(patients)
+    return patients
 
 
-def _add_to_sums(session: Session, job_id: UUID, counts: Counter[str], patients: Counter[int]) -> None:
+def _add_to_sums(session: Session, job_id: UUID, counts: Counter[str], ended: Sequence[int | None]) -> None:
+    patients = Counter(patient_id for patient_id in ended if patient_id is not None)
     sums = {name: getattr(Job, name) + number for name, number in counts.items() if number}
     if sums:
         session.execute(update(Job).where(Job.id == job_id).values(**sums).execution_options(synchronize_session=False))
     for number in sorted(set(patients.values())):
-        for some in in_parts([patient_id for patient_id, ended in patients.items() if ended == number]):
+        for some in in_parts([patient_id for patient_id, count in patients.items() if count == number]):
             session.execute(
                 update(JobPatient)
                 .where(JobPatient.job_id == job_id, JobPatient.patient_id.in_(some))

@@ -53,6 +53,14 @@ def attach_instances(session: Session, upload_id: UUID, instances: dict[str, int
     return len(rows)
 
 
+def rejected_digests(session: Session, upload_id: UUID) -> set[str]:
+    """Digests of the files that this upload refused: sent again, they would be refused again."""
+    statement = select(UploadFile.sha256).where(
+        UploadFile.upload_id == upload_id, UploadFile.outcome == FileOutcome.REJECTED, UploadFile.sha256.is_not(None)
+    )
+    return {sha256 for sha256 in session.scalars(statement) if sha256 is not None}
+
+
 def upload_files(session: Session, upload_id: UUID) -> Sequence[UploadFile]:
     """All files of an upload in the order they came."""
     statement = select(UploadFile).where(UploadFile.upload_id == upload_id).order_by(UploadFile.id)
