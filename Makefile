@@ -23,7 +23,7 @@ demo: $(STAMP) ## Start everything, fit a model, submit a cohort, show the patie
 	$(BIN)/overread demo
 
 test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -52,10 +52,10 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def films(patients: int, *, studies: int = 1, instances: int = 1, side: int = 64) -> bytes:
+def films(cohort: str, patients: int, *, studies: int = 1, instances: int = 1, side: int = 64) -> bytes:
     """A zip of that many patients' films."""
     return zipped(
-        (f"{patient}/{study}/{instance}.dcm", film(f"P{patient:04d}", study, instance, side=side))
+        (f"{patient}/{study}/{instance}.dcm", film(f"{cohort}{patient:04d}", study, instance, side=side))
         for patient in range(patients)
         for study in range(1, studies + 1)
         for instance in range(instances)

@@ -63,10 +63,15 @@ def make_header(**given: Any) -> Header:
 
 def add_instance(session: Session, **given: Any) -> Instance:
     """An indexed instance, without bytes in the content store; `given` are header fields."""
-    new = NewInstance(new_sha256(), 1000, "application/dicom", make_header(**given))
-    lock_index(session)
-    instance_id = index_instances(session, [new], site_named(session, "local"))[new.sha256]
+    (instance_id,) = index_headers(session, [make_header(**given)])
     return session.get_one(Instance, instance_id)
+
+
+def index_headers(session: Session, headers: Sequence[Header]) -> list[int]:
+    """The ids of new instances with these headers, made together as intake makes them."""
+    new = [NewInstance(new_sha256(), 1000, "application/dicom", header) for header in headers]
+    lock_index(session)
+    return list(index_instances(session, new, site_named(session, "local")).values())
 
 
 def admin_id(session: Session) -> int:
@@ -130,13 +135,13 @@ def add_job(
     """A job of new instances spread over new patients, by the champion of `MODEL`; `extra` are targets beside them."""
     version = champion(session, MODEL) or add_model(session)
     ids = [f"P{next(_numbers)}" for _ in range(patients)]
-    instances = [
-        add_instance(session, patient_id=ids[at % patients], study_instance_uid=make_uid(ids[at % patients]))
+    headers = [
+        make_header(patient_id=ids[at % patients], study_instance_uid=make_uid(ids[at % patients]))
         for at in range(items)
     ]
-    targets = [
-        Target(f"instance:{one.id}", instance_id=one.id, patient_id=patient_of(session, one)) for one in instances
-    ]
+    instance_ids = index_headers(session, headers)
+    patient_of = _patients_of(session, instance_ids)
+    targets = [Target(f"instance:{one}", instance_id=one, patient_id=patient_of[one]) for one in instance_ids]
     values = {
         "principal_id": admin_id(session),
         "project_id": default_project(session).id,
@@ -148,10 +153,9 @@ def add_job(
     return job_id
 
 
-def patient_of(session: Session, instance: Instance) -> int:
-    """The patient that an instance belongs to."""
-    statement = select(Study.patient_id).join_from(Instance, Instance.series).join(Study)
-    return session.execute(statement.where(Instance.id == instance.id)).scalar_one()
+def _patients_of(session: Session, instance_ids: Sequence[int]) -> dict[int, int]:
+    statement = select(Instance.id, Study.patient_id).join(Instance.series).join(Study)
+    return dict(session.execute(statement.where(Instance.id.in_(instance_ids))).all())
 
 
 def submit_job(engine: Engine, items: int = 4, **given: Any) -> UUID:

@@ -46,14 +46,19 @@ class System:
     def __init__(self, data_dir: Path, **settings: object) -> None:
         self.data_dir = data_dir
         self.port = free_port()
-        given = {f"OVERREAD_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [str(OVERREAD), "up", "--data-dir", str(data_dir), "--port", str(self.port)]
+        self._environment = os.environ | {f"OVERREAD_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = (data_dir.parent / f"{data_dir.name}.up.log").open("wb")
-        self.process = subprocess.Popen(command, env=os.environ | given, stdout=self._log, stderr=subprocess.STDOUT)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
+        self.start()
+        self.http.headers["Authorization"] = f"Bearer {(data_dir / 'admin-token').read_text().strip()}"
+
+    def start(self) -> None:
+        """Start it, also again after it was killed, and wait until the API answers."""
+        command = [str(OVERREAD), "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
         eventually(self._ready, 60.0, "the API is ready")
-        self.token = (data_dir / "admin-token").read_text().strip()
-        self.http.headers["Authorization"] = f"Bearer {self.token}"
 
     def _ready(self) -> bool:
         if self.process.poll() is not None:

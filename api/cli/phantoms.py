@@ -32,7 +32,7 @@ SPLITS = ("train", "test", "train", "val", "train", "test", "train", "test", "tr
 EARLIER_POSITIVE = 0.5  # chance that an earlier study of a positive patient is positive too
 LUNG = 0.42  # how far the middle of a lung is from that of the film, of half its width
 # Smallest and largest of: a lesion's radius (of half the film's width), its contrast, the film's exposure.
-LESION_AND_EXPOSURE = ((0.11, 0.24, 0.80), (0.18, 0.44, 1.0))
+LESION_AND_EXPOSURE = ((0.10, 0.20, 0.80), (0.18, 0.42, 1.0))
 SHOWN = 0.75  # chance that an instance of a positive study shows the lesion; one always does
 
 
@@ -176,7 +176,7 @@ def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *,
     image += 0.05 * np.cos(anatomy.normal(22, 1) * (y + tilt * x**2) + anatomy.uniform(0, 6))  # the ribs
     image += sum(_vessel(anatomy, x, y) for _ in range(14))
     place = anatomy.choice([-LUNG, LUNG]) + anatomy.uniform(-0.08, 0.08), anatomy.uniform(-0.25, 0.25)
-    centre = view.normal(place, (0.03, 0.08))  # seen from elsewhere, it lies elsewhere
+    centre = place[0] + view.normal(0, 0.03), place[1] + view.normal(0, 0.08)  # seen from elsewhere, it lies elsewhere
     radius, contrast, exposure = view.uniform(*LESION_AND_EXPOSURE)
     if lesion:
         image += contrast * _disc(x, y, centre, (radius, radius), 0.15)

@@ -122,7 +122,7 @@ def test_sums_and_finals_hold_when_anything_happens_in_any_order(any_prepared: P
     happenings = st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(0, 9)), min_size=4, max_size=14)
 
     @hypothesis_settings(
-        max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(happenings)
     def check(story: list[tuple[str, int]]) -> None:

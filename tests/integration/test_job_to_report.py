@@ -64,7 +64,7 @@ def test_job_ends_in_predictions_and_a_report_per_patient(any_api: Api, package:
     api = any_api
     assert api.post("/api/v1/models", data=package, **ZIP).status_code == 201
 
-    job = submit(api, films(3, studies=2, instances=2))
+    job = submit(api, films("P", 3, studies=2, instances=2))
     assert job["counts"] == {"total": 12, "done": 0, "failed": 0, "cancelled": 0, "pending": 12, "reused": 0}
     assert reports(api, job["id"]) == []
     work(runtime)
@@ -106,7 +106,7 @@ def test_late_study_makes_the_next_report_version(any_api: Api, package: bytes, 
 def test_same_files_again_are_reused_and_make_no_new_report(any_api: Api, package: bytes, runtime: Runtime) -> None:
     api = any_api
     api.post("/api/v1/models", data=package, **ZIP)
-    files = films(2)
+    files = films("P", 2)
     first = submit(api, files)
     work(runtime)
     before = reports(api, first["id"])
@@ -120,7 +120,7 @@ def test_same_files_again_are_reused_and_make_no_new_report(any_api: Api, packag
 def test_forced_job_predicts_again_and_keeps_the_report(any_api: Api, package: bytes, runtime: Runtime) -> None:
     api = any_api
     api.post("/api/v1/models", data=package, **ZIP)
-    upload = api.post("/api/v1/uploads", data=films(2), **ZIP).json
+    upload = api.post("/api/v1/uploads", data=films("P", 2), **ZIP).json
     api.post("/api/v1/jobs", json={"uploads": [upload["id"]]})
     work(runtime)
 
@@ -180,7 +180,7 @@ def test_cancelled_job_keeps_what_was_predicted_and_reports_it_incomplete(
 ) -> None:
     api = any_api
     api.post("/api/v1/models", data=package, **ZIP)
-    upload = api.post("/api/v1/uploads", data=films(1, instances=70, side=16), **ZIP).json
+    upload = api.post("/api/v1/uploads", data=films("P", 1, instances=70, side=16), **ZIP).json
     job = api.post("/api/v1/jobs", json={"uploads": [upload["id"]]}).json
     infer_next(runtime, "routine")
 
@@ -200,7 +200,7 @@ def test_probabilities_have_the_shape_of_the_task(any_api: Api, runtime: Runtime
     package = zip_package(accept_everything_package(tmp_path / "model", task=task), tmp_path / "model.zip")
     findings = api.post("/api/v1/models", data=package.read_bytes(), **ZIP).json["findings"]
 
-    job = submit(api, films(1))
+    job = submit(api, films("P", 1))
     work(runtime)
 
     (report,) = reports(api, job["id"])

@@ -24,6 +24,8 @@ from tests.factories import (
     add_prediction,
     add_upload,
     claim,
+    index_headers,
+    make_header,
     rows_of,
     submit_job,
 )
@@ -246,9 +248,9 @@ def test_large_job_is_cut_into_shards_of_one_patients_neighbours(any_api: Api) -
     with UnitOfWork(any_api.prepared.engine) as uow:
         add_model(uow.session)
         size = any_api.prepared.settings.shard_items
-        for number in range(size + 6):
-            patient = f"P{number % 2}"
-            add_instance(uow.session, patient_id=patient, study_instance_uid=make_uid(patient))
+        patients = [f"P{number % 2}" for number in range(size + 6)]
+        headers = [make_header(patient_id=one, study_instance_uid=make_uid(one)) for one in patients]
+        index_headers(uow.session, headers)
 
     job = any_api.post(JOBS, json={"studies": [make_uid("P0"), make_uid("P1")]}).json
 
