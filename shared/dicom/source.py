@@ -18,6 +18,9 @@ _MAX_INFLATE_RATIO = 250
 # PS3.10 leaves the preamble free, so a program (PE, ELF, Mach-O, script) can stand in front of a valid data set.
 _PROGRAM_MAGICS = (b"MZ", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
 
+# Where a data set without preamble begins: file meta, directory, identification (PS3.6).
+_FIRST_GROUPS = frozenset({0x0002, 0x0004, 0x0008})
+
 
 class DicomFile(io.BufferedReader):
     """A file whose reads are cut to what is left: pydicom asks for as many bytes as a length field claims."""
@@ -46,11 +49,18 @@ class DicomFile(io.BufferedReader):
                 f"the file has {self.size_bytes} bytes; at most {max_file_bytes} are accepted (max_file_bytes)",
                 reason=Reason.TOO_LARGE,
             )
+        if not self.is_part10 and not self._begins_like_a_data_set():
+            # pydicom would read anything as elements, a million of them a megabyte.
+            raise InvalidDicomError("the file has no DICM prefix and is no bare data set; expected a PS3.10 file")
         if self.is_part10 and self.peek(_HEAD_BYTES).startswith(_PROGRAM_MAGICS):
             raise InvalidDicomError(
                 "the preamble begins like a program; expected zeros or TIFF: clear its 128 bytes if you trust the file",
                 reason=Reason.PROGRAM_IN_PREAMBLE,
             )
+
+    def _begins_like_a_data_set(self) -> bool:
+        head = self.peek(_HEAD_BYTES)[:2]
+        return int.from_bytes(head, "little") in _FIRST_GROUPS or int.from_bytes(head, "big") in _FIRST_GROUPS
 
 
 def _open(path: Path) -> io.FileIO:

@@ -23,7 +23,9 @@ def test_demo_shows_reports_and_works_again(data_dir: Path) -> None:
     assert second.returncode == 0, second.stderr
     told, again = json.loads(first.stdout), json.loads(second.stdout)
     assert told["job"]["state"] == "done"
-    assert {patient["report"]["status"] for patient in told["patients"]} == {"preliminary"}
+    assert {patient["truth"] for patient in told["patients"]} == {True, False}
+    assert all(0 <= patient["probability"] <= 1 for patient in told["patients"])
+    assert [patient["report"] for patient in told["patients"]] == [patient["report"] for patient in again["patients"]]
     assert told["measures"]["auc"] is not None
     assert again["job"]["counts"]["reused"] == again["job"]["counts"]["total"]
     real = told["real_job"]["counts"]

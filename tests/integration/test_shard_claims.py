@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from shared.clock import utc_now
 from shared.db import db_now, reading
@@ -133,6 +133,7 @@ def test_late_owner_changes_nothing_when_its_shard_was_taken_back(any_prepared: 
     if reclaimed:
         claim(engine, "new")
     before = vars(_shard(any_prepared, late.shard_id))
+    assert before["fence"] == (3 if reclaimed else 2)
 
     with pytest.raises(FencedOutError), UnitOfWork(engine) as uow:
         hold(uow.session, late, 1000.0)
@@ -237,13 +238,14 @@ def test_shards_are_hinted_once_an_interval_when_nobody_claims_them(any_prepared
     submit_job(any_prepared.engine, 3, shard_items=1)
     claim(any_prepared.engine)
 
-    def due(older_than_s: float) -> int:
+    def due() -> int:
         with UnitOfWork(any_prepared.engine) as uow:
-            return len(due_for_hint(uow.session, Lane.ROUTINE, older_than_s, 10))
+            return len(due_for_hint(uow.session, Lane.ROUTINE, 60.0, 10))
 
-    assert due(60.0) == 0
-    assert due(-1.0) == 2
-    assert due(60.0) == 0
+    assert due() == 0
+    with UnitOfWork(any_prepared.engine) as uow:
+        uow.session.execute(update(Shard).values(hinted_at=db_now(-61.0)))
+    assert [due(), due()] == [2, 0]
 
 
 def test_claim_returns_none_when_the_lane_is_empty(any_prepared: Prepared) -> None:

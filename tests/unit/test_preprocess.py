@@ -177,9 +177,10 @@ def test_colour_becomes_luminance_when_the_network_has_one_channel() -> None:
 
 @pytest.mark.parametrize("intensity", [window(127.5, 255), DICOM_WINDOW, MIN_MAX])
 def test_colour_stays_colour_when_the_network_has_three_channels(intensity: dict[str, Any]) -> None:
-    colour = frame(RGB, "RGB", dtype="uint8", window_center=5.0, window_width=1.0, rescale_slope=3.0)
+    tinted = [[[255, 0, 51], [0, 255, 0]], [[0, 102, 255], [255, 255, 204]]]
+    colour = frame(tinted, "RGB", dtype="uint8", window_center=5.0, window_width=1.0, rescale_slope=3.0)
 
-    assert_allclose(to_input(colour, contract(intensity, channels=3)), np.array(RGB) / 255, atol=1e-6)
+    assert_allclose(to_input(colour, contract(intensity, channels=3)), np.array(tinted) / 255, atol=1e-6)
 
 
 def test_grey_is_repeated_when_the_network_has_three_channels() -> None:
