@@ -13,7 +13,7 @@ from api.cli.client import Json
 from api.cli.errors import StartError
 from api.cli.services import base_environment, python_module
 
-EPOCHS = 20
+EPOCHS = 12
 CONTRACT_FILE = "model.json"
 FIT_MODULE = "worker.training.fit"
 

@@ -188,7 +188,7 @@ def _disc(
 
 
 def _vessel(anatomy: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a vessel seen end on: smaller than a lesion and almost as bright, so that brightness alone tells little."""
+    """Return a vessel seen end on: smaller than a lesion, almost as bright, so that brightness tells little."""
     x0, y0 = anatomy.choice([-LUNG, LUNG]) + anatomy.normal(0, 0.12), anatomy.normal(0, 0.25)
     width, height = anatomy.uniform(0.02, 0.06, 2)
     return np.asarray(
