@@ -17,6 +17,9 @@ Send files with `POST /api/v1/uploads`, ask for predictions with `POST /api/v1/j
 Every error is `application/problem+json` (RFC 9457). Every request carries a bearer token.
 """
 
+# Views whose body may be files.
+STREAMED = frozenset({"uploads.post_upload", "uploads.post_more_files", "jobs.post_job", "models.post_model"})
+
 
 def create_app(settings: Settings, services: Services | None = None) -> APIFlask:
     """The API over these settings."""
@@ -56,7 +59,8 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
     @app.before_request
     def _bound_json() -> None:
         # Bodies of files are streamed and bounded where they are read; everything else is read into memory.
-        if request.mimetype in ("", "application/json"):
+        streamed = request.endpoint in STREAMED and request.mimetype not in ("", "application/json")
+        if not streamed:
             request.max_content_length = settings.max_json_bytes
 
     @app.spec_processor

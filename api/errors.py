@@ -1,6 +1,7 @@
 """One table: error class -> status code; every error is a problem document (RFC 9457)."""
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,8 @@ import structlog
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, request
-from sqlalchemy.exc import OperationalError
+from gunicorn.http.errors import ParseException
+from sqlalchemy.exc import IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from shared.errors import (
@@ -18,6 +20,7 @@ from shared.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     LimitExceededError,
+    MalformedRequestError,
     NotFoundError,
     OverreadError,
     PermanentError,
@@ -31,6 +34,8 @@ log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 5
+# Of a body's faults, so many are listed and so many told in the sentence.
+MAX_SHOWN, MAX_SAID = 100, 5
 
 STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
     (AuthenticationError, HTTPStatus.UNAUTHORIZED),
@@ -39,6 +44,7 @@ STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
     (ConflictError, HTTPStatus.CONFLICT),
     (IdempotencyMismatchError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidRequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (MalformedRequestError, HTTPStatus.BAD_REQUEST),
     (UnsupportedMediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (LimitExceededError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -74,6 +80,9 @@ def register_error_handlers(app: APIFlask) -> None:
     app.register_error_handler(OverreadError, _of_overread_error)
     app.register_error_handler(HTTPException, _of_http_exception)
     app.register_error_handler(OperationalError, _of_database_trouble)
+    app.register_error_handler(IntegrityError, _of_a_lost_race)
+    app.register_error_handler(ParseException, _of_a_broken_body)
+    app.register_error_handler(RecursionError, _of_a_broken_body)
     app.register_error_handler(Exception, _of_unforeseen)
     app.error_processor(_of_apiflask_error)
 
@@ -102,14 +111,32 @@ def _of_apiflask_error(error: HTTPError) -> Response:
         for field, messages in fields.items()
         for message in messages
     ]
-    extensions: dict[str, Any] = {"errors": found} if found else {}
-    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in found) or HTTPStatus(error.status_code).description
+    extensions: dict[str, Any] = {"errors": found[:MAX_SHOWN]} if found else {}
+    said = summary(found) or HTTPStatus(error.status_code).description
     return problem(error.status_code, said, **extensions)
+
+
+def summary(faults: Sequence[dict[str, str]]) -> str:
+    """The first faults of a request in a sentence."""
+    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in faults[:MAX_SAID])
+    return said + (f"; and {len(faults) - MAX_SAID} more" if len(faults) > MAX_SAID else "")
 
 
 def _of_database_trouble(error: OperationalError) -> Response:
     log.error("database_unavailable", error=type(error.orig).__name__)
+    if "full" in str(error.orig):
+        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "The database's disk is full; free some space and try again.")
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached or is busy; try again shortly.")
+
+
+def _of_a_lost_race(error: IntegrityError) -> Response:
+    log.warning("lost_race", error=type(error.orig).__name__)
+    return problem(HTTPStatus.CONFLICT, "Another request made the same thing at this moment; send this one again.")
+
+
+def _of_a_broken_body(_: Exception) -> Response:
+    detail = "The body breaks off or is nested too deep; send it whole, with its right Content-Length."
+    return problem(HTTPStatus.BAD_REQUEST, detail)
 
 
 def _of_unforeseen(error: Exception) -> Response:

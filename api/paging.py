@@ -7,8 +7,10 @@ from uuid import UUID
 
 from flask import request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import BadRequest
 
-from shared.errors import InvalidRequestError
+from api.errors import MAX_SHOWN, summary
+from shared.errors import InvalidRequestError, MalformedRequestError
 
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
@@ -50,6 +52,8 @@ def read_body(model: type[Model]) -> Model:
     """The JSON body as `model`; raises InvalidRequestError with a pointer to each fault, 400 where it is no JSON."""
     try:
         return model.model_validate(request.get_json(force=True))
+    except BadRequest as error:
+        raise MalformedRequestError("The body is not JSON; send a JSON object, or files with their type.") from error
     except ValidationError as error:
         raise invalid(error) from error
 
@@ -64,6 +68,6 @@ def read_query(model: type[Model]) -> Model:
 
 def invalid(error: ValidationError) -> InvalidRequestError:
     """Pydantic's complaints as pointers."""
-    details = [{"pointer": "/" + "/".join(map(str, one["loc"])), "detail": one["msg"]} for one in error.errors()]
-    said = "; ".join(f"{one['pointer']}: {one['detail']}" for one in details)
-    return InvalidRequestError(f"The request is not as expected: {said}.", errors=details)
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    details = [{"pointer": "/" + "/".join(map(str, one["loc"])), "detail": one["msg"]} for one in faults]
+    return InvalidRequestError(f"The request is not as expected: {summary(details)}.", errors=details[:MAX_SHOWN])

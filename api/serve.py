@@ -1,5 +1,7 @@
 """Runs the API under gunicorn: `python -m api.serve`."""
 
+import socket
+import struct
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -9,6 +11,16 @@ from shared.config import Settings, load_settings
 from shared.logging import set_up_logging
 
 REQUEST_TIMEOUT_S = 120
+
+
+# A connection on which nothing arrives for so long is given up: it would hold a thread for ever.
+IDLE_S = 30
+
+
+def _give_up_on_silence(worker: Any) -> None:
+    """Set a receive timeout on the listeners; on Linux, the connections they accept inherit it."""
+    for listener in worker.sockets:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_S, 0))
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -27,6 +39,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # Threads serve long uploads; the process itself still has to answer its master in this time.
             "timeout": REQUEST_TIMEOUT_S,
             "graceful_timeout": 10,
+            "post_worker_init": _give_up_on_silence,
             "worker_tmp_dir": str(self._settings.data_dir),
             "control_socket_disable": True,
             "accesslog": None,

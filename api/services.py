@@ -1,6 +1,7 @@
 """What the views work with, made once per process from the settings."""
 
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from flask import current_app
 from sqlalchemy import Engine
@@ -17,13 +18,14 @@ EXTENSION = "overread"
 
 @dataclass(frozen=True)
 class Services:
-    """Database, content store, hints, and the limited children that read headers."""
+    """Database, content store, hints, the limited children that read headers, and room for uploads."""
 
     settings: Settings
     engine: Engine
     store: ContentStore
     hints: HintSender
     headers: HeaderReader
+    uploads: BoundedSemaphore
 
     def unit_of_work(self) -> UnitOfWork:
         """A writing transaction that sends its hints after commit."""
@@ -38,6 +40,8 @@ def make_services(settings: Settings) -> Services:
         store=ContentStore(settings.store_dir),
         hints=HintSender(make_celery(settings)),
         headers=HeaderReader(settings),
+        # Slow uploads must leave threads for short requests.
+        uploads=BoundedSemaphore(max(1, settings.api_threads // 2)),
     )
 
 

@@ -9,8 +9,8 @@ from shared.models import IdempotencyKey
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 
-# Longer than any request may take to send its files.
-TEMPORARY_FILE_AGE_S = 24 * 3600.0
+# A file that no byte was added to for so long has no living request: files are taken in by the batch.
+TEMPORARY_FILE_AGE_S = 3600.0
 
 
 def sweep(engine: Engine, store: ContentStore) -> int:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = 8484
-    api_threads: int = 16
+    api_threads: int = 32
     site: str = Field("local", description="Issuer of patient identifiers that files do not name themselves.")
     admin_token_file: str = Field("", description="File that gets the first admin's token; empty: it is printed.")
 
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     max_archive_entries: int = Field(200_000, description="Most entries of one zip.")
     max_archive_ratio: int = Field(200, description="Most times its own size that a zip may inflate to.")
     max_request_files: int = Field(200_000, description="Most files of one request.")
-    max_json_bytes: int = Field(64 * MIB, description="Largest JSON request body.")
+    max_json_bytes: int = Field(16 * MIB, description="Largest JSON request body.")
     max_inflated_bytes: int = Field(512 * MIB, description="Largest inflated data set (Deflated Explicit VR).")
     max_nesting: int = Field(64, description="Deepest nesting of sequences.")
     max_pixel_bytes: int = Field(2048 * MIB, description="Most bytes of decoded pixels of one instance.")

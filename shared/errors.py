@@ -90,6 +90,10 @@ class UnsupportedMediaTypeError(OverreadError):
     """The request's body is of a type that is not read here."""
 
 
+class MalformedRequestError(OverreadError):
+    """The request's body cannot even be parsed."""
+
+
 class ConflictError(OverreadError):
     """The request does not fit the present state of what it names."""
 
@@ -108,6 +112,10 @@ class AuthenticationError(OverreadError):
 
 class ScopeError(OverreadError):
     """The token is good but lacks the scope this needs."""
+
+
+class BusyError(TransientError):
+    """As much as can be done at once is being done; try again shortly."""
 
 
 class StorageUnavailableError(TransientError):

@@ -12,6 +12,11 @@ from shared.states import Lane
 
 log = structlog.get_logger()
 
+# A sender waits no longer for a broker that hangs: recovery sends the hint again.
+SENDER_TIMEOUT_S = 1.0
+# A worker waits for messages by blocking reads, which must not run into it.
+WORKER_TIMEOUT_S = 10.0
+
 
 class TaskName(StrEnum):
     """Tasks are called by name; a sender never imports one."""
@@ -25,7 +30,7 @@ def _queue(lane: Lane) -> Queue:
     return Queue(lane.value, exchange, routing_key=lane.value)  # type: ignore[no-untyped-call]
 
 
-def make_celery(settings: Settings) -> Celery:
+def make_celery(settings: Settings, *, socket_timeout_s: float = SENDER_TIMEOUT_S) -> Celery:
     """The Celery app: JSON only, early acknowledgement, no results; the lease in SQL brings work back."""
     app = Celery("overread", broker=settings.broker_url)
     app.conf.update(
@@ -43,7 +48,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         # A hint is not worth waiting for: recovery sends it again. Without max_retries, kombu tries for six seconds.
         task_publish_retry=False,
-        broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0, "max_retries": 0},
+        broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": socket_timeout_s, "max_retries": 0},
         redis_socket_connect_timeout=2.0,
         task_queues=[_queue(lane) for lane in Lane],
         task_default_queue=Lane.ROUTINE.value,

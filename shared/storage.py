@@ -1,5 +1,6 @@
 """Content store: bytes under the name of their sha256, written once, never overwritten."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -96,6 +97,22 @@ class ContentStore:
         """True when the bytes are here."""
         return self.path(sha256).exists()
 
+    def is_whole(self, sha256: str) -> bool:
+        """True when the bytes are here and are the ones that the name promises; reads them."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except FileNotFoundError:
+            return False
+
+    def set_aside(self, sha256: str) -> None:
+        """Take damaged bytes out of the way, kept for a person to look at, so that good ones can be stored again."""
+        with _storage_errors():
+            folder = self.root / "damaged"
+            folder.mkdir(exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):
+                self.path(sha256).replace(folder / sha256)
+
     def spool(self) -> Spool:
         """Begin to take bytes."""
         return Spool(self._tmp)
@@ -104,7 +121,7 @@ class ContentStore:
         """Make the spooled bytes durable under their digest: fsync, rename, fsync of the folder; idempotent."""
         target = self.path(blob.sha256)
         with _storage_errors():
-            if target.exists() and target.stat().st_size == blob.size_bytes:
+            if self.is_whole(blob.sha256):
                 blob.drop()
                 return target
             target.parent.mkdir(exist_ok=True, mode=0o700)

@@ -36,6 +36,9 @@ def infer_next(runtime: Runtime, lane: str) -> None:
     except (TransientError, OperationalError) as error:
         log.warning("shard_given_back", shard=claim.shard_id, error=type(error).__name__)
         _give_back(runtime, claim, f"transient: {type(error).__name__}", TRANSIENT_DELAY_S)
+    except Exception as error:  # noqa: BLE001 - the task boundary: its text and trace could hold patient data
+        # The lease runs out and counts as a crash, so that what fails each time is set aside in the end.
+        log.error("shard_failed", shard=claim.shard_id, error=type(error).__name__)  # noqa: TRY400 - the same
     finally:
         runtime.let_go(claim)
 

@@ -172,7 +172,9 @@ def _widen(sizes: tuple[int, int, int], extra: bytes) -> tuple[int, int, int]:
         extra_id, length = EXTRA.unpack_from(extra, position)
         position += EXTRA.size
         if extra_id == EXTRA_64_ID:
-            wide = iter(struct.unpack(f"<{length // 8}Q", extra[position : position + length // 8 * 8]))
+            # As many as are there, whatever the field claims.
+            held = extra[position : position + length]
+            wide = iter(struct.unpack_from(f"<{len(held) // 8}Q", held))
             inflated, compressed, offset = (next(wide, v) if v == FULL_32 else v for v in sizes)
             return inflated, compressed, offset
         position += length

@@ -62,21 +62,30 @@ def _take(incoming: Iterator[ReceivedFile]) -> _Batch:
             batch.files.append(file)
     except (InvalidRequestError, TransientError) as error:
         batch.error = error
+    except BaseException:
+        _drop(batch.files)
+        raise
     return batch
 
 
 def _store_batch(services: Services, upload_id: UUID, batch: list[ReceivedFile]) -> list[UploadFile]:
-    if services.store.free_bytes() < services.settings.min_free_bytes:
-        for file in batch:
-            if file.blob:
-                file.blob.drop()
-        raise StorageFullError("the disk is nearly full; free some space and continue this upload")
-    with reading(services.engine) as session:
-        known = instances_by_blob(session, [file.blob.sha256 for file in batch if file.blob])
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        checked = list(pool.map(lambda file: _check(services, file, known), batch))
+    try:
+        if services.store.free_bytes() < services.settings.min_free_bytes:
+            raise StorageFullError("the disk is nearly full; free some space and continue this upload")
+        with reading(services.engine) as session:
+            known = instances_by_blob(session, [file.blob.sha256 for file in batch if file.blob])
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            checked = list(pool.map(lambda file: _check(services, file, known), batch))
+    finally:
+        _drop(batch)
     with services.unit_of_work() as uow:
         return _index(uow.session, services.settings.site, upload_id, checked)
+
+
+def _drop(batch: list[ReceivedFile]) -> None:
+    """Forget spooled bytes that were not kept; where they were, there is nothing to forget."""
+    for file in batch:
+        file.drop()
 
 
 def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> CheckedFile:
@@ -84,8 +93,7 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
     blob = file.blob
     if blob is None:
         return CheckedFile(file.name, None, 0, reason=file.reason, detail=file.detail)
-    if blob.sha256 in known and services.store.exists(blob.sha256):
-        blob.drop()
+    if blob.sha256 in known and services.store.is_whole(blob.sha256):
         return CheckedFile(file.name, blob.sha256, blob.size_bytes)
     try:
         header = services.headers.read(blob.path)
@@ -93,8 +101,6 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
     except PermanentError as error:
         reason = error.recorded_reason
         return CheckedFile(file.name, blob.sha256, blob.size_bytes, reason=reason, detail=error.message)
-    finally:
-        blob.drop()
     return CheckedFile(file.name, blob.sha256, blob.size_bytes, header=header)
 
 

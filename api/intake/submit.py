@@ -12,12 +12,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, accepts
-from shared.models import Instance, Item, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
-from shared.repositories.jobs import NewJob, Target
+from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
+from shared.repositories.jobs import Target
 from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
-from shared.states import FileOutcome, ItemState, Lane, Reason
+from shared.states import FileOutcome, ItemState, Reason
 
 # Of a long list with many faults, so many are told.
 MAX_ERRORS = 100
@@ -38,6 +38,7 @@ class Selection:
 class Plan:
     """The items a job would have, and why some need no work."""
 
+    generation: int
     targets: list[Target] = field(default_factory=list)
     duplicates: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
@@ -86,13 +87,17 @@ def _at(pointer: str, detail: str = "is missing") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": detail}]
 
 
-def plan_job(session: Session, selection: Selection, version: ModelVersion, *, force: bool) -> Plan:
-    """One target per instance or rejected file, each pending or with its known outcome."""
+def plan_job(session: Session, selection: Selection, version: ModelVersion, *, generation: int) -> Plan:
+    """One target per instance or rejected file, each pending or with its known outcome.
+
+    What has predictions of this generation is reused; a forced job has one that is new.
+    """
     _check_known(session, selection)
     contract = ModelContract.model_validate(version.contract)
-    plan = Plan()
+    plan = Plan(generation)
     rows = list(_instances(session, selection))
-    predicted = {} if force else predicted_frames(session, version.digest, [row.blob_sha256 for row in rows])
+    blobs = [row.blob_sha256 for row in rows]
+    predicted = predicted_frames(session, version.digest, blobs, generation=generation)
     files = _file_of_instance(session, selection.uploads)
     for row in rows:
         frames = predicted.get(row.blob_sha256, 0)
@@ -130,8 +135,9 @@ def _unknown(session: Session, field_name: str, named: Sequence[Any], column: In
 
 def next_generation(session: Session, model_digest: str) -> int:
     """The generation of a forced run: above all there are."""
-    statement = select(func.max(Prediction.generation)).where(Prediction.model_digest == model_digest)
-    return (session.scalar(statement) or 0) + 1
+    predicted = select(func.max(Prediction.generation)).where(Prediction.model_digest == model_digest)
+    asked = select(func.max(Job.generation)).join(Job.model_version).where(ModelVersion.digest == model_digest)
+    return max(session.scalar(predicted) or 0, session.scalar(asked) or 0) + 1
 
 
 def _file_of_instance(session: Session, uploads: Sequence[UUID]) -> dict[int, int]:
@@ -228,9 +234,3 @@ def _add_rejected(session: Session, upload_id: UUID, plan: Plan) -> None:
                     detail=file.detail,
                 )
             )
-
-
-def new_job(session: Session, version: ModelVersion, lane: Lane, *, force: bool, **values: Any) -> NewJob:
-    """The job row's values, its model version pinned."""
-    generation = next_generation(session, version.digest) if force else 0
-    return NewJob(lane=lane, model_version_id=version.id, generation=generation, **values)

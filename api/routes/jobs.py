@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.idempotency import once
-from api.intake.submit import Plan, Selection, new_job, plan_job, resolve_model
+from api.intake.submit import Plan, Selection, next_generation, plan_job, resolve_model
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.jobs import (
@@ -31,7 +31,7 @@ from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
 from shared.models import History, Job, ModelVersion
 from shared.repositories.audit import add_audit_event
-from shared.repositories.jobs import create_job, get_job, list_jobs, request_cancel
+from shared.repositories.jobs import NewJob, create_job, get_job, list_jobs, request_cancel
 from shared.repositories.principals import default_project
 from shared.states import FINAL_JOB_STATES, Lane, Scope
 from shared.unit_of_work import UnitOfWork
@@ -54,12 +54,13 @@ def post_job() -> Any:
     def act(uow: UnitOfWork) -> Response:
         version = resolve_model(uow.session, wanted.model)
         selection = Selection(wanted.uploads, wanted.studies, wanted.patients)
-        plan = plan_job(uow.session, selection, version, force=wanted.force)
+        generation = next_generation(uow.session, version.digest) if wanted.force else 0
+        plan = plan_job(uow.session, selection, version, generation=generation)
         if wanted.dry_run:
             shown = DryRun.model_validate({"model": model_named(version), "counts": plan.counts()})
             return jsonify(shown.model_dump(mode="json"))
         asked = wanted.model_dump(mode="json")
-        return _accept(uow, version, plan, wanted.priority, label=wanted.label, asked=asked, force=wanted.force)
+        return _accept(uow, version, plan, wanted.priority, label=wanted.label, asked=asked)
 
     return once(services(), principal().id, payload, act)
 
@@ -74,7 +75,7 @@ def _wanted_of_files() -> tuple[JobWanted, bytes]:
     return wanted, "\n".join([asked.model_dump_json(), *digests]).encode()
 
 
-def _accept(  # noqa: PLR0913 - what a job is made of
+def _accept(
     uow: UnitOfWork,
     version: ModelVersion,
     plan: Plan,
@@ -82,16 +83,14 @@ def _accept(  # noqa: PLR0913 - what a job is made of
     *,
     label: str,
     asked: dict[str, Any],
-    force: bool = False,
     retry_of: UUID | None = None,
 ) -> Response:
     """Rows, audit event and hints in one transaction; 202 is sent only after its commit."""
     session = uow.session
-    job = new_job(
-        session,
-        version,
-        lane,
-        force=force,
+    job = NewJob(
+        lane=lane,
+        model_version_id=version.id,
+        generation=plan.generation,
         principal_id=principal().id,
         project_id=default_project(session).id,
         request=asked,
@@ -207,9 +206,18 @@ def post_retry(job_id: UUID) -> Any:
             raise ConflictError(f"The job is {job.state}; wait until it is over, then retry what failed.")
         if job.items_failed + job.items_cancelled == 0:
             raise ConflictError("Nothing of this job failed, so there is nothing to retry.")
-        plan = plan_job(uow.session, Selection(unfinished_of=job_id), job.model_version, force=False)
+        selection = Selection(unfinished_of=job_id)
+        plan = plan_job(uow.session, selection, job.model_version, generation=job.generation)
         asked = {"retry_of": str(job_id)}
-        return _accept(uow, job.model_version, plan, job.lane, label=job.label, asked=asked, retry_of=job_id)
+        return _accept(
+            uow,
+            job.model_version,
+            plan,
+            job.lane,
+            label=job.label,
+            asked=asked,
+            retry_of=job_id,
+        )
 
     return once(services(), principal().id, str(job_id).encode(), act)
 

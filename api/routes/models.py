@@ -45,7 +45,7 @@ def post_model() -> Any:
     return _shown(version), 201 if is_new else 200
 
 
-@blueprint.post("/<string:name>/versions/<int:number>/promote")
+@blueprint.post("/<string:name>/versions/<int(max=999999999):number>/promote")
 @blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
 @blueprint.output(ModelShown)
 @blueprint.doc(summary="Make a version the champion")

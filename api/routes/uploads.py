@@ -16,7 +16,7 @@ from api.paging import read_body
 from api.schemas.uploads import MissingShown, MissingWanted, UploadShown, UploadWanted
 from api.services import Services, services
 from shared.db import reading
-from shared.errors import NotFoundError
+from shared.errors import BusyError, NotFoundError
 from shared.models import Upload, UploadFile
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
@@ -114,10 +114,13 @@ def take_files(of: Services, upload: Upload) -> list[UploadFile]:
         of.settings,
         expected_bytes=request.content_length,
     )
+    if not of.uploads.acquire(blocking=False):
+        raise BusyError("as many uploads as this server takes at once are under way; send this one again shortly")
     try:
         return store_files(of, upload.id, received)
     finally:
         received.close()
+        of.uploads.release()
 
 
 def _label() -> str:

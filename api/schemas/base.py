@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_PAGE = 500
 
+# A user's own words; no control characters, which PostgreSQL refuses or terminals obey.
+Label = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
 
 class Shape(BaseModel):
     """A response; fields are what the API promises."""

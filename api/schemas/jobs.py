@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.base import Page, Shape, Wanted
+from api.schemas.base import Label, Page, Shape, Wanted
 from shared.states import ItemState, JobKind, JobState, Lane, Reason
 
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
@@ -21,7 +21,7 @@ class JobWanted(Wanted):
     patients: list[PatientKey] = Field(default_factory=list, max_length=100_000, description="Patient keys.")
     model: str = Field("", max_length=80, description="`name` (its champion) or `name:version`.")
     priority: Lane = Lane.ROUTINE
-    label: str = Field("", max_length=128)
+    label: Label = ""
     dry_run: bool = Field(False, description="Only count what would run.")
     force: bool = Field(False, description="Predict again what this model predicted before.")
 
@@ -31,7 +31,7 @@ class JobOfFilesWanted(Wanted):
 
     model: str = Field("", max_length=80)
     priority: Lane = Lane.ROUTINE
-    label: str = Field("", max_length=128)
+    label: Label = ""
 
 
 class ModelNamed(Shape):
@@ -94,7 +94,7 @@ class JobQuery(Page):
 
     state: JobState | None = None
     kind: JobKind | None = None
-    label: str | None = Field(None, max_length=128)
+    label: Label | None = None
 
 
 class ItemQuery(Page):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.base import Shape, Wanted
+from api.schemas.base import Label, Shape, Wanted
 from shared.states import FileOutcome, Reason
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -15,7 +15,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class UploadWanted(Wanted):
     """An upload to be filled by later requests."""
 
-    label: str = Field("", max_length=128)
+    label: Label = ""
 
 
 class UploadedFile(Shape):

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
-from shared.states import FINAL_ITEM_STATES, ItemState, Reason
+from shared.states import ItemState, Reason
 
 Vector = NDArray[np.float64]
 
@@ -114,19 +114,21 @@ def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[in
     return found
 
 
+# Which of an instance's outcomes by one model speaks: what was predicted stays predicted, whatever a later job that
+# was cancelled or failed says; and a failure tells more than a cancel.
+_PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED)
+
+
 def _outcomes(session: Session, patient_id: int, model_version_id: int) -> dict[int, Any]:
-    """The newest final item of each instance by this model version."""
+    """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
     newest = (
         select(func.max(Item.id))
-        .where(
-            Item.patient_id == patient_id,
-            Item.model_version_id == model_version_id,
-            Item.state.in_(FINAL_ITEM_STATES),
-        )
-        .group_by(Item.instance_id)
+        .where(Item.patient_id == patient_id, Item.model_version_id == model_version_id, Item.state.in_(_PRECEDENCE))
+        .group_by(Item.instance_id, Item.state)
     )
     statement = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(newest))
-    return {row.instance_id: row for row in session.execute(statement)}
+    rows = sorted(session.execute(statement), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
+    return {row.instance_id: row for row in rows}
 
 
 def _evidence(row: Any, frames: dict[int, Vector] | None, outcome: Any) -> InstanceEvidence | None:

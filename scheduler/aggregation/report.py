@@ -16,7 +16,7 @@ from shared.identifiers import new_id
 from shared.model_contract import ModelContract
 from shared.models import Item, Job, JobPatient, ModelVersion, Patient, Report
 from shared.repositories.audit import add_audit_event
-from shared.repositories.reports import newest_number, report_numbered, report_of_inputs
+from shared.repositories.reports import newest_report
 from shared.states import ItemState, ReportStatus
 from shared.unit_of_work import UnitOfWork
 
@@ -38,7 +38,9 @@ class Aggregation:
 
     def run(self) -> int:
         """Make reports for due patients; returns how many it settled."""
-        due = [pair for pair in self._due() if self._resting.get(pair, 0.0) <= time.monotonic()]
+        now = time.monotonic()
+        self._resting = {pair: until for pair, until in self._resting.items() if until > now}
+        due = [pair for pair in self._due(DUE_AT_ONCE + len(self._resting)) if pair not in self._resting]
         settled = 0
         for start in range(0, len(due), PATIENTS_A_TRANSACTION):
             with UnitOfWork(self._engine) as uow:
@@ -46,13 +48,13 @@ class Aggregation:
                     settled += self._settle(uow.session, job_id, patient_id)
         return settled
 
-    def _due(self) -> list[tuple[UUID, int]]:
+    def _due(self, limit: int) -> list[tuple[UUID, int]]:
         with reading(self._engine) as session:
             statement = (
                 select(JobPatient.job_id, JobPatient.patient_id)
                 .where(JobPatient.reported_at.is_(None), JobPatient.items_open <= 0)
                 .order_by(JobPatient.job_id, JobPatient.patient_id)
-                .limit(DUE_AT_ONCE)
+                .limit(limit)
             )
             return list(session.execute(statement).all())
 
@@ -80,7 +82,7 @@ class Aggregation:
 
 
 def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
-    """The report version of a patient after a job: a new one, or the one that has the same inputs already.
+    """The report version of a patient after a job: a new one, or the newest where it has the same inputs.
 
     None where the job was cancelled before anything was known of the patient.
     """
@@ -89,17 +91,15 @@ def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
     if not any(one.frames for one in evidence.instances) and _only_cancelled(session, job_id, patient_id):
         return None
     inputs_digest = evidence.digest(version.digest)
-    known = report_of_inputs(session, patient_id, version.id, inputs_digest)
-    if known is not None:
-        return known.id
-    number = newest_number(session, patient_id, version.id)
-    previous = report_numbered(session, patient_id, version.id, number)
+    previous = newest_report(session, patient_id, version.id)
+    if previous is not None and previous.inputs_digest == inputs_digest:
+        return previous.id
     contract = ModelContract.model_validate(version.contract)
     report = Report(
         id=new_id(),
         patient_id=patient_id,
         model_version_id=version.id,
-        number=number + 1,
+        number=previous.number + 1 if previous else 1,
         inputs_digest=inputs_digest,
         status=ReportStatus.PRELIMINARY,
         document=build_document(contract, evidence) | _nouns(session, patient_id, version, contract),

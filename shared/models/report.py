@@ -14,12 +14,11 @@ from shared.states import ReportStatus
 
 
 class Report(Base):
-    """An immutable report version; unique by the digest of its inputs."""
+    """An immutable report version; the same inputs as the newest one's make no new version."""
 
     __tablename__ = "report"
     __table_args__ = (
         UniqueConstraint("patient_id", "model_version_id", "number"),
-        UniqueConstraint("patient_id", "model_version_id", "inputs_digest"),
         Index("ix_report_model_version_id", "model_version_id", "id"),
     )
 

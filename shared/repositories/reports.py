@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, cast, func, select
+from sqlalchemy import ColumnElement, Select, String, cast, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from shared.models import JobPatient, ModelVersion, Patient, Report
@@ -14,31 +14,13 @@ def get_report(session: Session, report_id: UUID) -> Report | None:
     return session.scalar(_with_nouns().where(Report.id == report_id))
 
 
-def newest_number(session: Session, patient_id: int, model_version_id: int) -> int:
-    """The number of the newest version; 0 when there is none."""
-    statement = select(func.max(Report.number)).where(
-        Report.patient_id == patient_id, Report.model_version_id == model_version_id
-    )
-    return session.scalar(statement) or 0
-
-
-def report_numbered(session: Session, patient_id: int, model_version_id: int, number: int) -> Report | None:
-    """A version by its number."""
+def newest_report(session: Session, patient_id: int, model_version_id: int) -> Report | None:
+    """The newest version about a patient by a model version."""
     return session.scalar(
-        select(Report).where(
-            Report.patient_id == patient_id, Report.model_version_id == model_version_id, Report.number == number
-        )
-    )
-
-
-def report_of_inputs(session: Session, patient_id: int, model_version_id: int, inputs_digest: str) -> Report | None:
-    """The version that was made of exactly these inputs."""
-    return session.scalar(
-        select(Report).where(
-            Report.patient_id == patient_id,
-            Report.model_version_id == model_version_id,
-            Report.inputs_digest == inputs_digest,
-        )
+        select(Report)
+        .where(Report.patient_id == patient_id, Report.model_version_id == model_version_id)
+        .order_by(Report.number.desc())
+        .limit(1)
     )
 
 

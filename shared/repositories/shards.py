@@ -87,13 +87,16 @@ def _held(claim: Claim) -> Any:
     return (Shard.id == claim.shard_id, Shard.fence == claim.fence, Shard.state == ShardState.RUNNING)
 
 
-def hold(session: Session, claim: Claim, lease_s: float) -> None:
-    """Extend the lease at the head of a writing transaction; FencedOutError when the shard is no longer ours."""
+def hold(session: Session, claim: Claim, lease_s: float, *, progress: bool = False) -> None:
+    """Extend the lease at the head of a writing transaction; FencedOutError when the shard is no longer ours.
+
+    With `progress`, crashes before it are forgiven: a shard that moves on is not what kills its workers.
+    """
     cancelled = select(Job.id).where(Job.id == claim.job_id, Job.cancel_requested_at.is_not(None))
     statement = (
         update(Shard)
         .where(*_held(claim), ~cancelled.exists())
-        .values(lease_until=db_now(lease_s))
+        .values(lease_until=db_now(lease_s), **({"crash_count": 0} if progress else {}))
         .execution_options(synchronize_session=False)
     )
     if changed_rows(session.execute(statement)) == 0:

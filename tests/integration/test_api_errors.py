@@ -2,7 +2,6 @@
 
 import io
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -10,6 +9,7 @@ from tests.conftest import Api
 
 JOBS = "/api/v1/jobs"
 UPLOADS = "/api/v1/uploads"
+NOBODY = "01a20fdb-8f94-75f9-9123-f4612e95134f"
 
 
 def _is_problem(answer: Any, status: int) -> None:
@@ -56,7 +56,7 @@ def test_request_is_refused_when_token_expired(api: Api) -> None:
         ({"json": []}, 422),
         ({"json": {"priority": "asap"}}, 422),
         ({"json": {"uploads": ["not-a-uuid"]}}, 422),
-        ({"json": {"uploads": [str(uuid4())], "model": "unknown"}}, 422),
+        ({"json": {"uploads": [str(NOBODY)], "model": "unknown"}}, 422),
         ({"json": {"studies": ["1.2.3"], "model": "unknown:99999999999999999999"}}, 422),
         ({"json": {"studies": ["../../etc/passwd"]}}, 422),
         ({"data": b"x", "content_type": "text/plain"}, 415),
@@ -74,7 +74,7 @@ def test_list_is_refused_when_cursor_is_not_ours(api: Api, cursor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [f"{JOBS}/{uuid4()}", f"{JOBS}/nonsense", f"/api/v1/reports/{uuid4()}", "/nowhere", f"{UPLOADS}/{uuid4()}"]
+    "path", [f"{JOBS}/{NOBODY}", f"{JOBS}/nonsense", f"/api/v1/reports/{NOBODY}", "/nowhere", f"{UPLOADS}/{NOBODY}"]
 )
 def test_get_answers_404_when_there_is_no_such_thing(api: Api, path: str) -> None:
     _is_problem(api.get(path), 404)
@@ -110,3 +110,30 @@ def test_docs_page_needs_nothing_from_outside(api: Api) -> None:
     assert "http" not in page.text.replace("http-equiv", "")
     with client.get("/docs/assets/js/swagger-ui-bundle.js") as asset:
         assert asset.status_code == 200
+
+
+def test_refusal_stays_small_when_a_request_has_a_thousand_faults(api: Api) -> None:
+    answer = api.post(JOBS, json={"studies": ["not a uid"] * 1000})
+
+    _is_problem(answer, 422)
+    assert len(answer.json["errors"]) == 100
+    assert len(answer.data) < 20_000
+
+
+@pytest.mark.parametrize("media_type", ["application/x+json", "text/plain"])
+def test_body_is_bounded_when_its_media_type_is_not_json(api: Api, media_type: str) -> None:
+    too_large = io.BytesIO(b" " * (api.prepared.settings.max_json_bytes + 1))
+
+    answer = api.post("/api/v1/tokens", data=too_large, content_type=media_type)
+
+    _is_problem(answer, 413)
+
+
+def test_json_is_refused_when_it_is_nested_too_deep(api: Api) -> None:
+    deep = '{"label":' + "[" * 100_000 + "]" * 100_000 + "}"
+
+    _is_problem(api.post(JOBS, data=deep, content_type="application/json"), 400)
+
+
+def test_promotion_answers_404_when_the_version_is_absurd(api: Api) -> None:
+    _is_problem(api.post(f"/api/v1/models/any/versions/{10**30}/promote"), 404)

@@ -208,3 +208,58 @@ def test_probabilities_have_the_shape_of_the_task(any_api: Api, runtime: Runtime
     assert len(probabilities) == len(findings)
     if task == "multiclass":
         assert np.sum(probabilities) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_cancel_of_another_job_takes_nothing_from_a_report(any_api: Api, package: bytes, runtime: Runtime) -> None:
+    api = any_api
+    api.post("/api/v1/models", data=package, **ZIP)
+    upload = api.post("/api/v1/uploads", data=films("P", 1, instances=3), **ZIP).json
+    first = api.post("/api/v1/jobs", json={"uploads": [upload["id"]]}).json
+    second = api.post("/api/v1/jobs", json={"uploads": [upload["id"]], "priority": "background"}).json
+
+    api.post(f"/api/v1/jobs/{second['id']}/cancel")
+    work(runtime)
+
+    (report,) = reports(api, first["id"])
+    assert report["completeness"] == {"instances": 3, "predicted": 3, "share": 1.0}
+    forced = api.post("/api/v1/jobs", json={"uploads": [upload["id"]], "force": True}).json
+    api.post(f"/api/v1/jobs/{forced['id']}/cancel")
+    (same,) = reports(api, forced["id"])
+    assert same["id"] == report["id"]
+
+
+def test_retry_of_a_cancelled_forced_job_predicts_again(any_api: Api, package: bytes, runtime: Runtime) -> None:
+    api = any_api
+    api.post("/api/v1/models", data=package, **ZIP)
+    upload = api.post("/api/v1/uploads", data=films("P", 2), **ZIP).json
+    api.post("/api/v1/jobs", json={"uploads": [upload["id"]]})
+    work(runtime)
+    forced = api.post("/api/v1/jobs", json={"uploads": [upload["id"]], "force": True}).json
+    api.post(f"/api/v1/jobs/{forced['id']}/cancel")
+
+    retried = api.post(f"/api/v1/jobs/{forced['id']}/retry").json
+    work(runtime)
+
+    assert (retried["retry_of"], retried["counts"]["pending"]) == (forced["id"], 2)
+    assert api.get(f"/api/v1/jobs/{retried['id']}").json["counts"]["reused"] == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100], ids=["empty", "other bytes"])
+def test_damaged_bytes_are_named_and_healed_by_sending_them_again(
+    any_api: Api, package: bytes, runtime: Runtime, damage: bytes
+) -> None:
+    api = any_api
+    api.post("/api/v1/models", data=package, **ZIP)
+    file = zipped([("a.dcm", film("P1", 1, 1))])
+    job = submit(api, file)
+    (item,) = api.get(f"/api/v1/jobs/{job['id']}/items").json["items"]
+    stored = runtime.store.path(item["sha256"])
+    stored.write_bytes(damage + stored.read_bytes()[len(damage) :] if damage else b"")
+
+    work(runtime)
+    (item,) = api.get(f"/api/v1/jobs/{job['id']}/items").json["items"]
+    again = submit(api, file)
+    work(runtime)
+
+    assert (item["state"], item["reason"]) == ("failed", "blob_missing")
+    assert api.get(f"/api/v1/jobs/{again['id']}").json["state"] == "done"

@@ -189,12 +189,14 @@ def test_recovered_shard_is_hinted_at_once_when_its_rest_is_over(any_prepared: P
     assert sent == [1, 0]
 
 
-def test_duty_goes_on_when_the_broker_is_away(any_prepared: Prepared) -> None:
+def test_duty_goes_on_at_once_when_the_broker_is_away(any_prepared: Prepared) -> None:
     submit_job(any_prepared.engine)
     hints = HintSender(make_celery(any_prepared.settings))
+    began_at = time.monotonic()
 
     sent = send_hints(any_prepared.engine, hints, any_prepared.settings.model_copy(update={"hint_interval_s": -1.0}))
 
+    assert time.monotonic() - began_at < 4.0
     assert sent == 1
     assert take(any_prepared.engine, "worker-1") is not None
 
@@ -258,8 +260,7 @@ def test_shard_stays_leased_when_its_worker_meets_the_unforeseen(any_prepared: P
     submit_job(any_prepared.engine)
     runtime = FakeRuntime(any_prepared.settings, any_prepared.engine, _unforeseen)
 
-    with pytest.raises(ZeroDivisionError):
-        infer_next(runtime, "routine")
+    infer_next(runtime, "routine")
 
     assert runtime.held() == []
     assert _recover(any_prepared) == 1

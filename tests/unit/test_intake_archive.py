@@ -300,3 +300,19 @@ def test_entry_is_read_whole_when_output_outlasts_the_compressed_bytes(read: Zip
     assert {name: (len(data), zlib.crc32(data)) for name, data in contents(files).items()} == {
         str(size): (size, zlib.crc32(bytes(size))) for size in sizes
     }
+
+
+def test_archive_names_the_fault_when_a_zip64_field_claims_more_than_it_holds(read: ZipReader) -> None:
+    archive = bytearray(make_zip({"a.dcm": NOISE}))
+    entry = archive.rindex(b"PK\x01\x02")
+    name_end = entry + 46 + len("a.dcm")
+    # The list says: sizes stand in the extra field; the field says 24 bytes and has 8.
+    struct.pack_into("<II", archive, entry + 20, 0xFFFFFFFF, 0xFFFFFFFF)
+    struct.pack_into("<H", archive, entry + 30, 12)
+    archive[name_end:name_end] = struct.pack("<HHQ", 1, 24, len(NOISE))
+    end = archive.rindex(b"PK\x05\x06")
+    struct.pack_into("<I", archive, end + 12, end - entry)
+
+    files = read(bytes(archive))
+
+    assert all(file.reason is not None for file in files.values())

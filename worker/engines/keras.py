@@ -38,7 +38,7 @@ def load_keras_engine(contract: ModelContract, weights_path: Path, *, batch_size
         copy = Path(folder) / "weights.keras"
         _copy_verified(weights_path, copy, contract.weights.sha256)
         check_keras_archive(copy)
-        network = _load_network(copy, Path(folder) / HDF5_FILE)
+        network = _load_network(copy, Path(folder) / HDF5_FILE, batch_size=batch_size)
     _check_shapes(contract, network)
     engine = KerasEngine(contract, network, batch_size=batch_size)
     engine.prove()
@@ -113,10 +113,13 @@ def _compile(network: Any, shape: tuple[int, ...]) -> Any:
 
 def _copy_verified(source: Path, target: Path, sha256: str) -> None:
     seen = hashlib.sha256()
-    with source.open("rb") as reader, target.open("wb") as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            seen.update(chunk)
-            writer.write(chunk)
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            while chunk := reader.read(CHUNK_BYTES):
+                seen.update(chunk)
+                writer.write(chunk)
+    except FileNotFoundError as error:
+        raise InvalidModelPackageError("the stored weights are gone; register the package again") from error
     if seen.hexdigest() != sha256:
         raise InvalidModelPackageError(
             f"the weights have sha256 {seen.hexdigest()}, the contract says {sha256}; they are not loaded: "
@@ -133,13 +136,13 @@ def import_keras() -> Any:
     return keras
 
 
-def _load_network(path: Path, scratch: Path) -> Any:
+def _load_network(path: Path, scratch: Path, *, batch_size: int) -> Any:
     """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
     keras = import_keras()
 
     config, stored_values = _inspect(path, scratch)
     try:
-        check_network_size(config, stored_values)
+        check_network_size(config, stored_values, batch_size=batch_size)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except InvalidModelPackageError:
         raise

@@ -77,7 +77,7 @@ def run_shard(runtime: Runtime, held: HeldShard) -> None:
         try:
             while True:
                 while len(ahead) < runtime.settings.commit_items * 2 and (item := next(waiting, None)) is not None:
-                    ahead.append(pool.submit(_decode_item, runtime, work, item, slots))
+                    ahead.append(pool.submit(_decode_item, runtime, held, work, item, slots))
                 if not ahead:
                     break
                 batch.append(_result(ahead.popleft().result()))
@@ -102,17 +102,22 @@ def _read_work(runtime: Runtime, held: HeldShard) -> _Work:
     return _Work(model, job.generation, items, predicted)
 
 
-def _decode_item(runtime: Runtime, work: _Work, item: PendingItem, slots: threading.BoundedSemaphore) -> _Decoded:
+def _decode_item(
+    runtime: Runtime, held: HeldShard, work: _Work, item: PendingItem, slots: threading.BoundedSemaphore
+) -> _Decoded:
     """Decode one instance and queue its frames for the engine; a bad instance costs only itself."""
     if work.predicted.get(item.blob_sha256, 0) >= item.number_of_frames:
         return _Decoded(item, reused=work.predicted[item.blob_sha256])
+    if not runtime.store.is_whole(item.blob_sha256):
+        runtime.store.set_aside(item.blob_sha256)
+        error = DecodeError("the stored bytes are gone or damaged; send the file again", reason=Reason.BLOB_MISSING)
+        return _Decoded(item, error=error)
     path = runtime.store.path(item.blob_sha256)
-    if not path.exists():
-        return _Decoded(item, error=DecodeError("the stored bytes are gone", reason=Reason.BLOB_MISSING))
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
         for number, array in runtime.decoder.frames(path, work.model.contract):
             slots.acquire()
+            held.progress_at = time.monotonic()
             future = runtime.engines.predict(work.model, array)
             future.add_done_callback(lambda _: slots.release())
             pending.append((number, future))
@@ -144,7 +149,7 @@ def _commit(runtime: Runtime, held: HeldShard, work: _Work, results: Sequence[_R
     claim = held.claim
     with runtime.unit_of_work() as uow:
         session = uow.session
-        hold(session, claim, runtime.settings.lease_s)
+        hold(session, claim, runtime.settings.lease_s, progress=bool(results))
         for (engine, precision), predictions in _by_engine(results).items():
             provenance = Provenance(work.model.digest, engine, precision, work.generation)
             add_predictions(session, predictions, provenance)

@@ -36,9 +36,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column(
             "state",
-            sa.Enum(
-                "candidate", "champion", "held", "rejected", "retired", name="modelstate", native_enum=False, length=64
-            ),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column(
@@ -93,25 +91,15 @@ def upgrade() -> None:
     op.create_table(
         "job",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("kind", sa.Enum("inference", name="jobkind", native_enum=False, length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column(
             "state",
-            sa.Enum(
-                "queued",
-                "running",
-                "done",
-                "partial",
-                "failed",
-                "cancelled",
-                name="jobstate",
-                native_enum=False,
-                length=64,
-            ),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column(
             "lane",
-            sa.Enum("urgent", "routine", "background", name="lane", native_enum=False, length=64),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column("label", sa.String(length=128), nullable=False),
@@ -152,7 +140,7 @@ def upgrade() -> None:
         sa.Column("model_version_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("inputs_digest", sa.String(length=64), nullable=False),
-        sa.Column("status", sa.Enum("preliminary", name="reportstatus", native_enum=False, length=64), nullable=False),
+        sa.Column("status", sa.String(length=64), nullable=False),
         sa.Column(
             "document", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
@@ -164,12 +152,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_report_patient_id_patient")),
         sa.ForeignKeyConstraint(["supersedes"], ["report.id"], name=op.f("fk_report_supersedes_report")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_report")),
-        sa.UniqueConstraint(
-            "patient_id",
-            "model_version_id",
-            "inputs_digest",
-            name=op.f("uq_report_patient_id_model_version_id_inputs_digest"),
-        ),
         sa.UniqueConstraint(
             "patient_id", "model_version_id", "number", name=op.f("uq_report_patient_id_model_version_id_number")
         ),
@@ -216,14 +198,12 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column(
             "state",
-            sa.Enum(
-                "queued", "running", "done", "quarantined", "cancelled", name="shardstate", native_enum=False, length=64
-            ),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column(
             "lane",
-            sa.Enum("urgent", "routine", "background", name="lane", native_enum=False, length=64),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column("items_total", sa.Integer(), nullable=False),
@@ -254,49 +234,12 @@ def upgrade() -> None:
         sa.Column("model_version_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
             "state",
-            sa.Enum("pending", "done", "failed", "cancelled", name="itemstate", native_enum=False, length=64),
+            sa.String(length=64),
             nullable=False,
         ),
         sa.Column(
             "reason",
-            sa.Enum(
-                "invalid",
-                "empty_file",
-                "not_dicom",
-                "truncated",
-                "dicomdir",
-                "program_in_preamble",
-                "missing_uid",
-                "invalid_uid",
-                "too_large",
-                "inflated_too_large",
-                "nested_too_deep",
-                "pixels_too_large",
-                "parse_crashed",
-                "parse_timeout",
-                "no_pixel_data",
-                "unsupported_transfer_syntax",
-                "unsupported_photometric_interpretation",
-                "decode_failed",
-                "decode_crashed",
-                "decode_timeout",
-                "decode_out_of_memory",
-                "not_accepted_by_model",
-                "invalid_model_package",
-                "invalid_archive",
-                "archive_too_large",
-                "too_many_entries",
-                "unsafe_path",
-                "nested_archive",
-                "encrypted",
-                "blob_missing",
-                "non_finite_probability",
-                "worker_crashed",
-                "cancelled",
-                name="reason",
-                native_enum=False,
-                length=64,
-            ),
+            sa.String(length=64),
             nullable=True,
         ),
         sa.Column("detail", sa.Text(), nullable=False),
