@@ -5,7 +5,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from shared.config import Settings, load_settings
 from shared.db import make_engine
+from shared.dicom.read import HeaderReader
 from shared.migrate import prepare_database
 
 
@@ -149,14 +151,19 @@ class Api:
         return self.call("POST", path, **given)
 
 
+@cache
+def header_reader() -> HeaderReader:
+    """One for all tests of a process: its children take a second to start. They end with the process."""
+    return HeaderReader(Settings())
+
+
 def make_api(prepared: Prepared) -> Iterator[Api]:
-    """The Flask application over a prepared database; its children and connections end with the test."""
+    """The Flask application over a prepared database; its connections end with the test."""
     from api.app import create_app
     from api.services import make_services
 
-    services = make_services(prepared.settings)
+    services = replace(make_services(prepared.settings), headers=header_reader())
     yield Api(create_app(prepared.settings, services), prepared)
-    services.headers.close()
     services.engine.dispose()
 
 

@@ -1,6 +1,7 @@
 """A small client of the API over httpx: paging, and problem+json as ApiError."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -18,6 +19,7 @@ T = TypeVar("T")
 TIMEOUT = httpx.Timeout(60.0, connect=5.0, read=300.0)
 TRY_AGAIN = frozenset({429, 503})
 LONGEST_WAIT_S = 30.0
+MAX_DETAILS = 5
 MAX_PAGE = 500  # the API gives no more at once
 
 
@@ -143,11 +145,17 @@ def _api_error(response: httpx.Response) -> ApiError:
         body = None
     problem = body if isinstance(body, dict) else {}
     said = str(problem.get("detail") or problem.get("title") or f"{response.status_code} {response.reason_phrase}")
-    details = [_said(entry) for entry in problem.get("errors") or () if isinstance(entry, dict)]
-    message = "; ".join([said, *(detail for detail in details[:5] if detail not in said)])
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        message += " (give a token with --token or OVERREAD_TOKEN)"
+    errors = [entry for entry in problem.get("errors") or () if isinstance(entry, dict)]
+    news = [_said(entry) for entry in errors[:MAX_DETAILS] if not _is_told(entry, said)]
+    message = "; ".join([said.rstrip("."), *news]) if news else said
     return ApiError(message, status=response.status_code, problem=problem, retry_after_s=_seconds(response.headers))
+
+
+def _is_told(entry: Json, said: str) -> bool:
+    """True when the sentence speaks of the entry already: in its words, or of the field it points to."""
+    field = str(entry.get("pointer") or "").rpartition("/")[2]
+    detail = str(entry.get("detail") or "")
+    return bool(field and re.search(rf"\b{re.escape(field)}\b", said)) or detail in said
 
 
 def _said(entry: Json) -> str:

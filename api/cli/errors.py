@@ -32,5 +32,9 @@ class StartError(OverreadError):
     """The embedded system, or one of its services, cannot start."""
 
 
+class WriteError(OverreadError):
+    """A local file cannot be written."""
+
+
 class ChangedFileError(OverreadError):
     """A local file changed or vanished while it was being sent."""

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from api.cli.client import Json
+from api.cli.ids import id_argument
 from api.cli.output import make_table, moment, plain, state
 from api.cli.session import Session, client_command, limit_option
-from api.cli.watch import end_by_state, watch_job
+from api.cli.watch import end_by_state, tell_failures, watch_job
 from shared.states import JobState
 
 JOBS = "/api/v1/jobs"
@@ -24,6 +25,7 @@ JOB_COLUMNS: Columns = [
     ("label", lambda job: job["label"]),
     ("created", lambda job: moment(job["created_at"])),
 ]
+SPARE_COLUMNS = ("model", "created", "priority")
 ITEM_COLUMNS: Columns = [
     ("file", lambda item: item["name"]),
     ("instance", lambda item: item["sop_instance_uid"]),
@@ -47,11 +49,11 @@ def model_name(model: Json) -> str:
 def jobs(session: Session, wanted: str | None, label: str | None, limit: int) -> None:
     """List jobs, the newest first."""
     parameters = {key: value for key, value in (("state", wanted), ("label", label)) if value is not None}
-    session.show_list(session.client.collect(JOBS, parameters, limit), JOB_COLUMNS, "There are no jobs.")
+    session.show_list(session.client.collect(JOBS, parameters, limit), JOB_COLUMNS, "There are no jobs.", SPARE_COLUMNS)
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument("job")
 @click.option("--items", "with_items", is_flag=True, help="List the outcome and reason of each item instead.")
 @limit_option
 @client_command
@@ -65,17 +67,18 @@ def job(session: Session, job_id: str, with_items: bool, limit: int) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument("job")
 @client_command
 def watch(session: Session, job_id: str) -> None:
     """Follow a job to its end; exit code 0: done, 4: partial, 5: failed or cancelled."""
     ended = watch_job(session, job_id)
     show_job(session, ended)
+    tell_failures(session, ended)
     end_by_state(ended)
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument("job")
 @client_command
 def cancel(session: Session, job_id: str) -> None:
     """Ask for a job's end; what is predicted already stays."""
@@ -83,7 +86,7 @@ def cancel(session: Session, job_id: str) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument("job")
 @client_command
 def retry(session: Session, job_id: str) -> None:
     """Make a new job of what failed in this one."""

@@ -27,6 +27,7 @@ main = Overread(
     help="Bulk DICOM studies in, CNN inference, one report per patient.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+main = click.version_option(package_name="overread", prog_name="overread", message="%(prog)s %(version)s")(main)
 for command in (
     up.up,
     demo.demo,

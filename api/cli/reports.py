@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from api.cli.client import Json
+from api.cli.errors import WriteError
+from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import json_text, make_table, moment
 from api.cli.session import Session, client_command, limit_option
@@ -24,6 +26,7 @@ REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("model", lambda report: model_name(report["model"])),
     ("created", lambda report: moment(report["created_at"])),
 ]
+SPARE_COLUMNS = ("model", "created", "images counted", "version")
 FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("finding", lambda finding: finding["display"]),
     ("probability", lambda finding: probability_text(finding["probability"])),
@@ -53,7 +56,7 @@ def probability_text(value: float | None) -> str:
 
 def decision_text(value: bool | None) -> str:
     """At or over the threshold or not; a background class, or nothing predicted, decides nothing."""
-    return {True: "present", False: "absent", None: "-"}[value]
+    return {True: "over", False: "under", None: "-"}[value]
 
 
 def counted_text(completeness: Json) -> str:
@@ -63,18 +66,18 @@ def counted_text(completeness: Json) -> str:
 
 @click.command()
 @click.option("--model", help="Only of this model: NAME or NAME:VERSION.")
-@click.option("--job", "job_id", metavar="ID", help="Only of this job's patients.")
+@click.option("--job", "job_id", metavar="ID", callback=checked_id("job"), help="Only of this job's patients.")
 @limit_option
 @client_command
 def reports(session: Session, model: str | None, job_id: str | None, limit: int) -> None:
     """List patients' reports."""
     parameters = {key: value for key, value in (("model", model), ("job", job_id)) if value is not None}
     answer = session.client.collect(REPORTS, parameters, limit)
-    session.show_list(answer, REPORT_COLUMNS, "There are no reports.")
+    session.show_list(answer, REPORT_COLUMNS, "There are no reports.", SPARE_COLUMNS)
 
 
 @click.command()
-@click.argument("report_id", metavar="ID")
+@id_argument("report")
 @click.option(
     "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
 )
@@ -101,9 +104,12 @@ def report(session: Session, report_id: str, media: str | None, output: Path | N
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read: a report names a patient."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(text)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}; name another file or mend that") from error
 
 
 def _print_summary(session: Session, report: Json) -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from api.cli.client import Client, Json, is_loopback
 from api.cli.errors import ApiError
-from api.cli.folders import kept_token
+from api.cli.fitted import fitted_table
+from api.cli.folders import TOKEN_FILE, kept_token
 from api.cli.output import json_text, make_console, make_table
 
 P = ParamSpec("P")
 DEFAULT_URL = "http://127.0.0.1:8484"
+UNAUTHORIZED = 401
 DEFAULT_DATA_DIR = Path("overread-data")
 
 
@@ -37,10 +40,24 @@ class Session:
         if shown is not None:
             self.out.print(shown)
 
-    def show_list(self, answer: Json, columns: Sequence[tuple[str, Callable[[Json], Any]]], empty: str) -> None:
-        """Print a list as a table of (heading, how to read it from an item)."""
+    def show_list(
+        self,
+        answer: Json,
+        columns: Sequence[tuple[str, Callable[[Json], Any]]],
+        empty: str,
+        spare: Sequence[str] | None = None,
+    ) -> None:
+        """Print a list as a table of (heading, how to read it from an item).
+
+        With `spare` the first column is an id that is never folded; columns named there may be left out.
+        """
         items = answer["items"]
-        self.show(answer, lambda: make_table(columns, items) if items else empty)
+        if not items:
+            self.show(answer, lambda: empty)
+        elif spare is None:
+            self.show(answer, lambda: make_table(columns, items))
+        else:
+            self.show(answer, lambda: fitted_table(columns, items, self.out.width, spare))
         if answer.get("next") and not self.as_json:
             self.err.print(f"The first {len(items)} are shown; there are more (--limit 0: all).")
 
@@ -86,13 +103,17 @@ def client_command(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*, url: str, token: str | None, data_dir: Path, as_json: bool, **options: Any) -> None:
-        session = make_session(url, find_token(url, token, data_dir), as_json=as_json)
+        used = find_token(url, token, data_dir)
+        session = make_session(url, used, as_json=as_json)
         with session.client:
             try:
                 command(session, **options)
             except ApiError as error:
                 if as_json:
                     click.echo(json_text(error.problem))
+                if error.status == UNAUTHORIZED:
+                    message = _missing_token(url, data_dir) if used is None else _refused_token(data_dir)
+                    raise ApiError(message, status=error.status, problem=error.problem) from error
                 raise
 
     address = click.option(
@@ -109,6 +130,19 @@ def client_command(command: Callable[..., None]) -> Callable[..., None]:
         help="Bearer token; better given in OVERREAD_TOKEN. Default: the one in the data folder.",
     )
     return address(secret(data_dir_option(DEFAULT_DATA_DIR)(json_option(run))))
+
+
+def _missing_token(url: str, data_dir: Path) -> str:
+    if is_loopback(url):
+        return f"no token given, and none in {data_dir / TOKEN_FILE}: use --token, OVERREAD_TOKEN or --data-dir"
+    return "no token given, and a kept one serves this machine's own server only: use --token or OVERREAD_TOKEN"
+
+
+def _refused_token(data_dir: Path) -> str:
+    source = click.get_current_context().get_parameter_source("token")
+    names = {ParameterSource.COMMANDLINE: "--token", ParameterSource.ENVIRONMENT: "OVERREAD_TOKEN"}
+    origin = str(data_dir / TOKEN_FILE) if source is None else names.get(source, str(data_dir / TOKEN_FILE))
+    return f"the server refused the token (from {origin}): it is unknown, expired or revoked"
 
 
 def _checked_url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

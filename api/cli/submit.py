@@ -1,6 +1,6 @@
 """`submit`: files, folders and zips in, a job out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,18 +11,20 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from api.cli.client import Client, Json, patiently
-from api.cli.collect import LocalFile, collect_files
+from api.cli.collect import Collected, LocalFile, collect
 from api.cli.errors import EXIT_INTERRUPTED
 from api.cli.jobs import JOBS, show_job
 from api.cli.output import json_text, make_table, plain
+from api.cli.preflight import check_model, find_upload
 from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS, Transfer, TransferResult
-from api.cli.watch import end_by_state, watch_job
+from api.cli.watch import end_by_state, tell_failures, watch_job
 from shared.errors import OverreadError
-from shared.states import Lane
+from shared.states import FileOutcome, Lane
 
 UPLOADS = "/api/v1/uploads"
 REJECTED_SHOWN = 10
+EXAMPLES_SHOWN = 3
 DRY_RUN_COLUMNS: list[tuple[str, Callable[[tuple[str, Any]], Any]]] = [
     ("items", lambda count: count[0].replace("_", " ")),
     ("", lambda count: _count_text(count[1])),
@@ -43,20 +45,25 @@ def submit(session: Session, paths: tuple[Path, ...], watch: bool, resume: str |
 
     Only bytes that the server lacks are sent, several files at once. A zip goes whole.
     """
-    files = collect_files(paths)
-    if not files:
+    collected = collect(paths)
+    _tell_skipped(session, collected)
+    if not collected.files:
         raise click.UsageError("there are no files under these paths")
+    check_model(session.client, request["model"])
+    before = find_upload(session.client, resume) if resume else None
     upload_id = resume or create_upload(session.client, request["label"])
     session.err.print(f"Upload {upload_id}", markup=False)
     with _saying_how_to_continue(session, upload_id):
-        sent = send_files(session, upload_id, files)
+        sent = send_files(session, upload_id, collected.files, _refused(before))
         _tell_transfer(session, sent)
         answer = create_job(session.client, request | {"uploads": [upload_id]})
     is_job = "id" in answer
     if watch and is_job:
         answer = watch_job(session, answer["id"])
-    _show(session, answer, sent, upload_id)
+    skipped = {kind: len(found) for kind, found in collected.skipped.items()}
+    _show(session, answer, {"id": upload_id, "skipped": skipped} | asdict(sent))
     if watch and is_job:
+        tell_failures(session, answer)
         end_by_state(answer)
 
 
@@ -71,8 +78,10 @@ def create_job(client: Client, request: Json) -> Json:
     return patiently(lambda: client.post(JOBS, request, key), ATTEMPTS)
 
 
-def send_files(session: Session, upload_id: str, files: list[LocalFile]) -> TransferResult:
-    """Send the files to the upload under a progress bar."""
+def send_files(
+    session: Session, upload_id: str, files: list[LocalFile], refused: Mapping[str, Json] | None = None
+) -> TransferResult:
+    """Send the files to the upload under a progress bar; `refused`: its rejected entries by sha256."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -83,8 +92,13 @@ def send_files(session: Session, upload_id: str, files: list[LocalFile]) -> Tran
         disable=session.as_json,
     ) as progress:
         bar = progress.add_task(f"sending {len(files)} files", total=sum(file.size_bytes for file in files))
-        transfer = Transfer(session.client, upload_id, lambda size_bytes: progress.advance(bar, size_bytes))
+        transfer = Transfer(session.client, upload_id, lambda size: progress.advance(bar, size), refused)
         return transfer.run(files)
+
+
+def _refused(upload: Json | None) -> dict[str, Json]:
+    files = upload["files"] if upload else []
+    return {file["sha256"]: file for file in files if file["outcome"] == FileOutcome.REJECTED and file["sha256"]}
 
 
 @contextmanager
@@ -100,6 +114,13 @@ def _saying_how_to_continue(session: Session, upload_id: str) -> Iterator[None]:
         click.get_current_context().exit(EXIT_INTERRUPTED)
 
 
+def _tell_skipped(session: Session, collected: Collected) -> None:
+    for kind, found in collected.skipped.items():
+        examples = ", ".join(path.name for path in found[:EXAMPLES_SHOWN])
+        more = ", ..." if len(found) > EXAMPLES_SHOWN else ""
+        session.err.print(plain(f"skipped {len(found)} ({kind}): {examples}{more}"), soft_wrap=True)
+
+
 def _tell_transfer(session: Session, sent: TransferResult) -> None:
     session.err.print(
         f"{sent.stored} stored, {sent.duplicate} already there or sent twice, {len(sent.rejected)} rejected"
@@ -110,9 +131,9 @@ def _tell_transfer(session: Session, sent: TransferResult) -> None:
         session.err.print("  ... the others: overread job ID --items")
 
 
-def _show(session: Session, answer: Json, sent: TransferResult, upload_id: str) -> None:
+def _show(session: Session, answer: Json, upload: Json) -> None:
     if session.as_json:
-        click.echo(json_text({"upload": {"id": upload_id} | asdict(sent), "job": answer}))
+        click.echo(json_text({"upload": upload, "job": answer}))
     elif "id" in answer:
         show_job(session, answer)
     else:

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -30,11 +30,15 @@ class StoppedError(Exception):
 class Transfer:
     """One way of files to an upload; a second one on the same upload sends what is still missing.
 
+    `refused` are entries, by sha256, that the upload rejected before: the server does not ask for them again.
     A zip has no digest the server knows, so it always goes whole; the server tells what it had already.
     """
 
-    def __init__(self, client: Client, upload_id: str, on_bytes: Callable[[int], None]) -> None:
+    def __init__(
+        self, client: Client, upload_id: str, on_bytes: Callable[[int], None], refused: Mapping[str, Json] | None = None
+    ) -> None:
         self._client = client
+        self._refused = refused or {}
         self._path = f"/api/v1/uploads/{upload_id}"
         self._on_bytes = on_bytes
         self._result = TransferResult()
@@ -90,7 +94,12 @@ class Transfer:
         if by_digest:
             missing &= set(self._client.post(f"{self._path}/missing", {"sha256": list(by_digest)})["missing"])
         arrived_before = len(tried - missing)
-        already_there = len(by_digest) - len(missing) - arrived_before
+        refused = [
+            self._refused[digest] | {"name": file.name}
+            for digest, file in by_digest.items()
+            if digest in self._refused and digest not in missing | tried
+        ]
+        already_there = len(by_digest) - len(missing) - arrived_before - len(refused)
         tried |= missing
         to_send = [file for digest, file in by_digest.items() if digest in missing] + whole
         answer = self._send(to_send) if to_send else {"files": []}
@@ -98,7 +107,7 @@ class Transfer:
         with self._lock:
             self._result.stored += outcomes.count("stored") + arrived_before
             self._result.duplicate += outcomes.count("duplicate") + already_there
-            self._result.rejected += [entry for entry in answer["files"] if entry["outcome"] == "rejected"]
+            self._result.rejected += [entry for entry in answer["files"] if entry["outcome"] == "rejected"] + refused
         self._on_bytes(sum(file.size_bytes for digest, file in by_digest.items() if digest not in missing))
 
     def _send(self, files: list[LocalFile]) -> Json:

@@ -1,6 +1,7 @@
 """Follows a job: a progress bar while it runs, and the exit code of its end."""
 
 import time
+from collections import Counter, defaultdict
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +14,8 @@ from shared.states import FINAL_JOB_STATES, JobState
 
 POLL_S = 0.5
 ATTEMPTS = 8  # a server that restarts is waited for
+MAX_FAILED_READ = 10_000  # enough to tell the reasons; a job may have millions
+REASONS_SHOWN = 8
 EXIT_BY_STATE = {JobState.DONE: 0, JobState.PARTIAL: EXIT_PARTIAL}
 
 
@@ -38,6 +41,23 @@ def watch_job(session: Session, job_id: str) -> Json:
             time.sleep(POLL_S)
 
 
+def tell_failures(session: Session, job: Json) -> None:
+    """Print why items failed: a line for each reason, the commonest first."""
+    if session.as_json or not job["counts"]["failed"]:
+        return
+    items = session.client.collect(f"/api/v1/jobs/{job['id']}/items", {"state": "failed"}, MAX_FAILED_READ)["items"]
+    if len(items) < job["counts"]["failed"]:
+        session.out.print(f"Of the first {len(items)} failed items:")
+    texts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for item in items:
+        texts[item["reason"]][item["detail"] or item["reason_text"] or ""] += 1
+    for reason, said in sorted(texts.items(), key=lambda pair: -pair[1].total())[:REASONS_SHOWN]:
+        such_as = "such as: " if len(said) > 1 else ""
+        line = f"{said.total()} {reason}: {such_as}{said.most_common(1)[0][0]}"
+        session.out.print(plain(line), soft_wrap=True)
+    session.out.print(f"see overread job {job['id']} --items", soft_wrap=True, markup=False)
+
+
 def end_by_state(job: Json) -> None:
     """Leave the program with the exit code of the job's end."""
     click.get_current_context().exit(EXIT_BY_STATE.get(JobState(job["state"]), EXIT_FAILED))
@@ -47,6 +67,8 @@ def _note(job: Json) -> str:
     parts = []
     if job["counts"]["failed"]:
         parts.append(f"{job['counts']['failed']} failed")
+    if job["counts"]["cancelled"]:
+        parts.append(f"{job['counts']['cancelled']} cancelled")
     if job["position"] is not None:
         parts.append(f"{job['position']} ahead in line")
     if job["waiting"]:

@@ -136,6 +136,7 @@ def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, is
     return {
         "study_instance_uid": study.study_instance_uid,
         "study_date": study.study_date,
+        "modalities": list(study.modalities),
         "in_scope": is_in_scope,
         "conflict": study.conflict,
         "probabilities": {

@@ -40,6 +40,7 @@ class StudyFacts:
     study_date: str
     study_time: str
     conflict: bool
+    modalities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence
             Instance.sop_instance_uid,
             Instance.sop_conflict,
             Series.series_instance_uid,
+            Series.modality,
             Study.id.label("study_row"),
             Study.study_instance_uid,
             Study.study_date,
@@ -86,14 +88,22 @@ def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence
     ).all()
     frames = _frames(session, patient_id, version.digest)
     outcomes = _outcomes(session, patient_id, version.id)
-    instances, studies = [], {}
+    instances: list[InstanceEvidence] = []
+    studies: dict[int, StudyFacts] = {}
     for row in rows:
         evidence = _evidence(row, frames.get(row.blob_sha256), outcomes.get(row.id))
         if evidence is None:
             continue
         instances.append(evidence)
+        known = studies.get(row.study_row)
+        modalities = {row.modality} | set(known.modalities if known else ())
         studies[row.study_row] = StudyFacts(
-            row.study_row, row.study_instance_uid, row.study_date, row.study_time, row.patient_conflict
+            row.study_row,
+            row.study_instance_uid,
+            row.study_date,
+            row.study_time,
+            row.patient_conflict,
+            tuple(sorted(modalities - {""})),
         )
     return Evidence(tuple(studies.values()), tuple(instances))
 

@@ -94,10 +94,11 @@ def test_resumed_upload_sends_only_the_rest(run: Run, tmp_path: Path) -> None:
 
 def test_token_made_for_reading_cannot_submit(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"alpha")
+    run("models", "add", accept_everything_package(tmp_path / "package"))
     reader = answer_of(run("token", "create", "--name", "ward", "--scopes", "read", "--expires-days", "1"))["token"]
 
     assert answer_of(run("jobs", token=reader)) == {"items": [], "next": None}
-    refused = run("submit", tmp_path, token=reader)
+    refused = run("submit", tmp_path / "a.dcm", token=reader)
 
     assert answer_of(refused, exit_code=1)["status"] == 403
     assert answer_of(run("jobs", token="nonsense"), exit_code=1)["status"] == 401

@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from scheduler.aggregation.report import Aggregation
+from shared.config import Settings
 from shared.db import reading
 from shared.models import Prediction
 from tests.cohorts import film, films, zipped
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package, zip_package
 from worker.inference.batch import EngineThread
+from worker.inference.decode import Decoder
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
@@ -35,11 +37,19 @@ def engines() -> Iterator[EngineThread]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    """One too: its child takes a second to start."""
+    with Decoder(Settings(decode_processes=1)) as made:
+        yield made
+
+
 @pytest.fixture
-def runtime(any_api: Api, engines: EngineThread) -> Iterator[Runtime]:
-    made = Runtime(any_api.prepared.settings.model_copy(update={"decode_processes": 1}), engines)
-    yield made
+def runtime(any_api: Api, engines: EngineThread, decoder: Decoder) -> Iterator[Runtime]:
+    made = Runtime(any_api.prepared.settings, engines)
     made.decoder.close()
+    made.decoder = decoder
+    yield made
     made.engine.dispose()
 
 

@@ -128,7 +128,7 @@ def test_dry_run_counts_what_would_run_and_writes_nothing(any_api: Api) -> None:
         instances = [*plain, predicted, half_predicted, no_pixels, not_accepted]
         upload = add_upload(session, instances, duplicates=2, rejected=2)
 
-    answer = any_api.post(JOBS, json={"uploads": [str(upload)], "dry_run": True})
+    answer = any_api.post(JOBS, json={"uploads": [str(upload), str(upload)], "dry_run": True})
 
     assert answer.status_code == 200
     counts = answer.json["counts"]

@@ -49,19 +49,29 @@ def test_collect_stops_when_enough_items_are_there(server: CannedServer, client:
     assert server.paths() == ["GET /api/v1/jobs?limit=1"]
 
 
-def test_problem_becomes_one_sentence_when_the_api_refuses(server: CannedServer, client: Client) -> None:
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([{"pointer": "/model", "detail": "is missing"}], "The job names no model."),
+        ([{"pointer": "/x", "detail": "names no model"}], "The job names no model."),
+        ([{"pointer": "/lane", "detail": "is unknown"}], "The job names no model; /lane: is unknown"),
+    ],
+)
+def test_problem_becomes_one_sentence_when_the_api_refuses(
+    server: CannedServer, client: Client, errors: list[dict[str, str]], said: str
+) -> None:
     problem = {
         "title": "Unprocessable Content",
         "status": 422,
         "detail": "The job names no model.",
-        "errors": [{"pointer": "/model", "detail": "is missing"}],
+        "errors": errors,
     }
     server.answer("POST /api/v1/jobs", Answer(problem, 422, PROBLEM))
 
     with pytest.raises(ApiError) as caught:
         client.post("/api/v1/jobs", {})
 
-    assert caught.value.message == "The job names no model.; /model: is missing"
+    assert caught.value.message == said
     assert caught.value.status == 422
     assert caught.value.problem == problem
 

@@ -17,10 +17,14 @@ from api.cli.session import find_token
 from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
 
 
+JOB = "0190a0b0-0000-7000-8000-00000000000a"
+CHAMPION = {"name": "m", "version": 3, "state": "champion"}
+
+
 def job(state: str, **changes: Any) -> dict[str, Any]:
     counts = {"total": 3, "done": 2, "failed": 1, "cancelled": 0, "pending": 0, "reused": 0}
     return {
-        "id": "j1",
+        "id": JOB,
         "state": state,
         "priority": "routine",
         "label": "",
@@ -51,12 +55,16 @@ def run(server: CannedServer, *words: str) -> Result:
 @pytest.mark.parametrize(("state", "code"), [("done", 0), ("partial", 4), ("failed", 5), ("cancelled", 5)])
 def test_watch_ends_with_the_code_of_the_state(server: CannedServer, state: str, code: int) -> None:
     running = job("running", position=2, waiting="2 shards are ahead")
-    server.answer("GET /api/v1/jobs/j1", Answer(running), Answer(job(state)))
+    failed = {"reason": "truncated", "detail": "", "reason_text": "Ends early."}
+    server.answer(f"GET /api/v1/jobs/{JOB}/items", Answer({"items": [failed], "next": None}))
+    server.answer(f"GET /api/v1/jobs/{JOB}", Answer(running), Answer(job(state)))
 
-    result = run(server, "watch", "j1")
+    result = run(server, "watch", JOB)
 
     assert result.exit_code == code
-    assert len(server.asked) == 2
+    assert len(server.asked) == 3
+    assert "1 truncated: Ends early." in result.stdout
+    assert f"see overread job {JOB} --items" in result.stdout
     assert ["state", state] in [line.split() for line in result.stdout.splitlines()]
 
 
@@ -64,9 +72,10 @@ def test_watch_goes_on_when_the_server_restarts(server: CannedServer, monkeypatc
     from api.cli import client as client_module
 
     monkeypatch.setattr(client_module, "LONGEST_WAIT_S", 0.01)
-    server.answer("GET /api/v1/jobs/j1", Answer(breaks=True), Answer(job("done")))
+    server.answer(f"GET /api/v1/jobs/{JOB}", Answer(breaks=True), Answer(job("done")))
+    server.answer(f"GET /api/v1/jobs/{JOB}/items", Answer({"items": [], "next": None}))
 
-    assert run(server, "watch", "j1").exit_code == 0
+    assert run(server, "watch", JOB).exit_code == 0
 
 
 def test_list_is_a_table_for_people_and_json_for_programs(server: CannedServer) -> None:
@@ -83,9 +92,9 @@ def test_list_is_a_table_for_people_and_json_for_programs(server: CannedServer) 
 
 def test_refusal_is_one_sentence_and_code_1(server: CannedServer) -> None:
     problem = {"title": "Not Found", "status": 404, "detail": "There is no such job."}
-    server.answer("GET /api/v1/jobs/j1", Answer(problem, 404, PROBLEM))
+    server.answer(f"GET /api/v1/jobs/{JOB}", Answer(problem, 404, PROBLEM))
 
-    result = run(server, "job", "j1", "--json")
+    result = run(server, "job", JOB, "--json")
 
     assert result.exit_code == 1
     assert json.loads(result.stdout) == problem
@@ -126,6 +135,7 @@ def test_kept_token_serves_this_machine_only(server: CannedServer, tmp_path: Pat
 
 def test_upload_id_is_told_when_a_submission_breaks_off(server: CannedServer, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"alpha")
+    server.answer("GET /api/v1/models", Answer({"items": [CHAMPION]}))
     server.answer("POST /api/v1/uploads", Answer({"id": "u1"}, 201))
     server.answer("POST /api/v1/uploads/u1/missing", Answer({"detail": "no room left"}, 507, PROBLEM))
 
@@ -137,10 +147,10 @@ def test_upload_id_is_told_when_a_submission_breaks_off(server: CannedServer, tm
 
 
 def test_report_is_written_for_its_owner_alone(server: CannedServer, tmp_path: Path) -> None:
-    server.answer("GET /api/v1/reports/r1.html", Answer(b"<p>page</p>"))
+    server.answer(f"GET /api/v1/reports/{JOB}.html", Answer(b"<p>page</p>"))
     target = tmp_path / "report.html"
 
-    result = run(server, "report", "r1", "-o", str(target))
+    result = run(server, "report", JOB, "-o", str(target))
 
     assert result.exit_code == 0
     assert target.read_text() == "<p>page</p>"

@@ -110,6 +110,18 @@ def test_batch_is_asked_about_again_when_its_answer_was_lost(
     assert sum(progress) == len(b"alpha") + len(b"beta")
 
 
+def test_file_that_the_upload_refused_before_is_rejected_again(server: CannedServer, tmp_path: Path) -> None:
+    files = write(tmp_path, a=b"alpha", b=b"beta")
+    before = {"name": "other", "outcome": "rejected", "sha256": digest(b"beta"), "detail": "no DICOM"}
+    server.answer(MISSING, Answer({"missing": []}))
+
+    with Client(server.url, "secret") as client:
+        result = Transfer(client, "u1", lambda _: None, {digest(b"beta"): before}).run(files)
+
+    assert (result.stored, result.duplicate) == (0, 1)
+    assert result.rejected == [before | {"name": f"{tmp_path.name}/b"}]
+
+
 def test_zip_goes_whole_and_unasked(server: CannedServer, transfer: Transfer, tmp_path: Path) -> None:
     files = write(tmp_path, z=b"PK\x03\x04 and so on")
     server.answer(UPLOAD, Answer(outcomes("stored", "rejected", "duplicate")))
