@@ -26,7 +26,7 @@ REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("model", lambda report: model_name(report["model"])),
     ("created", lambda report: moment(report["created_at"])),
 ]
-SPARE_COLUMNS = ("model", "created", "images counted", "version")
+SPARE_COLUMNS = ("model", "created", "images counted", "version", "status")
 FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("finding", lambda finding: finding["display"]),
     ("probability", lambda finding: probability_text(finding["probability"])),

@@ -83,13 +83,17 @@ def test_resumed_upload_sends_only_the_rest(run: Run, tmp_path: Path) -> None:
     (cohort / "labels.csv").unlink()
     run("models", "add", accept_everything_package(tmp_path / "package"))
     first_patient = cohort / truths[0].patient_id
+    (first_patient / "notes.txt").write_text("no DICOM")
+    (first_patient / ".hidden").write_text("left out")
     upload = answer_of(run("submit", first_patient))["upload"]
 
     rest = answer_of(run("submit", cohort, "--resume", upload["id"]))
 
     assert rest["upload"]["id"] == upload["id"]
     assert (rest["upload"]["stored"], rest["upload"]["duplicate"]) == (len(truths) - upload["stored"], upload["stored"])
-    assert rest["job"]["counts"]["total"] == len(truths)
+    assert [entry["reason"] for entry in rest["upload"]["rejected"]] == ["not_dicom"]
+    assert rest["upload"]["skipped"] == {"hidden": 1}
+    assert rest["job"]["counts"]["total"] == len(truths) + 1
 
 
 def test_token_made_for_reading_cannot_submit(run: Run, tmp_path: Path) -> None:

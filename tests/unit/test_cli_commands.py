@@ -16,7 +16,6 @@ from api.cli.main import main
 from api.cli.session import find_token
 from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
 
-
 JOB = "0190a0b0-0000-7000-8000-00000000000a"
 CHAMPION = {"name": "m", "version": 3, "state": "champion"}
 
