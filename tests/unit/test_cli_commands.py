@@ -67,6 +67,16 @@ def test_watch_ends_with_the_code_of_the_state(server: CannedServer, state: str,
     assert ["state", state] in [line.split() for line in result.stdout.splitlines()]
 
 
+def test_bar_says_how_many_were_cancelled(server: CannedServer) -> None:
+    counts = {"total": 3, "done": 1, "failed": 0, "cancelled": 2, "pending": 0, "reused": 0}
+    server.answer(f"GET /api/v1/jobs/{JOB}", Answer(job("cancelled", counts=counts)))
+
+    result = run(server, "watch", JOB)
+
+    assert "2 cancelled" in result.stderr
+    assert "3 total, 1 done, 2 cancelled" in result.stdout
+
+
 def test_watch_goes_on_when_the_server_restarts(server: CannedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     from api.cli import client as client_module
 
