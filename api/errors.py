@@ -11,7 +11,7 @@ from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, request
 from gunicorn.http.errors import ParseException
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from shared.errors import (
@@ -80,6 +80,7 @@ def register_error_handlers(app: APIFlask) -> None:
     app.register_error_handler(OverreadError, _of_overread_error)
     app.register_error_handler(HTTPException, _of_http_exception)
     app.register_error_handler(OperationalError, _of_database_trouble)
+    app.register_error_handler(DataError, _of_a_value_no_column_takes)
     app.register_error_handler(IntegrityError, _of_a_lost_race)
     app.register_error_handler(ParseException, _of_a_broken_body)
     app.register_error_handler(RecursionError, _of_a_broken_body)
@@ -127,6 +128,12 @@ def _of_database_trouble(error: OperationalError) -> Response:
     if "full" in str(error.orig):
         return problem(HTTPStatus.INSUFFICIENT_STORAGE, "The database's disk is full; free some space and try again.")
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached or is busy; try again shortly.")
+
+
+def _of_a_value_no_column_takes(error: DataError) -> Response:
+    log.warning("value_refused_by_database", error=type(error.orig).__name__)
+    detail = "A value of the request holds characters or a number that cannot be looked up; check it for NUL bytes."
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 def _of_a_lost_race(error: IntegrityError) -> Response:

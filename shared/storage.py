@@ -124,7 +124,9 @@ class ContentStore:
             if self.is_whole(blob.sha256):
                 blob.drop()
                 return target
-            target.parent.mkdir(exist_ok=True, mode=0o700)
+            if not target.parent.exists():
+                target.parent.mkdir(exist_ok=True, mode=0o700)
+                self._sync_folder(self._blobs)
             with blob.path.open("rb") as handle:
                 os.fsync(handle.fileno())
             blob.path.replace(target)

@@ -134,7 +134,9 @@ def test_bytes_and_folder_reach_the_disk_before_keep_returns(
 
     store.keep(blob)
 
-    assert synced == [blob.path, store.path(DIGEST).parent]
+    folder = store.path(DIGEST).parent
+    # The folder is new, so its own entry must last too, before the bytes are named in it.
+    assert synced == [folder.parent, blob.path, folder]
 
 
 @pytest.mark.parametrize(
