@@ -150,8 +150,8 @@ def _read_end(file: BinaryIO) -> _End:
 def _read_end_64(file: BinaryIO, values: tuple[int, ...], position: int) -> _End:
     disk, first_disk, _, entries, directory_bytes, offset = values[1:7]
     end_64_position = position - LOCATOR_64.size - END_64.size
-    wide = FULL_16 in (disk, first_disk, entries) or FULL_32 in (directory_bytes, offset)
-    if wide and end_64_position >= 0:
+    # Looked for always: writers add it from 2 GiB on, while the short record still holds every number.
+    if end_64_position >= 0:
         file.seek(end_64_position)
         record = file.read(END_64.size)
         locator = file.read(LOCATOR_64.size)

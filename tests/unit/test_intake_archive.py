@@ -316,3 +316,16 @@ def test_archive_names_the_fault_when_a_zip64_field_claims_more_than_it_holds(re
     files = read(bytes(archive))
 
     assert all(file.reason is not None for file in files.values())
+
+
+def test_archive_is_read_when_its_zip64_end_record_was_not_needed(
+    read: ZipReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Python writes a zip between 2 and 4 GiB, without the gigabytes.
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+    archive = make_zip({"a.dcm": NOISE, "b.dcm": b"tiny"})
+
+    files = read(archive)
+
+    assert b"PK\x06\x06" in archive
+    assert contents(files) == {"a.dcm": NOISE, "b.dcm": b"tiny"}
