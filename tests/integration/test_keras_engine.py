@@ -184,6 +184,16 @@ def test_engine_refuses_weights_of_another_digest(tmp_path: Path) -> None:
         load_keras_engine(contract, folder / "weights.keras", batch_size=4)
 
 
+def test_engine_blames_no_package_when_memory_is_exhausted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise MemoryError
+
+    monkeypatch.setattr(keras_engine, "_compile", lambda net, shape: exhausted)
+
+    with pytest.raises(MemoryError):
+        load(accept_everything_package(tmp_path))
+
+
 @pytest.mark.parametrize("attack", sorted(malicious_configs(Path("canary"))))
 def test_engine_refuses_before_any_code_runs_when_the_config_is_malicious(tmp_path: Path, attack: str) -> None:
     canary = tmp_path / "canary"

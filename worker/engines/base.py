@@ -30,3 +30,8 @@ class Engine(Protocol):
         float32 (batch, findings), in [0, 1], in the contract's order; a row is NaN where the network gave no
         probabilities for that frame.
         """
+
+
+def is_memory_exhausted(error: BaseException) -> bool:
+    """Whether an engine failed for want of memory: Python's own error, TensorFlow's or torch's."""
+    return isinstance(error, MemoryError) or type(error).__name__ in {"ResourceExhaustedError", "OutOfMemoryError"}

@@ -23,6 +23,7 @@ from shared.keras_archive import (
 )
 from shared.model_contract import ModelContract
 from shared.model_zip import CHUNK_BYTES, open_model_zip
+from worker.engines.base import is_memory_exhausted
 from worker.engines.probabilities import to_probabilities
 from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
@@ -79,6 +80,8 @@ class KerasEngine:
         try:
             good = bool(np.isfinite(self.predict(noise)).all())
         except Exception as error:  # whatever a layer raises, the package is at fault
+            if is_memory_exhausted(error):
+                raise
             raise InvalidModelPackageError(
                 f"the network cannot predict on made frames ({type(error).__name__}: {str(error)[:300]})"
             ) from error
@@ -90,8 +93,10 @@ class KerasEngine:
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         # Always one shape: of another one the sums come out in another order, and a frame's answer with them.
-        padded = np.zeros((self._batch_size, *batch.shape[1:]), np.float32)
-        padded[: len(batch)] = batch
+        padded = batch
+        if len(batch) < self._batch_size:
+            padded = np.zeros((self._batch_size, *batch.shape[1:]), np.float32)
+            padded[: len(batch)] = batch
         outputs: NDArray[np.float32] = self._compiled(padded)
         return outputs[: len(batch)]
 
@@ -136,6 +141,11 @@ def import_keras() -> Any:
     return keras
 
 
+def warm_up() -> None:
+    """What `worker.engines.child` runs before the first request."""
+    import_keras()
+
+
 def _load_network(path: Path, scratch: Path, *, batch_size: int) -> Any:
     """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
     keras = import_keras()
@@ -147,6 +157,8 @@ def _load_network(path: Path, scratch: Path, *, batch_size: int) -> Any:
     except InvalidModelPackageError:
         raise
     except Exception as error:  # whatever a layer raises, the package is at fault
+        if is_memory_exhausted(error):
+            raise
         raise InvalidModelPackageError(
             f"Keras {keras.__version__} cannot load the weights ({type(error).__name__}: {str(error)[:300]}); "
             "save the model again with this version"

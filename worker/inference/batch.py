@@ -1,136 +1,254 @@
-"""One engine thread for the whole process: batches fill across all shards in flight."""
+"""One engine thread for the whole worker: batches fill across all shards in flight, and a death is blamed rightly."""
 
+import contextlib
 import os
-import queue
 import threading
-from collections import OrderedDict
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from shared.model_contract import ModelContract
-from worker.engines.base import Engine
+from shared.errors import EngineLostError, EngineMemoryError, OverreadError, TransientError
+from worker.engines.death import KILLED, EngineDeathError
+from worker.engines.host import EngineHost, LoadedEngine
+from worker.engines.requests import FramePrediction, FrameRequest, LoadRequest, ServedModel, WaitingRequests
+from worker.engines.wire import KERAS_TARGET
+
+__all__ = ["EngineThread", "FramePrediction", "ServedModel"]
 
 log = structlog.get_logger()
 
 # sysexits.h: EX_SOFTWARE.
 EXIT_ENGINE_THREAD = 70
-# Loaded engines kept at once; the one unused for longest goes first.
-MAX_ENGINES = 4
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """Which package a frame is for."""
-
-    digest: str
-    contract: ModelContract
-    weights_path: Path
-
-
-@dataclass(frozen=True)
-class FramePrediction:
-    """Probabilities of one frame, shape (findings,), and what computed them."""
-
-    probabilities: NDArray[np.float32]
-    engine: str
-    precision: str
+CLOSE_S = 10.0
+SHORT_DIGEST = 12
+# Between two tries of a process that does not start: doubles with each.
+FIRST_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 30.0
 
 
 @dataclass
-class _Request:
+class _Batch:
+    """Frames of one model that lie in one of the process's slots."""
+
     model: ServedModel
-    array: NDArray[np.float32]
-    future: "Future[FramePrediction]" = field(default_factory=Future)
+    requests: list[FrameRequest]
+    slot: int
 
 
 class EngineThread:
-    """Loads engines and predicts, in a thread of its own, so that TensorFlow lives in one place."""
+    """Gathers frames into batches and has the engine's process predict on them.
 
-    def __init__(self, *, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._requests: queue.Queue[_Request | None] = queue.Queue()
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+    The network runs in a process of its own (`worker.engines.child`): one that hangs can be killed, and one that dies
+    takes no shard with it. The frames of a batch over which the process died run again, each alone, and one over which
+    it died `max_crashes` times fails; so does one for which there is no memory even alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        timeout_s: float,
+        load_timeout_s: float,
+        max_crashes: int = 3,
+        target: str = KERAS_TARGET,
+    ) -> None:
+        self._max_crashes = max_crashes
+        self._host = EngineHost(
+            target=target, batch_size=batch_size, timeout_s=timeout_s, load_timeout_s=load_timeout_s
+        )
+        self._waiting = WaitingRequests()
+        self._closed = threading.Event()
+        self._num_failed_starts = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def predict(self, model: ServedModel, array: NDArray[np.float32]) -> "Future[FramePrediction]":
-        """Queue one frame, float32 (rows, columns, channels); the future holds its probabilities or the error."""
-        request = _Request(model, array)
-        self._requests.put(request)
+    def prepare(self, model: ServedModel) -> "Future[None]":
+        """Load a model ahead of its frames.
+
+        The future raises InvalidModelPackageError, EngineMemoryError, or EngineLostError when the process died of it.
+        """
+        request = LoadRequest(model)
+        if self._host.has(model.digest):
+            request.future.set_result(None)
+        else:
+            self._waiting.add_load(request)
+        return request.future
+
+    def predict(self, model: ServedModel, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
+        """Queue one frame, float32 (rows, columns, channels); the future holds its probabilities or the error.
+
+        A lower rank is served first: its frame waits for the batch that is running and for none that is not.
+        """
+        request = FrameRequest(model, array, rank)
+        shape = model.contract.input
+        expected = (shape.rows, shape.columns, shape.channels)
+        if array.shape == expected:
+            self._waiting.add(request)
+        else:
+            error = ValueError(f"a frame of shape {array.shape}, expected {expected}; preprocess it first")
+            request.future.set_exception(error)
         return request.future
 
     def loaded(self) -> list[str]:
         """Name and precision of the engines in memory, with the digest's first characters."""
-        engines = list(self._engines.items())
-        return [f"{engine.name}/{engine.precision}/{digest[:12]}" for digest, engine in engines]
+        engines = self._host.loaded()
+        return [f"{engine.name}/{engine.precision}/{digest[:SHORT_DIGEST]}" for digest, engine in engines]
+
+    def loading(self) -> list[str]:
+        """The first characters of the digests of models that are being loaded."""
+        return [digest[:SHORT_DIGEST] for digest in self._host.loading()]
 
     def close(self) -> None:
-        """End the thread after what is queued."""
-        self._requests.put(None)
-        self._thread.join(timeout=10.0)
+        """End the process and the thread; what waits gets a TransientError."""
+        self._waiting.close(TransientError("the engine is closed: the worker is stopping, try again"))
+        self._closed.set()
+        self._host.close()
+        self._thread.join(timeout=CLOSE_S)
 
     def _run(self) -> None:
         """Serve until closed. Without this thread every shard would wait for ever, so its end is the process's."""
         try:
+            # Libraries take seconds to import: at once, so that the first shard does not wait for them.
+            with contextlib.suppress(EngineLostError):  # it is tried again when somebody waits
+                self._host.start()
             self._serve()
         except BaseException as error:  # noqa: BLE001 - whatever ends it
             log.critical("engine_thread_ended", error=type(error).__name__)
             os._exit(EXIT_ENGINE_THREAD)
 
     def _serve(self) -> None:
-        # TensorFlow takes seconds to import: here, at once, so that the first shard does not wait for it.
-        from worker.engines.keras import import_keras
+        running: _Batch | None = None
+        while not self._closed.is_set():
+            if running is None:
+                self._waiting.wait()
+                running = self._begin_anew()
+            else:
+                running = self._go_on(running)
+        if running is not None:
+            self._waiting.put_back(running.requests)
+        self._host.discard()
+        self._waiting.settle(None, TransientError("the engine is closed: the worker is stopping, try again"))
 
-        import_keras()
-        while (first := self._requests.get()) is not None:
-            batches, ended = self._drain(first)
-            for requests in batches.values():
-                for start in range(0, len(requests), self._batch_size):
-                    self._predict(requests[start : start + self._batch_size])
-            if ended:
-                return
+    def _begin_anew(self) -> _Batch | None:
+        """With nothing running: load what is wanted first, or begin the next batch."""
+        wanted = self._waiting.load() or self._waiting.first()
+        if wanted is None or not self._load(wanted.model):
+            return None
+        if isinstance(wanted, LoadRequest):
+            self._waiting.settle(wanted.model.digest, None)
+            return None
+        batch = self._gather(slot=0)
+        return batch if batch is not None and self._begin(batch) else None
 
-    def _drain(self, first: _Request) -> tuple[dict[str, list[_Request]], bool]:
-        """What is queued now, by model: while one batch computes, the next gathers, so no waiting is needed."""
-        batches: dict[str, list[_Request]] = {first.model.digest: [first]}
+    def _go_on(self, running: _Batch) -> _Batch | None:
+        """Gather the next batch while one runs, begin it when that is done, and only then tell who waited."""
+        ahead = self._gather(slot=1 - running.slot)
+        rows = self._finish(running, ahead)
+        if rows is None:
+            return None
+        engine = self._host.engine(running.model.digest)
+        if ahead is not None and self._waiting.overtakes(ahead.requests):
+            self._waiting.put_back(ahead.requests)
+            ahead = None
+        if ahead is None:
+            ahead = self._gather(slot=1 - running.slot)
+        else:
+            self._fill(ahead)
+        has_begun = ahead is not None and self._begin(ahead)
+        _deliver(running, rows, engine)
+        return ahead if has_begun else None
+
+    def _load(self, model: ServedModel) -> bool:
+        """Have a model in memory; False when that failed, and everyone who waits for it was told."""
         try:
-            for _ in range(8 * self._batch_size):
-                request = self._requests.get_nowait()
-                if request is None:
-                    return batches, True
-                batches.setdefault(request.model.digest, []).append(request)
-        except queue.Empty:
-            pass
-        return batches, False
+            self._host.load(model)
+        except EngineDeathError as death:
+            if not self._closed.is_set():
+                self._waiting.settle(model.digest, death.lost())
+        except EngineLostError as error:
+            if not self._closed.is_set():
+                self._waiting.settle(None, error)
+                self._closed.wait(min(FIRST_BACKOFF_S * 2**self._num_failed_starts, MAX_BACKOFF_S))
+                self._num_failed_starts += 1
+        except OverreadError as error:
+            self._waiting.settle(model.digest, error)
+        else:
+            self._num_failed_starts = 0
+            return True
+        return False
 
-    def _predict(self, requests: list[_Request]) -> None:
+    def _gather(self, slot: int) -> _Batch | None:
+        """Write the next batch's frames into their places; None when nothing waits that can be predicted on now."""
+        first = self._waiting.first()
+        if first is None or self._waiting.load() is not None or not self._host.has(first.model.digest):
+            return None
+        requests = self._waiting.take(first, self._host.batch_size(first.model.digest))
+        self._host.place(slot, first.model, 0, requests)
+        return _Batch(first.model, requests, slot)
+
+    def _fill(self, batch: _Batch) -> None:
+        """Fill a batch with what came since it was gathered."""
+        room = self._host.batch_size(batch.model.digest) - len(batch.requests)
+        if room and not batch.requests[0].deaths:
+            more = self._waiting.more(batch.model.digest, room)
+            self._host.place(batch.slot, batch.model, len(batch.requests), more)
+            batch.requests += more
+
+    def _begin(self, batch: _Batch) -> bool:
         try:
-            engine = self._engine(requests[0].model)
-            rows = engine.predict(np.stack([request.array for request in requests]))
-        except Exception as error:  # noqa: BLE001 - every waiting shard must hear of it
-            for request in requests:
-                request.future.set_exception(error)
+            self._host.begin(batch.slot, batch.model, len(batch.requests))
+        except EngineDeathError:
+            self._waiting.put_back(batch.requests)
+            return False
+        return True
+
+    def _finish(self, batch: _Batch, ahead: _Batch | None) -> NDArray[np.float32] | None:
+        """The batch's probabilities; None when it has to be run again, or was failed, and so has what is ahead."""
+        try:
+            return self._host.finish(batch.model, len(batch.requests))
+        except (EngineDeathError, EngineMemoryError) as error:
+            if ahead is not None:
+                self._waiting.put_back(ahead.requests)
+            if isinstance(error, EngineMemoryError):
+                self._run_smaller(batch, error)
+            else:
+                self._run_alone(batch, error)
+            return None
+
+    def _run_smaller(self, batch: _Batch, error: EngineMemoryError) -> None:
+        if self._host.halve(batch.model.digest):
+            self._waiting.put_back(batch.requests)
+        else:
+            _fail(batch.requests, error)
+
+    def _run_alone(self, batch: _Batch, death: EngineDeathError) -> None:
+        """Blame the process's death on the batch: one frame that ran alone can be failed, several run again alone."""
+        requests = batch.requests
+        is_alone = len(requests) == 1
+        is_killed_again = is_alone and requests[0].deaths > 0 and death.how == KILLED
+        innocent = self._closed.is_set() or not death.begun
+        # Killed by the kernel, again and again over one frame: there is not enough memory for a batch of this size.
+        if innocent or (is_killed_again and self._host.halve(batch.model.digest)):
+            self._waiting.put_back(requests)
             return
-        for request, row in zip(requests, rows, strict=True):
+        for request in requests:
+            request.deaths += 1
+        if is_alone and requests[0].deaths >= self._max_crashes:
+            _fail(requests, death.blame(requests[0].deaths))
+        else:
+            self._waiting.put_back(requests)
+
+
+def _deliver(batch: _Batch, rows: NDArray[np.float32], engine: LoadedEngine) -> None:
+    for request, row in zip(batch.requests, rows, strict=True):
+        with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
             request.future.set_result(FramePrediction(row, engine.name, engine.precision))
 
-    def _engine(self, model: ServedModel) -> Engine:
-        known = self._engines.get(model.digest)
-        if known is not None:
-            self._engines.move_to_end(model.digest)
-            return known
-        engine = self._load(model)
-        self._engines[model.digest] = engine
-        if len(self._engines) > MAX_ENGINES:
-            self._engines.popitem(last=False)
-        return engine
 
-    def _load(self, model: ServedModel) -> Engine:
-        from worker.engines.keras import load_keras_engine
-
-        return load_keras_engine(model.contract, model.weights_path, batch_size=self._batch_size)
+def _fail(requests: list[FrameRequest], error: OverreadError) -> None:
+    for request in requests:
+        with contextlib.suppress(InvalidStateError):
+            request.future.set_exception(error)

@@ -1,0 +1,223 @@
+"""Keeps one engine process going: started when needed, replaced when it dies, and what is loaded in it."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from shared.errors import EngineLostError, EngineMemoryError
+from worker.engines.death import EngineDeathError
+from worker.engines.process import EngineProcess
+from worker.engines.requests import FrameRequest, ServedModel
+
+log = structlog.get_logger()
+
+# Loaded engines kept at once; the one unused for longest goes first.
+MAX_ENGINES = 4
+# An interpreter and its libraries; how long a model may take is a setting.
+START_TIMEOUT_S = 300.0
+MAX_NAME_LENGTH = 100
+VALUE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """What the process says of an engine: recorded on every prediction."""
+
+    name: str
+    precision: str
+
+
+class EngineHost:
+    """For one thread; only `has`, `loaded`, `loading` and `close` are for any."""
+
+    def __init__(self, *, target: str, batch_size: int, timeout_s: float, load_timeout_s: float) -> None:
+        self._target = target
+        self._batch_size = batch_size
+        self._timeout_s = timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._process: EngineProcess | None = None
+        self._engines: OrderedDict[str, LoadedEngine] = OrderedDict()
+        self._dropped: list[str] = []
+        self._halved: dict[str, int] = {}
+        self._loading: str | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def has(self, digest: str) -> bool:
+        """Whether a model is loaded."""
+        return digest in self._engines
+
+    def loaded(self) -> list[tuple[str, LoadedEngine]]:
+        """The engines in memory, by digest."""
+        return list(self._engines.items())
+
+    def loading(self) -> list[str]:
+        """The digest of the model that is being loaded."""
+        loading = self._loading
+        return [loading] if loading else []
+
+    def batch_size(self, digest: str) -> int:
+        """How many frames of a model are predicted at once."""
+        return self._halved.get(digest, self._batch_size)
+
+    def halve(self, digest: str) -> bool:
+        """Predict on half as many frames of a model at once from now on; False when it is one already."""
+        size = self.batch_size(digest)
+        if size == 1:
+            return False
+        self._halved[digest] = size // 2
+        log.warning("batch_halved", digest=digest[:12], batch_size=size // 2)
+        if self._engines.pop(digest, None):
+            self._dropped.append(digest)
+        return True
+
+    def start(self) -> bool:
+        """See that a process lives; True when it is a new one, which need not be ready. Raises EngineLostError."""
+        if self._process is not None and self._process.is_alive():
+            return False
+        self.discard()
+        try:
+            process = EngineProcess(self._target)
+        except OSError as error:
+            raise EngineLostError(f"the engine's process cannot start ({error.strerror})") from error
+        with self._lock:
+            self._process = process
+            if self._closed:
+                process.kill()
+        return True
+
+    def load(self, model: ServedModel) -> None:
+        """Have a model in memory, in as large batches as there is memory for.
+
+        Raises InvalidModelPackageError, EngineMemoryError; EngineDeathError when the process died of this model;
+        EngineLostError when there is no process.
+        """
+        is_new = self._live()
+        if model.digest in self._engines:
+            self._engines.move_to_end(model.digest)
+            return
+        try:
+            self._load(model)
+        except EngineDeathError as death:
+            if death.begun or is_new:
+                raise
+            self._live()
+            self._load(model)
+
+    def place(self, slot: int, model: ServedModel, start: int, requests: Sequence[FrameRequest]) -> None:
+        """Write frames into a slot, from the place `start` of its batch."""
+        frames = self._living().slots[slot].array(self._shape(model, self.batch_size(model.digest)))
+        for place, request in enumerate(requests, start):
+            frames[place] = request.array
+
+    def begin(self, slot: int, model: ServedModel, count: int) -> None:
+        """Let the process predict on the first `count` frames of a slot; raises EngineDeathError."""
+        self._engines.move_to_end(model.digest)
+        request = {"act": "predict", "digest": model.digest, "slot": slot, "shape": self._shape(model, count)}
+        try:
+            self._living().ask(request, self._timeout_s)
+        except EngineDeathError as death:
+            self._bury(death, model)
+            raise
+
+    def finish(self, model: ServedModel, count: int) -> NDArray[np.float32]:
+        """Wait for the probabilities, float32 (batch, findings); raises EngineDeathError, EngineMemoryError."""
+        shape = (count, len(model.contract.findings))
+        try:
+            _, payload = self._living().answer(math.prod(shape) * VALUE_BYTES)
+        except EngineDeathError as death:
+            self._bury(death, model)
+            raise
+        return np.frombuffer(payload, np.float32).reshape(shape)
+
+    def engine(self, digest: str) -> LoadedEngine:
+        """What predicts for a model that is loaded."""
+        return self._engines[digest]
+
+    def discard(self) -> None:
+        """End the process, if there is one; what was loaded is gone with it."""
+        with self._lock:
+            process, self._process = self._process, None
+        self._engines.clear()
+        self._dropped.clear()
+        if process is not None:
+            process.end()
+
+    def close(self) -> None:
+        """End the process, from any thread, and every one that is still to start."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _live(self) -> bool:
+        """Have a process that answers; True when it is a new one. Raises EngineLostError."""
+        is_new = self.start()
+        try:
+            self._living().wait_until_ready(START_TIMEOUT_S)
+        except EngineDeathError as death:
+            self.discard()
+            if not self._closed:
+                log.error("engine_not_started", how=death.how)  # noqa: TRY400 - the trace says nothing of the child
+            evidence = {"signal": death.how, "log": death.log}
+            raise EngineLostError(f"the engine's process cannot start: {death.message}", evidence=evidence) from death
+        return is_new
+
+    def _living(self) -> EngineProcess:
+        if self._process is None:
+            raise EngineLostError("the engine's process is gone")
+        return self._process
+
+    def _load(self, model: ServedModel) -> None:
+        self._loading = model.digest
+        try:
+            while True:
+                try:
+                    self._engines[model.digest] = self._ask_to_load(model)
+                except EngineMemoryError:
+                    if not self.halve(model.digest):
+                        raise
+                else:
+                    return
+        except EngineDeathError as death:
+            self._bury(death, model)
+            raise
+        finally:
+            self._loading = None
+
+    def _ask_to_load(self, model: ServedModel) -> LoadedEngine:
+        while len(self._engines) >= MAX_ENGINES:
+            self._dropped.append(self._engines.popitem(last=False)[0])
+        request = {
+            "act": "load",
+            "digest": model.digest,
+            "contract": model.contract.model_dump(mode="json"),
+            "weights_path": str(model.weights_path),
+            "batch_size": self.batch_size(model.digest),
+            "dropped": self._dropped,
+        }
+        process = self._living()
+        process.ask(request, self._load_timeout_s)
+        self._dropped = []
+        meta, _ = process.answer()
+        return LoadedEngine(_short(meta.get("name")), _short(meta.get("precision")))
+
+    def _bury(self, death: EngineDeathError, model: ServedModel) -> None:
+        if not self._closed:
+            doing = "load" if self._loading else "predict"
+            log.error("engine_died", how=death.how, digest=model.digest[:12], doing=doing, begun=death.begun)
+        self.discard()
+
+    def _shape(self, model: ServedModel, count: int) -> tuple[int, int, int, int]:
+        shape = model.contract.input
+        return (count, shape.rows, shape.columns, shape.channels)
+
+
+def _short(text: object) -> str:
+    return str(text)[:MAX_NAME_LENGTH]

@@ -1,0 +1,187 @@
+"""What waits for the engine: frames in the order in which they are served, and models to be loaded."""
+
+import contextlib
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.model_contract import ModelContract
+
+# A frame that was overtaken for so long is served next, one batch in so long: what is urgent never waits for more.
+OVERTAKEN_S = 30.0
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """Which package a frame is for."""
+
+    digest: str
+    contract: ModelContract
+    weights_path: Path
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """Probabilities of one frame, shape (findings,), and what computed them."""
+
+    probabilities: NDArray[np.float32]
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True, eq=False)
+class LoadRequest:
+    """A model that is wanted in memory before its frames come."""
+
+    model: ServedModel
+    future: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class FrameRequest:
+    """One frame, float32 (rows, columns, channels); after it was in a batch that ended the engine it runs alone."""
+
+    model: ServedModel
+    array: NDArray[np.float32]
+    rank: int = 0
+    number: int = 0
+    queued_at: float = 0.0
+    deaths: int = 0
+    future: "Future[FramePrediction]" = field(default_factory=Future)
+
+
+class _Queue(NamedTuple):
+    digest: str
+    rank: int
+    alone: bool
+
+
+class WaitingRequests:
+    """Any thread adds; only the engine thread takes. By rank, the lowest first; within a rank, first come."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._frames: dict[_Queue, deque[FrameRequest]] = {}
+        self._loads: deque[LoadRequest] = deque()
+        self._overtaken_served_at = 0.0
+        self._closed_with: Exception | None = None
+
+    def add(self, request: FrameRequest) -> None:
+        """Queue a frame behind those of its rank."""
+        with self._changed:
+            if self._closed_with is not None:
+                request.future.set_exception(self._closed_with)
+                return
+            request.number = next(self._numbers)
+            request.queued_at = time.monotonic()
+            self._queue(request).append(request)
+            self._changed.notify()
+
+    def add_load(self, request: LoadRequest) -> None:
+        """Queue a model; models are loaded before frames are served."""
+        with self._changed:
+            if self._closed_with is not None:
+                request.future.set_exception(self._closed_with)
+                return
+            self._loads.append(request)
+            self._changed.notify()
+
+    def put_back(self, requests: Sequence[FrameRequest]) -> None:
+        """Queue frames that were taken where they stood before; what was taken last is put back first."""
+        with self._changed:
+            for request in reversed(requests):
+                self._queue(request).appendleft(request)
+
+    def wait(self) -> None:
+        """Wait until there is something to do, or until closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._loads or self._frames or self._closed_with)
+
+    def load(self) -> LoadRequest | None:
+        """The next model to load; it stays in the queue until `settle` tells whoever waits for it."""
+        with self._changed:
+            return self._loads[0] if self._loads else None
+
+    def first(self) -> FrameRequest | None:
+        """The frame to serve next; it stays in the queue."""
+        with self._changed:
+            heads = [queue[0] for queue in self._frames.values()]
+            if not heads:
+                return None
+            oldest = min(heads, key=lambda head: head.number)
+            now = time.monotonic()
+            if now - max(oldest.queued_at, self._overtaken_served_at) > OVERTAKEN_S:
+                return oldest
+            return min(heads, key=lambda head: (head.rank, head.number))
+
+    def take(self, first: FrameRequest, size: int) -> list[FrameRequest]:
+        """Take a batch of at most `size` that begins with the queued frame `first`: of its model, in order of rank."""
+        with self._changed:
+            now = time.monotonic()
+            if now - first.queued_at > OVERTAKEN_S:
+                self._overtaken_served_at = now
+            self._take_one(_queue_of(first))
+            return [first] if first.deaths else [first, *self._more(first.model.digest, size - 1)]
+
+    def more(self, digest: str, size: int) -> list[FrameRequest]:
+        """Take at most `size` more of a model, to fill a batch."""
+        with self._changed:
+            return self._more(digest, size)
+
+    def overtakes(self, requests: Sequence[FrameRequest]) -> bool:
+        """Whether something waits that goes before a batch that was taken already."""
+        rank = min(request.rank for request in requests)
+        with self._changed:
+            return bool(self._loads) or any(queue.rank < rank for queue in self._frames)
+
+    def settle(self, digest: str | None, error: Exception | None) -> None:
+        """Tell those who wait for a model that it is loaded; of an error, also its frames. No digest: all models."""
+        with self._changed:
+            loads = [load for load in self._loads if digest in (None, load.model.digest)]
+            self._loads = deque(load for load in self._loads if load not in loads)
+            queues = [queue for queue in self._frames if error and digest in (None, queue.digest)]
+            frames = [frame for queue in queues for frame in self._frames.pop(queue)]
+        for load in loads:
+            with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
+                load.future.set_exception(error) if error else load.future.set_result(None)
+        for frame in frames:
+            with contextlib.suppress(InvalidStateError):
+                frame.future.set_exception(error)
+
+    def close(self, error: Exception) -> None:
+        """Refuse what comes from now on with an error."""
+        with self._changed:
+            self._closed_with = error
+            self._changed.notify()
+
+    def _queue(self, request: FrameRequest) -> deque[FrameRequest]:
+        return self._frames.setdefault(_queue_of(request), deque())
+
+    def _take_one(self, name: _Queue) -> FrameRequest:
+        queue = self._frames[name]
+        request = queue.popleft()
+        if not queue:
+            del self._frames[name]
+        return request
+
+    def _more(self, digest: str, size: int) -> list[FrameRequest]:
+        names = sorted(name for name in self._frames if name.digest == digest and not name.alone)
+        taken: list[FrameRequest] = []
+        for name in names:
+            while len(taken) < size and name in self._frames:
+                taken.append(self._take_one(name))
+        return taken
+
+
+def _queue_of(request: FrameRequest) -> _Queue:
+    return _Queue(request.model.digest, request.rank, request.deaths > 0)
