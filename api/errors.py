@@ -11,7 +11,7 @@ from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, request
 from gunicorn.http.errors import ParseException
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from shared.errors import (
@@ -26,9 +26,11 @@ from shared.errors import (
     PermanentError,
     ScopeError,
     StorageFullError,
+    TooManyRequestsError,
     TransientError,
     UnsupportedMediaTypeError,
 )
+from shared.outage import is_full, is_outage
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 5
 # Of a body's faults, so many are listed and so many told in the sentence.
 MAX_SHOWN, MAX_SAID = 100, 5
+TRY_AGAIN = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE, HTTPStatus.TOO_MANY_REQUESTS)
 
 STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
     (AuthenticationError, HTTPStatus.UNAUTHORIZED),
@@ -48,6 +51,7 @@ STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
     (UnsupportedMediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (LimitExceededError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
     (TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
     (PermanentError, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
@@ -65,7 +69,7 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None, **e
     response = Response(json.dumps(body), status=status, content_type=PROBLEM_JSON, headers=headers)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="overread"'
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    if status in TRY_AGAIN:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     return response
 
@@ -79,7 +83,7 @@ def register_error_handlers(app: APIFlask) -> None:
     """Turn every error of the application into a problem document."""
     app.register_error_handler(OverreadError, _of_overread_error)
     app.register_error_handler(HTTPException, _of_http_exception)
-    app.register_error_handler(OperationalError, _of_database_trouble)
+    app.register_error_handler(SQLAlchemyError, _of_database_trouble)
     app.register_error_handler(DataError, _of_a_value_no_column_takes)
     app.register_error_handler(IntegrityError, _of_a_lost_race)
     app.register_error_handler(ParseException, _of_a_broken_body)
@@ -123,9 +127,11 @@ def summary(faults: Sequence[dict[str, str]]) -> str:
     return said + (f"; and {len(faults) - MAX_SAID} more" if len(faults) > MAX_SAID else "")
 
 
-def _of_database_trouble(error: OperationalError) -> Response:
-    log.error("database_unavailable", error=type(error.orig).__name__)
-    if "full" in str(error.orig):
+def _of_database_trouble(error: SQLAlchemyError) -> Response:
+    if not is_outage(error):
+        return _of_unforeseen(error)
+    log.error("database_unavailable", error=type(getattr(error, "orig", None) or error).__name__)
+    if is_full(error):
         return problem(HTTPStatus.INSUFFICIENT_STORAGE, "The database's disk is full; free some space and try again.")
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached or is busy; try again shortly.")
 

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator
 
 from shared.config import Settings
 
-SQLITE_BUSY_TIMEOUT_MS = 60_000
+MIN_CONNECT_TIMEOUT_S = 2  # libpq takes no less
 READ_ONLY = "overread_read_only"
 
 
@@ -61,7 +61,7 @@ def _postgresql_now(element: db_now, compiler: Any, **_: Any) -> str:  # noqa: A
     return f"(clock_timestamp() + interval '{element.offset_s:.3f} seconds')"
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         # We begin transactions ourselves (below): the driver's implicit deferred BEGIN gives lock errors.
@@ -69,7 +69,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         for pragma in (
             # First: changing the journal mode may have to wait for another connection too.
-            f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
+            f"busy_timeout={round(timeout_s * 1000)}",
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
@@ -85,16 +85,29 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def make_engine(settings: Settings) -> Engine:
-    """An engine for the configured database."""
+    """An engine for the configured database, which says within `database_timeout_s` that it cannot be had."""
     url = make_url(settings.database_url)
+    timeout_s = settings.database_timeout_s
     if url.get_backend_name() == "sqlite":
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engine = create_engine(url, pool_size=32, max_overflow=32)
-        _prepare_sqlite(engine)
+        engine = create_engine(url, pool_size=32, max_overflow=32, pool_timeout=timeout_s)
+        _prepare_sqlite(engine, timeout_s)
         return engine
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=16)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=16,
+        max_overflow=16,
+        pool_timeout=timeout_s,
+        connect_args={
+            "connect_timeout": max(MIN_CONNECT_TIMEOUT_S, round(timeout_s)),
+            # A server that vanished without a word (a cut cable) is given up as soon.
+            "tcp_user_timeout": round(timeout_s * 1000),
+            "keepalives_idle": max(1, round(timeout_s)),
+        },
+    )
 
 
 @contextmanager

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from typing import BinaryIO, Self
 from shared.errors import StorageFullError, StorageUnavailableError
 
 CHUNK_BYTES = 1024 * 1024
+# The blobs lie in folders named after the first two of their name's 64 hexadecimal digits.
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @contextmanager
@@ -61,14 +66,20 @@ class Spool:
         self.size_bytes += len(data)
 
     def finish(self) -> SpooledBlob:
-        """Close the file and say what arrived."""
-        self._file.close()
+        """Close the file and say what arrived; where that fails, nothing is left."""
+        try:
+            with _storage_errors():
+                self._file.close()
+        except BaseException:
+            self.abandon()
+            raise
         return SpooledBlob(self.path, self._hash.hexdigest(), self.size_bytes)
 
     def abandon(self) -> None:
-        """Close and remove the file."""
-        self._file.close()
+        """Close and remove the file; a full disk may show only when it is closed, and it goes all the same."""
         self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +129,14 @@ class ContentStore:
         return Spool(self._tmp)
 
     def keep(self, blob: SpooledBlob) -> Path:
-        """Make the spooled bytes durable under their digest: fsync, rename, fsync of the folder; idempotent."""
+        """Make the spooled bytes durable under their digest: fsync, rename, fsync of the folder; idempotent.
+
+        The file counts as new again also where the bytes were there: the caller is about to make a row for them, and
+        young files are not swept. To be sure, look whether they are still there once `lock_index` is held.
+        """
         target = self.path(blob.sha256)
         with _storage_errors():
-            if self.is_whole(blob.sha256):
+            if self._is_whole_and_young(target, blob.sha256):
                 blob.drop()
                 return target
             if not target.parent.exists():
@@ -129,16 +144,27 @@ class ContentStore:
                 self._sync_folder(self._blobs)
             with blob.path.open("rb") as handle:
                 os.fsync(handle.fileno())
+            os.utime(blob.path)
             blob.path.replace(target)
             self._sync_folder(target.parent)
         return target
+
+    def _is_whole_and_young(self, target: Path, sha256: str) -> bool:
+        """Touch the bytes, if they are here, and then look: what is swept is older than a look takes."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(target)
+            return self.is_whole(sha256)
+        return False
 
     def put(self, data: bytes) -> SpooledBlob:
         """Store small bytes at once, durably."""
         with self.spool() as spool:
             spool.write(data)
         blob = spool.finish()
-        self.keep(blob)
+        try:
+            self.keep(blob)
+        finally:
+            blob.drop()
         return blob
 
     def put_file(self, source: BinaryIO) -> SpooledBlob:
@@ -153,14 +179,43 @@ class ContentStore:
         with _storage_errors():
             return shutil.disk_usage(self.root).free
 
+    def require_room(self, min_free_bytes: int) -> None:
+        """Raise StorageFullError when less is free than must stay free."""
+        free_bytes = self.free_bytes()
+        if free_bytes < min_free_bytes:
+            raise StorageFullError(
+                f"{free_bytes} bytes of disk are free, less than the {min_free_bytes} that must stay free; "
+                "free some and send it again"
+            )
+
+    def old_blobs(self, folder: str, older_than_s: float) -> list[str]:
+        """The digests of one of FOLDERS' blobs that were last kept or touched so long ago."""
+        with _storage_errors(), contextlib.suppress(FileNotFoundError), os.scandir(self._blobs / folder) as entries:
+            return [
+                name for entry in entries if _NAME.fullmatch(name := entry.name) and self.is_old(name, older_than_s)
+            ]
+        return []
+
+    def is_old(self, sha256: str, older_than_s: float) -> bool:
+        """True when the blob is here and was last kept or touched so long ago."""
+        with _storage_errors(), contextlib.suppress(FileNotFoundError):
+            return time.time() - self.path(sha256).stat().st_mtime > older_than_s
+        return False
+
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; only under `lock_index`, and only one that no row names."""
+        with _storage_errors():
+            self.path(sha256).unlink(missing_ok=True)
+
     def sweep(self, older_than_s: float, now_s: float) -> int:
         """Remove temporary files that no living request can own any more; returns how many."""
         removed = 0
         with _storage_errors():
             for path in self._tmp.iterdir():
-                if now_s - path.stat().st_mtime > older_than_s:
-                    path.unlink(missing_ok=True)
-                    removed += 1
+                with contextlib.suppress(FileNotFoundError):  # its request ended meanwhile
+                    if now_s - path.stat().st_mtime > older_than_s:
+                        path.unlink()
+                        removed += 1
         return removed
 
     @staticmethod

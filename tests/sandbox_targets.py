@@ -1,5 +1,6 @@
 """Functions that run in limited child processes: what `shared.sandbox` must bear."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shared.errors import LimitExceededError
+from shared.errors import ChildCrashedError, LimitExceededError
 from shared.states import Reason
 
 Answer = Iterator[tuple[dict[str, Any], bytes]]
@@ -40,6 +41,36 @@ def crash(request: dict[str, Any]) -> Answer:
     if request["after"]:
         yield {}, b""
     ctypes.string_at(0)
+
+
+def crash_at(request: dict[str, Any]) -> Answer:
+    """Give five replies, but crash before one of them in each of the first children; each leaves a file behind."""
+    folder = Path(request["folder"])
+    (folder / str(os.getpid())).touch()
+    for number in range(5):
+        if number == request["at"] and len(list(folder.iterdir())) <= request["deaths"]:
+            ctypes.string_at(0)
+        yield {"number": number}, b""
+
+
+def exit_without_a_word(request: dict[str, Any]) -> Answer:
+    os._exit(7)
+    yield {}, b""
+
+
+def crash_with_false_words(request: dict[str, Any]) -> Answer:
+    """Write a name and nonsense, more than a pipe holds, into all that can be written, then crash."""
+    for descriptor in _descriptors():
+        if int(descriptor.name) > 4:  # not the protocol's
+            with contextlib.suppress(OSError):
+                os.write(int(descriptor.name), b"Doe^Jane\n" * 100 + b"\xff" * 60_000)
+    ctypes.string_at(0)
+    yield {}, b""
+
+
+def forge_evidence(request: dict[str, Any]) -> Answer:
+    raise ChildCrashedError("not so", evidence="Doe^Jane", reason=Reason.DECODE_CRASHED)
+    yield {}, b""
 
 
 def crash_when_used(request: dict[str, Any], earlier: list[int] = []) -> Answer:  # noqa: B006 - kept on purpose

@@ -14,6 +14,7 @@ from api.cli.errors import StartError
 logger = logging.getLogger("overread.supervisor")
 
 POLL_S = 0.1
+MOST_DOUBLINGS = 60  # of a wait, long after it is the longest: a service may be started again for weeks
 # Someone else's doing, not a service that cannot start: it comes back however often that happens.
 OUTSIDE_SIGNALS = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -25,7 +26,7 @@ class RestartPolicy:
     first_wait_s: float = 0.5  # doubles with each death in a row
     longest_wait_s: float = 15.0
     settled_s: float = 10.0  # a service that lived this long has started well
-    most_failed_starts: int = 5  # in a row; then the whole system ends
+    most_failed_starts: int = 5  # in a row, of a service that never started well; then the whole system ends
     ready_s: float = 60.0  # for a service that others wait for
 
 
@@ -35,7 +36,11 @@ def describe_end(code: int) -> str:
 
 
 class Keeper:
-    """Keeps one service running."""
+    """Keeps one service running.
+
+    One that never lived long is set up wrongly, and given up soon. One that did can only have been hit by something
+    that passes, such as a full disk or a database that is away: it is started again for as long as that takes.
+    """
 
     def __init__(self, service: Service, logs: Path, policy: RestartPolicy, tell: Callable[[str], None]) -> None:
         self.service = service
@@ -46,6 +51,7 @@ class Keeper:
         self._deaths = 0
         self._failed_starts = 0
         self._start_at_s = 0.0
+        self._is_proven = False
 
     def tend(self) -> None:
         """Start it, or start it again when it died; raises StartError when that is hopeless."""
@@ -56,8 +62,8 @@ class Keeper:
         code = self.child.exit_code()
         if code is not None:
             self._note_death(describe_end(code), blamed=-code not in OUTSIDE_SIGNALS)
-        elif self._deaths and self.child.age_s() > self._policy.settled_s:
-            self._deaths = self._failed_starts = 0
+        elif self.child.age_s() > self._policy.settled_s:
+            self._note_life()
 
     def is_ready(self) -> bool:
         """True when it runs and does what the next service needs."""
@@ -71,15 +77,19 @@ class Keeper:
         else:
             logger.info("%s started, process %d", self.service.name, self.child.pid)
 
+    def _note_life(self) -> None:
+        self._deaths = self._failed_starts = 0
+        self._is_proven = True
+
     def _note_death(self, how: str, *, blamed: bool) -> None:
         if self.child is not None and self.child.age_s() > self._policy.settled_s:
-            self._deaths = self._failed_starts = 0
+            self._note_life()
         self.child = None
-        self._deaths += 1
         self._failed_starts += blamed
-        if self._failed_starts >= self._policy.most_failed_starts:
+        if self._failed_starts >= self._policy.most_failed_starts and not self._is_proven:
             raise StartError(self._hopeless(how))
-        wait_s = min(self._policy.first_wait_s * 2 ** (self._deaths - 1), self._policy.longest_wait_s)
+        wait_s = min(self._policy.first_wait_s * 2.0 ** min(self._deaths, MOST_DOUBLINGS), self._policy.longest_wait_s)
+        self._deaths += 1
         self._start_at_s = time.monotonic() + wait_s
         self._tell(f"{self.service.name} {how}; starting it again in {wait_s:g} s")
 

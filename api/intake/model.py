@@ -1,16 +1,18 @@
 """A model package on its way in: checked without running any of it, then stored and registered."""
 
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from api.intake.store import require_bytes
 from api.services import Services
 from shared.errors import LimitExceededError
 from shared.keras_archive import check_keras_archive
 from shared.model_package import PackageFiles, open_package
 from shared.models import ModelVersion
 from shared.repositories.audit import add_audit_event
-from shared.repositories.imaging import add_blob
+from shared.repositories.imaging import add_blob, lock_index
 from shared.repositories.registry import add_version, version_by_digest
-from shared.storage import CHUNK_BYTES, ContentStore, SpooledBlob
+from shared.storage import CHUNK_BYTES, SpooledBlob
 
 CONTRACT_MEDIA_TYPE = "application/json"
 WEIGHTS_MEDIA_TYPE = "application/vnd.keras"
@@ -19,10 +21,10 @@ WEIGHTS_MEDIA_TYPE = "application/vnd.keras"
 def register_package(services: Services, stream: BinaryIO, principal_id: int) -> tuple[ModelVersion, bool]:
     """Store a zipped package and register it; the version and whether it is new."""
     limit = services.settings.max_model_bytes
-    spooled = _spool(services.store, stream, limit)
+    spooled = _spool(services, _bounded(stream, limit))
     try:
         package = open_package(spooled.path, max_bytes=limit)
-        weights = _spool_weights(services.store, package)
+        weights = _spool(services, package.stream_weights())
         try:
             check_keras_archive(weights.path)
             services.store.keep(weights)
@@ -34,18 +36,19 @@ def register_package(services: Services, stream: BinaryIO, principal_id: int) ->
     return _register(services, package, contract, weights, principal_id)
 
 
-def _spool(store: ContentStore, stream: BinaryIO, limit: int) -> SpooledBlob:
-    with store.spool() as spool:
-        while chunk := stream.read(CHUNK_BYTES):
-            if spool.size_bytes + len(chunk) > limit:
-                raise LimitExceededError(f"The package is larger than the {limit} bytes allowed.")
-            spool.write(chunk)
-    return spool.finish()
+def _bounded(stream: BinaryIO, limit: int) -> Iterator[bytes]:
+    received_bytes = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        received_bytes += len(chunk)
+        if received_bytes > limit:
+            raise LimitExceededError(f"The package is larger than the {limit} bytes allowed.")
+        yield chunk
 
 
-def _spool_weights(store: ContentStore, package: PackageFiles) -> SpooledBlob:
-    with store.spool() as spool:
-        for chunk in package.stream_weights():
+def _spool(services: Services, chunks: Iterable[bytes]) -> SpooledBlob:
+    with services.store.spool() as spool:
+        for chunk in chunks:
+            services.store.require_room(services.settings.min_free_bytes)
             spool.write(chunk)
     return spool.finish()
 
@@ -55,9 +58,11 @@ def _register(
 ) -> tuple[ModelVersion, bool]:
     name = package.contract.name
     with services.unit_of_work() as uow:
+        lock_index(uow.session)
         known = version_by_digest(uow.session, name, package.digest)
         if known is not None:
             return known, False
+        require_bytes(services.store, [contract.sha256, weights.sha256])
         add_blob(uow.session, contract.sha256, contract.size_bytes, CONTRACT_MEDIA_TYPE)
         add_blob(uow.session, weights.sha256, weights.size_bytes, WEIGHTS_MEDIA_TYPE)
         version = add_version(

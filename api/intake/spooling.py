@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from shared.config import Settings
-from shared.errors import InvalidDicomError, LimitExceededError, PermanentError, StorageFullError
+from shared.errors import InvalidDicomError, LimitExceededError, PermanentError
 from shared.states import Reason
 from shared.storage import ContentStore, SpooledBlob
 
@@ -77,17 +77,8 @@ def spool_file(
                 raise LimitExceededError(
                     f"the file is larger than the {cap.max_bytes} bytes that are accepted", reason=cap.reason
                 )
-            _require_room(store, settings)
+            store.require_room(settings.min_free_bytes)
             spool.write(piece)
         if not spool.size_bytes:
             raise InvalidDicomError("the file holds no bytes", reason=Reason.EMPTY_FILE)
     return spool.finish(), head
-
-
-def _require_room(store: ContentStore, settings: Settings) -> None:
-    free_bytes = store.free_bytes()
-    if free_bytes < settings.min_free_bytes:
-        raise StorageFullError(
-            f"{free_bytes} bytes of disk are free, less than the {settings.min_free_bytes} that must stay free; "
-            "free some and send the file again"
-        )

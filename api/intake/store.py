@@ -1,5 +1,6 @@
 """Received files -> content store -> index rows, in batches: bytes first, then one transaction."""
 
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from api.intake.receive import ReceivedFile
 from api.services import Services
 from shared.db import reading
 from shared.dicom.read import Header
-from shared.errors import InvalidRequestError, PermanentError, StorageFullError, TransientError
+from shared.errors import InvalidRequestError, PermanentError, StorageUnavailableError, TransientError
 from shared.models import UploadFile
 from shared.repositories.imaging import NewInstance, index_instances, lock_index, site_named
 from shared.repositories.uploads import instances_by_blob
 from shared.states import FileOutcome, Reason
+from shared.storage import ContentStore
 
 BATCH_FILES = 128
+BATCH_S = 60.0  # what comes slowly is stored in smaller batches: a spooled file that lies for hours would be swept
 DICOM_MEDIA_TYPE = "application/dicom"
 
 
@@ -57,9 +60,12 @@ class _Batch:
 def _take(incoming: Iterator[ReceivedFile]) -> _Batch:
     """The next files; where the body breaks off, those before the break and the error."""
     batch = _Batch([])
+    began_s = time.monotonic()
     try:
         for file in islice(incoming, BATCH_FILES):
             batch.files.append(file)
+            if time.monotonic() - began_s > BATCH_S:
+                break
     except (InvalidRequestError, TransientError) as error:
         batch.error = error
     except BaseException:
@@ -70,8 +76,7 @@ def _take(incoming: Iterator[ReceivedFile]) -> _Batch:
 
 def _store_batch(services: Services, upload_id: UUID, batch: list[ReceivedFile]) -> list[UploadFile]:
     try:
-        if services.store.free_bytes() < services.settings.min_free_bytes:
-            raise StorageFullError("the disk is nearly full; free some space and continue this upload")
+        services.store.require_room(services.settings.min_free_bytes)
         with reading(services.engine) as session:
             known = instances_by_blob(session, [file.blob.sha256 for file in batch if file.blob])
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -79,7 +84,7 @@ def _store_batch(services: Services, upload_id: UUID, batch: list[ReceivedFile])
     finally:
         _drop(batch)
     with services.unit_of_work() as uow:
-        return _index(uow.session, services.settings.site, upload_id, checked)
+        return _index(uow.session, services, upload_id, checked)
 
 
 def _drop(batch: list[ReceivedFile]) -> None:
@@ -104,7 +109,16 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
     return CheckedFile(file.name, blob.sha256, blob.size_bytes, header=header)
 
 
-def _index(session: Session, site_name: str, upload_id: UUID, checked: list[CheckedFile]) -> list[UploadFile]:
+def require_bytes(store: ContentStore, digests: Iterable[str]) -> None:
+    """Raise a TransientError unless all these blobs are still there; call it under `lock_index`, before their rows.
+
+    A blob that lay in the store without a row may have been swept after this request found or stored it.
+    """
+    if not all(store.exists(sha256) for sha256 in digests):
+        raise StorageUnavailableError("stored bytes were removed before they were indexed; send this again")
+
+
+def _index(session: Session, services: Services, upload_id: UUID, checked: list[CheckedFile]) -> list[UploadFile]:
     lock_index(session)
     accepted = [file.sha256 for file in checked if file.sha256 and file.reason is None]
     known = instances_by_blob(session, accepted)
@@ -113,7 +127,9 @@ def _index(session: Session, site_name: str, upload_id: UUID, checked: list[Chec
         for file in checked
         if file.sha256 and file.header and file.sha256 not in known
     }
-    instances = known | index_instances(session, list(new.values()), site_named(session, site_name))
+    require_bytes(services.store, new)
+    site = site_named(session, services.settings.site)
+    instances = known | index_instances(session, list(new.values()), site)
     rows = []
     for file in checked:
         first = new.pop(file.sha256, None) if file.sha256 else None

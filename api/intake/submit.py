@@ -17,7 +17,8 @@ from shared.repositories.jobs import Target
 from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
-from shared.states import FileOutcome, ItemState, Reason
+from shared.repositories.retries import POINTLESS, retried_reasons, unfinished
+from shared.states import REASON_TEXTS, FileOutcome, ItemState, Reason
 
 # Of a long list with many faults, so many are told.
 MAX_ERRORS = 100
@@ -26,12 +27,13 @@ VERSION_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 @dataclass(frozen=True)
 class Selection:
-    """What the request names."""
+    """What the request names: or, to try them again, a job's items that ended without a result for these reasons."""
 
     uploads: Sequence[UUID] = ()
     studies: Sequence[str] = ()
     patients: Sequence[str] = ()
     unfinished_of: UUID | None = None
+    reasons: frozenset[Reason] = field(default_factory=retried_reasons)
 
 
 @dataclass
@@ -105,10 +107,21 @@ def plan_job(session: Session, selection: Selection, version: ModelVersion, *, g
     for upload_id in dict.fromkeys(selection.uploads):
         _add_rejected(session, upload_id, plan)
     if not plan.targets and selection.unfinished_of is not None:
-        raise ConflictError("Only files that were rejected failed, and their bytes were not kept; send them again.")
+        raise ConflictError(_nothing_to_retry(session, selection.unfinished_of))
     if not plan.targets:
         raise InvalidRequestError("The job names nothing that is stored; send files first, or check the ids.")
     return plan
+
+
+def _nothing_to_retry(session: Session, job_id: UUID) -> str:
+    refused = select(Item.reason, func.count()).where(
+        Item.job_id == job_id, Item.instance_id.is_not(None), unfinished(POINTLESS)
+    )
+    counts = {reason: number for reason, number in session.execute(refused.group_by(Item.reason)) if reason}
+    if not counts:
+        return "Only files that were rejected failed, and their bytes were not kept; send them again."
+    told = "; ".join(f"{number}: {REASON_TEXTS[reason]}" for reason, number in counts.items())
+    return f"What failed would fail again the same way ({told})"
 
 
 def _check_known(session: Session, selection: Selection) -> None:
@@ -207,10 +220,8 @@ def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterab
     for keys in in_parts(selection.patients):
         yield columns.join(Patient, Patient.id == Study.patient_id).where(Patient.key.in_(keys))
     if selection.unfinished_of is not None:
-        failed = select(Item.instance_id).where(
-            Item.job_id == selection.unfinished_of, Item.state.in_([ItemState.FAILED, ItemState.CANCELLED])
-        )
-        yield columns.where(Instance.id.in_(failed))
+        wanted = select(Item.instance_id).where(Item.job_id == selection.unfinished_of, unfinished(selection.reasons))
+        yield columns.where(Instance.id.in_(wanted))
 
 
 def _add_rejected(session: Session, upload_id: UUID, plan: Plan) -> None:

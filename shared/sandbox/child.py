@@ -4,6 +4,7 @@ Run as `python -m shared.sandbox.child TARGET PARENT_PID MEMORY_BYTES WALL_S`.
 """
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -25,8 +26,9 @@ MAX_OPEN_FILES = 64
 
 def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float) -> None:
     """Answer requests until the parent closes the pipe or dies."""
-    requests, answers = _take_pipes()
+    requests, answers, crash_log = _take_pipes()
     _limit(memory_bytes)
+    _tell_where_it_died(crash_log)
     threading.Thread(target=_end_with_parent, args=(parent_pid,), daemon=True).start()
     try:
         function = _load(target)
@@ -42,14 +44,14 @@ def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float) -> None
             return
 
 
-def _take_pipes() -> tuple[int, int]:
-    """Keep the two pipes to ourselves: a codec that prints must not write into the protocol."""
-    requests, answers = os.dup(0), os.dup(1)
+def _take_pipes() -> tuple[int, int, int]:
+    """Keep the pipes to ourselves: a codec that prints must not write into the protocol, nor into the crash log."""
+    requests, answers, crash_log = os.dup(0), os.dup(1), os.dup(2)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.close(null)
-    return requests, answers
+    return requests, answers, crash_log
 
 
 def _limit(memory_bytes: int) -> None:
@@ -62,6 +64,13 @@ def _limit(memory_bytes: int) -> None:
         resource.setrlimit(kind, (limit, limit))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us in its own time
+
+
+def _tell_where_it_died(crash_log: int) -> None:
+    """Have the stack written when a signal ends us: positions in code, no values."""
+    faulthandler.enable(crash_log, all_threads=False)
+    # Used-up CPU time and the parent's patience come as SIGPROF; after the stack was written it ends us as before.
+    faulthandler.register(signal.SIGPROF, crash_log, all_threads=False, chain=True)
 
 
 def _end_with_parent(parent_pid: int) -> None:

@@ -3,12 +3,17 @@
 import contextlib
 import queue
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
 from typing import Any, Self
 
 from shared.errors import TransientError
+from shared.sandbox.death import ChildDeathError
 from shared.sandbox.process import LimitedProcess
 from shared.sandbox.wire import ChildLimits, ChildReasons, Reply
+
+MAX_TRIES = 2
 
 
 class LimitedPool:
@@ -28,18 +33,37 @@ class LimitedPool:
     def call(self, request: dict[str, Any]) -> Iterator[Reply]:
         """Send one request to a free child, waiting for one, and give its replies as they come.
 
-        Raises what the target raised (an OverreadError), or ChildCrashedError with a reason of this pool. Only the
-        time spent waiting for the child counts against its limit, not what the caller does between two replies.
-        A request is blamed for a death without a word only when a fresh child died of it, so it may run twice.
+        Raises what the target raised (an OverreadError), or ChildCrashedError with a reason of this pool; where the
+        child could not say itself what went wrong, its context has `evidence`: {"signal": how it died, "tries": how
+        many children died, "log": where in the code the last one was}. Only the time spent waiting for the child
+        counts against its limit, not what the caller does between two replies.
+        A child that dies without a word may have been killed by anything, also by what an earlier request left in
+        it; so the request is tried again in a fresh one, which passes over the replies that were given already, and
+        is blamed when that one dies too. The target must give the same replies to the same request.
         """
+        given = 0
+        for tries in range(1, MAX_TRIES + 1):
+            try:
+                with closing(self._attempt(request, is_retry=tries > 1)) as replies:
+                    for reply in islice(replies, given, None):
+                        given += 1
+                        yield reply
+            except ChildDeathError as death:
+                if self._closed:
+                    raise _stopping() from death
+                if tries == MAX_TRIES or not death.silent:
+                    raise death.blame(tries) from death
+            else:
+                return
+
+    def _attempt(self, request: dict[str, Any], *, is_retry: bool) -> Generator[Reply, None, None]:
         child = self._free.get()
         try:
-            if child is None or not child.accepts(request):
+            if child is None or is_retry or not child.is_alive():
                 self._drop(child)
+                child = None
                 child = self._start()
-                if not child.accepts(request):
-                    raise child.lost()
-            yield from child.replies()
+            yield from child.ask(request)
         finally:
             if child is not None and (self._closed or not child.idle):
                 self._drop(child)
@@ -47,7 +71,7 @@ class LimitedPool:
             self._free.put(child)
 
     def close(self) -> None:
-        """End every child; a call under way ends as a crash."""
+        """End every child; a call under way ends as a TransientError: no input is to blame."""
         self._closed = True
         for child in list(self._living):
             child.kill()  # only who holds a child closes its pipes: their numbers may be given out anew
@@ -67,7 +91,7 @@ class LimitedPool:
 
     def _start(self) -> LimitedProcess:
         if self._closed:
-            raise TransientError("the pool of child processes is closed: the service is stopping, try again")
+            raise _stopping()
         child = LimitedProcess(self._target, self._limits, self._reasons)
         self._living.add(child)
         try:
@@ -81,6 +105,10 @@ class LimitedPool:
         if child is not None:
             self._living.discard(child)
             child.end()
+
+
+def _stopping() -> TransientError:
+    return TransientError("the pool of child processes is closed: the service is stopping, try again")
 
 
 def _end_all(children: set[LimitedProcess]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared import errors
 from shared.errors import ChildCrashedError, OverreadError, TransientError
+from shared.sandbox.death import TIMEOUT, ChildDeathError, CrashLog, how_it_ended
 from shared.sandbox.wire import (
     DONE,
     ERROR,
@@ -33,6 +34,7 @@ from shared.states import Reason
 MAX_MESSAGE_LENGTH = 1000
 MAX_CALLS = 2000  # then a child is replaced: codecs leak, and what crept in should not stay
 START_TIMEOUT_S = 60.0
+LAST_WORDS_S = 1.0
 CHUNK_BYTES = 1024 * 1024
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -48,15 +50,8 @@ class LimitedProcess:
         self.idle = False
         self._calls_left = MAX_CALLS
         self._waited_s = 0.0
-        arguments = [target, str(os.getpid()), str(limits.memory_bytes), str(limits.wall_s)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_clean_environment(),
-            bufsize=0,
-        )
+        self._crash_log = CrashLog()
+        self._process = self._start(self._crash_log)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
         self._requests = self._process.stdin.fileno()
@@ -66,41 +61,45 @@ class LimitedProcess:
         with contextlib.suppress(OSError):  # a user may hold only so much pipe memory
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
+    def _start(self, crash_log: CrashLog) -> "subprocess.Popen[bytes]":
+        arguments = [self._target, str(os.getpid()), str(self._limits.memory_bytes), str(self._limits.wall_s)]
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=crash_log.writing,
+                env=_clean_environment(),
+                bufsize=0,
+            )
+        except BaseException:
+            crash_log.close()
+            raise
+        finally:
+            os.close(crash_log.writing)
+
+    def is_alive(self) -> bool:
+        """False when it died since its last answer: whatever ended it, no request did."""
+        return self._process.poll() is None
+
     def wait_until_ready(self) -> None:
         """Wait for the interpreter and the target's imports; a child that cannot start is no fault of the input."""
         try:
             kind, meta, _ = self._receive(START_TIMEOUT_S)
-        except ChildCrashedError as error:
+        except ChildDeathError as error:
             raise TransientError(f"a child process for {self._target} ended at its start: {error.message}") from error
         if kind != READY:
             raise TransientError(
                 f"a child process cannot load {self._target}: {meta.get('class')}; expected an installed target",
             )
 
-    def accepts(self, request: dict[str, Any]) -> bool:
-        """Send a request and wait for the child to say anything; False when it died instead."""
-        data = json.dumps(request).encode()
-        if len(data) > MAX_META_BYTES:
-            raise ValueError(f"a request of {len(data)} bytes; expected at most {MAX_META_BYTES}")
-        self.idle = False
-        self._calls_left -= 1
-        self._waited_s = 0.0
-        view = memoryview(REQUEST.pack(len(data)) + data)
-        try:
-            while view:
-                self._wait(self._requests, select.POLLOUT, self._limits.wall_s)
-                view = view[os.write(self._requests, view) :]
-        except BrokenPipeError:
-            return False
-        if self._wait(self._answers, select.POLLIN, self._limits.wall_s) & select.POLLIN:
-            return True
-        error = self.lost()
-        if error.recorded_reason == self._reasons.timeout:
-            raise error
-        return False
+    def ask(self, request: dict[str, Any]) -> Iterator[Reply]:
+        """Send a request and give its replies; `idle` is True after the last of them, unless the child is worn out.
 
-    def replies(self) -> Iterator[Reply]:
-        """The replies to the request just sent; `idle` is True after the last of them, unless the child is worn out."""
+        Raises what the target raised (an OverreadError), ChildCrashedError where the child could still say what
+        went wrong with it, or else ChildDeathError.
+        """
+        self._send(request)
         while True:
             kind, meta, payload = self._receive(self._limits.wall_s)
             if kind == REPLY:
@@ -117,7 +116,22 @@ class LimitedProcess:
                     f"{self._target} failed in its child process with {_class_name(meta)}", reason=reason
                 )
 
-    def lost(self) -> ChildCrashedError:
+    def _send(self, request: dict[str, Any]) -> None:
+        data = json.dumps(request).encode()
+        if len(data) > MAX_META_BYTES:
+            raise ValueError(f"a request of {len(data)} bytes; expected at most {MAX_META_BYTES}")
+        self.idle = False
+        self._calls_left -= 1
+        self._waited_s = 0.0
+        view = memoryview(REQUEST.pack(len(data)) + data)
+        try:
+            while view:
+                self._wait(self._requests, select.POLLOUT, self._limits.wall_s)
+                view = view[os.write(self._requests, view) :]
+        except BrokenPipeError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> ChildDeathError:
         """The error that says how the process ended; only called when it has ended or is ending."""
         try:
             code = self._process.wait(timeout=5)
@@ -126,11 +140,9 @@ class LimitedProcess:
             code = self._process.wait()
         if code == -signal.SIGPROF:
             return self._too_slow()
-        return ChildCrashedError(
-            f"the child process of {self._target} died ({_how_it_died(code)})",
-            reason=self._reasons.crashed,
-            signal=-code if code < 0 else 0,
-        )
+        how = how_it_ended(code)
+        message = f"the child process of {self._target} died ({how})"
+        return ChildDeathError(message, self._reasons.crashed, how, log=self._crash_log.text(), silent=True)
 
     def kill(self) -> None:
         """End the process; whoever waits for its answer sees the pipe end."""
@@ -143,6 +155,7 @@ class LimitedProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._crash_log.close()
 
     def _receive(self, limit_s: float) -> tuple[bytes, dict[str, Any], bytearray]:
         header = self._read(FRAME.size, limit_s)
@@ -163,12 +176,12 @@ class LimitedProcess:
             self._wait(self._answers, select.POLLIN, limit_s)
             chunk = os.read(self._answers, min(size - len(data), CHUNK_BYTES))
             if not chunk:
-                raise self.lost()
+                raise self._lost()
             data += chunk
         return data
 
-    def _wait(self, descriptor: int, event: int, limit_s: float) -> int:
-        """Wait until the pipe can be used or has ended, and give poll's word for which."""
+    def _wait(self, descriptor: int, event: int, limit_s: float) -> None:
+        """Wait until the pipe can be used or has ended."""
         poll = select.poll()
         poll.register(descriptor, event)
         began = time.monotonic()
@@ -176,21 +189,21 @@ class LimitedProcess:
         ready = poll.poll(left_s * 1000)
         self._waited_s += time.monotonic() - began
         if not ready:
-            self._process.kill()
             raise self._too_slow()
-        return ready[0][1]
 
-    def _too_slow(self) -> ChildCrashedError:
-        return ChildCrashedError(
-            f"{self._target} took longer than the {self._limits.wall_s:g} s it is allowed",
-            reason=self._reasons.timeout,
-        )
-
-    def _babbled(self) -> ChildCrashedError:
+    def _too_slow(self) -> ChildDeathError:
+        """End it, if that did not happen by its own clock, with time to write where it was."""
+        self._process.send_signal(signal.SIGPROF)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_WORDS_S)
         self._process.kill()
-        return ChildCrashedError(
-            f"the child process of {self._target} broke the protocol or its bounds", reason=self._reasons.crashed
-        )
+        message = f"{self._target} took longer than the {self._limits.wall_s:g} s it is allowed"
+        return ChildDeathError(message, self._reasons.timeout, TIMEOUT, log=self._crash_log.text())
+
+    def _babbled(self) -> ChildDeathError:
+        self._process.kill()
+        message = f"the child process of {self._target} broke the protocol or its bounds"
+        return ChildDeathError(message, self._reasons.crashed, "broke the protocol")
 
 
 def _clean_environment() -> dict[str, str]:
@@ -206,6 +219,7 @@ def _raised_in_child(meta: dict[str, Any]) -> OverreadError:
     given = meta.get("context")
     error = family(str(meta.get("message", ""))[:MAX_MESSAGE_LENGTH])
     error.context = given if isinstance(given, dict) else {}
+    error.context.pop("evidence", None)  # that is only for this side to give
     if error.context.get("reason") not in list(Reason):
         error.context.pop("reason", None)
     return error
@@ -214,12 +228,3 @@ def _raised_in_child(meta: dict[str, Any]) -> OverreadError:
 def _class_name(meta: dict[str, Any]) -> str:
     name = str(meta.get("class", ""))
     return name if name.isidentifier() and len(name) <= 80 else "an unnamed error"  # noqa: PLR2004 - a sane name
-
-
-def _how_it_died(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

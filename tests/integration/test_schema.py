@@ -100,4 +100,4 @@ def test_sqlite_waits_keeps_and_checks(prepared: Prepared) -> None:
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
         }
 
-    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 60_000}
+    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 15_000}

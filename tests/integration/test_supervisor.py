@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 
 from api.cli.child import Service
 from api.cli.errors import StartError
-from api.cli.supervisor import RestartPolicy, Supervisor
+from api.cli.supervisor import Keeper, RestartPolicy, Supervisor
 from api.cli.valkey import answers_ping, default_socket, socket_path, valkey_service
 
 FAST = RestartPolicy(first_wait_s=0.01, longest_wait_s=0.05, settled_s=60.0, ready_s=10.0)
@@ -139,6 +140,35 @@ def test_everything_ends_with_a_clear_word_when_a_service_cannot_start(short_dir
 
     supervisor.stop()
     assert all(is_gone(pid) for pid in supervisor.pids().values())
+
+
+def test_service_that_once_ran_well_is_never_given_up(supervise: Callable[..., Supervisor], short_dir: Path) -> None:
+    """Its database is away, say: it fails at each start, until that is over."""
+    events: list[str] = []
+    outage = short_dir / "outage"
+    policy = replace(FAST, settled_s=0.5)
+    code = f"import os, sys, time\nwhile not os.path.exists({str(outage)!r}): time.sleep(0.02)\nsys.exit(1)"
+    supervisor = supervise(python_service("dependent", code), policy=policy, events=events)
+    assert eventually(lambda: supervisor._keepers[0]._is_proven)
+
+    outage.touch()
+    assert eventually(lambda: len(events) > 2 * policy.most_failed_starts)
+    outage.unlink()
+
+    assert eventually(lambda: "dependent" in supervisor.pids())
+    assert supervisor.failure is None
+    assert events[-1] == "dependent ended with exit code 1; starting it again in 0.05 s"
+
+
+def test_wait_stays_the_longest_when_a_service_died_a_thousand_times(short_dir: Path) -> None:
+    events: list[str] = []
+    never_waiting = replace(FAST, first_wait_s=0.0001, longest_wait_s=0.0002, most_failed_starts=10**6)
+    keeper = Keeper(Service("absent", ()), short_dir, never_waiting, events.append)
+
+    for _ in range(1200):
+        keeper._note_death("was ended by SIGKILL", blamed=False)
+
+    assert events[-1] == "absent was ended by SIGKILL; starting it again in 0.0002 s"
 
 
 def test_command_that_does_not_exist_is_named_in_the_log(short_dir: Path) -> None:

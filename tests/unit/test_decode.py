@@ -187,19 +187,17 @@ def test_reason_is_memory_when_a_frame_needs_more_than_allowed(tmp_path: Path, s
     assert caught.value.recorded_reason == Reason.DECODE_OUT_OF_MEMORY
 
 
-def test_reason_is_crashed_when_the_child_is_killed(tmp_path: Path, save: Callable[[bytes], Path]) -> None:
+def test_reason_is_crashed_when_each_child_is_killed(tmp_path: Path, save: Callable[[bytes], Path]) -> None:
     path, good = save(multi_frame(300, side=32)), save(multi_frame(2))
     others = set(psutil.Process().children())
 
     with Decoder(load_settings(data_dir=tmp_path)) as decoder:
         frames = decoder.frames(path, make_contract(side=64))
-        next(frames)
-        [child] = set(psutil.Process().children()) - others
-        child.kill()
         with pytest.raises(ChildCrashedError) as caught:
-            list(frames)
+            [[child.kill() for child in set(psutil.Process().children()) - others] for _ in frames]
 
         assert caught.value.recorded_reason == Reason.DECODE_CRASHED
+        assert caught.value.context["evidence"] == {"signal": "SIGKILL", "tries": 2, "log": ""}
         assert len(list(decoder.frames(good, CONTRACT))) == 2
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -98,7 +99,69 @@ def test_call_names_the_signal_when_the_child_crashes(make_pool: MakePool, *, af
         list(pool.call({"after": after}))
 
     assert caught.value.recorded_reason == Reason.DECODE_CRASHED
-    assert caught.value.context["signal"] == signal.SIGSEGV
+    evidence = caught.value.context["evidence"]
+    assert (evidence["signal"], evidence["tries"]) == ("SIGSEGV", 2)
+    assert "Fatal Python error: Segmentation fault" in evidence["log"]
+    assert re.search(r'sandbox_targets\.py", line \d+ in crash$', evidence["log"], re.MULTILINE)
+    assert json.loads(json.dumps(evidence)) == evidence
+
+
+def test_evidence_gives_the_exit_code_when_the_child_leaves(make_pool: MakePool) -> None:
+    pool = make_pool("exit_without_a_word")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}))
+
+    assert caught.value.context["evidence"] == {"signal": "exit code 7", "tries": 2, "log": ""}
+
+
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("used", [True, False], ids=["used", "fresh"])
+def test_call_is_tried_exactly_twice_when_each_child_dies(
+    make_pool: MakePool, tmp_path: Path, *, at: int, used: bool
+) -> None:
+    pool = make_pool("crash_at")
+    if used:
+        list(pool.call({"folder": str(tmp_path), "at": 9, "deaths": 0}))
+    folder = tmp_path / "deaths"
+    folder.mkdir()
+    numbers: list[int] = []
+
+    with pytest.raises(ChildCrashedError) as caught:
+        numbers.extend(reply.meta["number"] for reply in pool.call({"folder": str(folder), "at": at, "deaths": 9}))
+
+    assert numbers == list(range(at))
+    assert caught.value.context["evidence"]["tries"] == 2
+    assert len(list(folder.iterdir())) == 2, "as many children as tries"
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_call_gives_each_reply_once_when_one_child_dies(make_pool: MakePool, tmp_path: Path, at: int) -> None:
+    pool = make_pool("crash_at")
+
+    replies = list(pool.call({"folder": str(tmp_path), "at": at, "deaths": 1}))
+
+    assert [reply.meta["number"] for reply in replies] == [0, 1, 2, 3, 4]
+
+
+def test_evidence_holds_only_positions_when_the_child_writes_into_it(make_pool: MakePool) -> None:
+    pool = make_pool("crash_with_false_words")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}))
+
+    evidence = caught.value.context["evidence"]
+    assert evidence["signal"] == "SIGSEGV"
+    assert "Doe" not in evidence["log"]
+
+
+def test_evidence_is_not_the_childs_to_give(make_pool: MakePool) -> None:
+    pool = make_pool("forge_evidence")
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}))
+
+    assert "evidence" not in caught.value.context
 
 
 def test_call_is_not_blamed_when_only_a_used_child_crashes(make_pool: MakePool) -> None:
@@ -118,7 +181,10 @@ def test_call_kills_the_child_when_it_takes_too_long(make_pool: MakePool) -> Non
     with pytest.raises(ChildCrashedError) as caught:
         next(replies)
 
+    evidence = caught.value.context["evidence"]
     assert caught.value.recorded_reason == Reason.DECODE_TIMEOUT
+    assert (evidence["signal"], evidence["tries"]) == ("timeout", 1)
+    assert re.search(r'sandbox_targets\.py", line \d+ in sleep$', evidence["log"], re.MULTILINE)
     assert time.monotonic() - began < 10
     assert not psutil.pid_exists(pid)
 
@@ -155,6 +221,7 @@ def test_call_gives_the_memory_reason_when_the_child_wants_too_much(make_pool: M
         list(pool.call({"bytes": 1024 * MIB}))
 
     assert caught.value.recorded_reason == Reason.DECODE_OUT_OF_MEMORY
+    assert "evidence" not in caught.value.context, "it killed nothing"
     assert ask(pool, bytes=MIB) == {"held": MIB}
 
 
@@ -231,7 +298,7 @@ def test_call_ends_when_the_pool_is_closed(make_pool: MakePool) -> None:
 
     pool.close()
 
-    with pytest.raises(ChildCrashedError):
+    with pytest.raises(TransientError, match="closed"):
         next(replies)
     with pytest.raises(TransientError, match="closed"):
         list(pool.call({}))

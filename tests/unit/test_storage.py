@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.errors import StorageFullError, StorageUnavailableError
-from shared.storage import CHUNK_BYTES, ContentStore, SpooledBlob
+from shared.storage import CHUNK_BYTES, FOLDERS, ContentStore, SpooledBlob
 
 DATA = b"some bytes of a file"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -174,6 +174,45 @@ def test_full_disk_is_told_and_leaves_nothing_when_it_fills_midway(tmp_path: Pat
     assert _files(store) == []
 
 
+def test_full_disk_is_told_and_leaves_nothing_when_it_shows_at_the_close(store: ContentStore) -> None:
+    """As on a network disk, or over a quota: the last writes fail only when the file is closed."""
+    spool = store.spool()
+    spool.write(DATA)
+    spool._file.close()
+    spool._file = FailingFile()
+
+    with pytest.raises(StorageFullError):
+        spool.finish()
+
+    assert _files(store) == []
+
+
+def test_small_bytes_leave_nothing_when_they_cannot_be_kept(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(StorageFullError):
+        store.put(DATA)
+
+    assert _files(store) == []
+
+
+class FailingFile(io.BytesIO):
+    def close(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_room_is_required_until_there_is_enough(store: ContentStore) -> None:
+    with pytest.raises(StorageFullError, match="must stay free"):
+        store.require_room(2 * store.free_bytes())
+
+    store.require_room(store.free_bytes() // 2)
+
+
 def test_store_cannot_be_made_when_its_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"")
 
@@ -204,3 +243,38 @@ def test_sweep_removes_only_what_no_living_request_owns(store: ContentStore) -> 
 
 def test_free_bytes_are_those_of_the_disk(store: ContentStore) -> None:
     assert 0 < store.free_bytes() <= os.statvfs(store.root).f_blocks * os.statvfs(store.root).f_frsize
+
+
+def _age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_blob_is_old_until_its_bytes_come_again(store: ContentStore) -> None:
+    store.put(DATA)
+    _age(store.path(DIGEST), 7200)
+    before = store.old_blobs(DIGEST[:2], 3600)
+
+    store.put(DATA)
+
+    assert before == [DIGEST]
+    assert store.old_blobs(DIGEST[:2], 3600) == []
+
+
+def test_blob_is_young_when_its_spooled_bytes_were_old(store: ContentStore) -> None:
+    blob = _spooled(store)
+    _age(blob.path, 7200)
+
+    store.keep(blob)
+
+    assert not store.is_old(DIGEST, 3600)
+
+
+def test_only_blobs_are_listed_as_old(store: ContentStore) -> None:
+    store.put(DATA)
+    stranger = store.path(DIGEST).with_name("notes.txt")
+    stranger.touch()
+    for path in (store.path(DIGEST), stranger):
+        _age(path, 7200)
+
+    assert [name for folder in FOLDERS for name in store.old_blobs(folder, 3600)] == [DIGEST]

@@ -1,0 +1,52 @@
+"""A planned job becomes rows, an audit event and hints in the request's transaction; 202 only after its commit."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from api.auth import principal, token
+from api.intake.submit import Plan
+from api.limits import check_open_items
+from api.services import services
+from shared.models import Job, ModelVersion
+from shared.repositories.audit import add_audit_event
+from shared.repositories.jobs import NewJob, create_job
+from shared.repositories.principals import default_project
+from shared.states import ItemState, Lane
+from shared.unit_of_work import UnitOfWork
+
+# Each wakes a worker's thread, which goes on until nothing is due.
+MOST_HINTS = 32
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for beside the instances; `request` is kept as it came."""
+
+    lane: Lane
+    label: str
+    request: dict[str, Any]
+    retry_of: UUID | None = None
+
+
+def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -> Job:
+    """The new job of the token's principal; raises TooManyRequestsError when the token has too much open."""
+    session, settings = uow.session, services().settings
+    num_pending = sum(target.state is ItemState.PENDING for target in plan.targets)
+    check_open_items(session, token().id, wish.lane, num_pending, settings)
+    new = NewJob(
+        lane=wish.lane,
+        model_version_id=version.id,
+        generation=plan.generation,
+        principal_id=principal().id,
+        token_id=token().id,
+        project_id=default_project(session).id,
+        request=wish.request,
+        label=wish.label,
+        retry_of=wish.retry_of,
+    )
+    job_id, shards = create_job(session, new, plan.targets, shard_items=settings.shard_items)
+    counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}
+    add_audit_event(session, principal().id, "job.submit", "job", job_id, **counts)
+    uow.hint(wish.lane, min(shards, MOST_HINTS))
+    return session.get_one(Job, job_id)

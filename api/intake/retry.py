@@ -1,0 +1,93 @@
+"""Jobs tried again: a new job of only what ended without a result, by the same model version."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from api.intake.accept import Wish, accept_job
+from api.intake.submit import Selection, plan_job
+from shared.errors import OverreadError, TooManyRequestsError
+from shared.models import Job
+from shared.repositories.retries import (
+    RetryFilter,
+    count_items,
+    count_jobs,
+    first_jobs,
+    job_ids_of,
+    lock_unretried,
+    retryable_ids,
+)
+from shared.unit_of_work import UnitOfWork
+
+log = structlog.get_logger()
+
+# Of one request: so many jobs are retried, and none is begun after so many items; one transaction holds them all.
+MOST_JOBS, MOST_ITEMS = 500, 50_000
+# So many are looked at, so that jobs which cannot be retried never hide those behind them.
+MOST_TRIED = 2 * MOST_JOBS
+
+
+@dataclass
+class Outcome:
+    """What a bulk retry did, or would do."""
+
+    jobs: int = 0
+    items: int = 0
+    by_reason: Counter[str] = field(default_factory=Counter)
+    not_retryable: int = 0
+    retried: list[tuple[UUID, UUID]] = field(default_factory=list)
+    refused: list[tuple[UUID, str]] = field(default_factory=list)
+    remaining: int = 0
+
+
+def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[str, Any]) -> Job:
+    """The new job; raises ConflictError when there is nothing that a new try could change."""
+    selection = Selection(unfinished_of=job.id, reasons=reasons)
+    plan = plan_job(uow.session, selection, job.model_version, generation=job.generation)
+    return accept_job(uow, job.model_version, plan, Wish(job.lane, job.label, request, retry_of=job.id))
+
+
+def count_retries(session: Session, wanted: RetryFilter) -> Outcome:
+    """What bulk retries would do, all that fits counted together."""
+    by_reason, num_without = count_items(session, job_ids_of(wanted), wanted.reasons)
+    jobs = count_jobs(session, retryable_ids(wanted))
+    return Outcome(jobs, by_reason.total(), by_reason, num_without)
+
+
+def retry_jobs(uow: UnitOfWork, wanted: RetryFilter, request: dict[str, Any]) -> Outcome:
+    """Retry what fits, oldest first, up to the most of one request; a job that cannot be retried costs no other."""
+    found = Outcome()
+    for job_id in first_jobs(uow.session, retryable_ids(wanted), MOST_TRIED):
+        if len(found.retried) >= MOST_JOBS or found.items >= MOST_ITEMS:
+            break
+        try:
+            with uow.session.begin_nested():
+                _retry_one(uow, job_id, wanted, request, found)
+        except TooManyRequestsError:
+            if not found.retried:
+                raise
+            break
+        except (OverreadError, ValidationError) as error:
+            told = error.message if isinstance(error, OverreadError) else "its model's contract is not valid any more"
+            log.warning("job_not_retried", job_id=str(job_id), error=type(error).__name__)
+            found.refused.append((job_id, told))
+    found.jobs = len(found.retried)
+    found.remaining = max(0, count_jobs(uow.session, retryable_ids(wanted)) - len(found.refused))
+    return found
+
+
+def _retry_one(uow: UnitOfWork, job_id: UUID, wanted: RetryFilter, request: dict[str, Any], found: Outcome) -> None:
+    job = lock_unretried(uow.session, job_id)
+    if job is None:
+        return
+    by_reason, num_without = count_items(uow.session, [job_id], wanted.reasons)
+    retry = retry_job(uow, job, wanted.reasons, request | {"retry_of": str(job_id)})
+    found.by_reason += by_reason
+    found.items += by_reason.total()
+    found.not_retryable += num_without
+    found.retried.append((job_id, retry.id))
