@@ -1,23 +1,47 @@
-"""The duty: tell the queue again of shards that are queued and not heard of."""
+"""The duty: where shards are due and workers idle, tell the queue again."""
+
+import time
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from shared.config import Settings
+from shared.db import reading
 from shared.queue import HintSender
-from shared.repositories.shards import due_for_hint
-from shared.states import Lane
-from shared.unit_of_work import UnitOfWork
+from shared.repositories.lanes import due_up_to
+from shared.repositories.tallies import shards_in, totals
+from shared.repositories.workers import live_workers
+from shared.states import Lane, ShardState
 
-HINTS_AT_ONCE = 100
 
+class Hints:
+    """Sends hints; each wakes a thread of a worker, which then goes on until nothing is due."""
 
-def send_hints(engine: Engine, hints: HintSender, settings: Settings) -> int:
-    """Send hints for stale queued shards, lane by lane; returns how many."""
-    sent = 0
-    for lane in Lane:
-        with UnitOfWork(engine, hints) as uow:
-            due = due_for_hint(uow.session, lane, settings.hint_interval_s, HINTS_AT_ONCE)
-            if due:
-                uow.hint(lane, len(due))
-            sent += len(due)
-    return sent
+    def __init__(self, engine: Engine, hints: HintSender, settings: Settings) -> None:
+        self._engine = engine
+        self._hints = hints
+        self._settings = settings
+        self._sent_at: dict[Lane, float] = {}
+
+    def run(self) -> int:
+        """Hint every lane that has work for idle workers, at most once in `hint_interval_s`; 0: nothing is pressing."""
+        now = time.monotonic()
+        with reading(self._engine) as session:
+            wanted = {lane: self._wanted(session, lane) for lane in Lane if self._is_time(lane, now)}
+        for lane, number in wanted.items():
+            if number and self._hints.send(lane, number):
+                self._sent_at[lane] = now
+        return 0
+
+    def _is_time(self, lane: Lane, now: float) -> bool:
+        return now - self._sent_at.get(lane, -self._settings.hint_interval_s) >= self._settings.hint_interval_s
+
+    def _wanted(self, session: Session, lane: Lane) -> int:
+        workers = [worker for worker in live_workers(session, self._settings.lease_s) if lane in worker.lanes]
+        if not workers:
+            return 0
+        counts = totals(session)
+        running = sum(counts[shards_in(any_lane, ShardState.RUNNING)] for any_lane in Lane)
+        idle = sum(worker.concurrency for worker in workers) - running
+        # One at least: shards that are held by a worker that died count as running until their leases run out.
+        return due_up_to(session, lane, max(idle, 1))

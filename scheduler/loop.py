@@ -9,9 +9,10 @@ import structlog
 from sqlalchemy import Engine
 
 from scheduler.aggregation.report import Aggregation
-from scheduler.hints import send_hints
-from scheduler.recovery import recover_shards
+from scheduler.hints import Hints
+from scheduler.recovery import Recovery
 from scheduler.sweep import sweep
+from scheduler.tallies import fold_tallies
 from shared.config import Settings
 from shared.queue import HintSender
 from shared.storage import ContentStore
@@ -35,9 +36,10 @@ def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings
     """All duties, most urgent first."""
     aggregation = Aggregation(engine)
     return [
-        Duty("recovery", settings.duty_interval_s, lambda: recover_shards(engine, settings)),
-        Duty("hints", settings.duty_interval_s, lambda: send_hints(engine, hints, settings)),
+        Duty("recovery", settings.duty_interval_s, Recovery(engine, settings).run),
+        Duty("hints", settings.duty_interval_s, Hints(engine, hints, settings).run),
         Duty("aggregation", settings.duty_interval_s, aggregation.run),
+        Duty("tallies", settings.duty_interval_s, lambda: fold_tallies(engine)),
         Duty("sweep", SWEEP_INTERVAL_S, lambda: sweep(engine, store)),
     ]
 

@@ -1,17 +1,21 @@
-"""The duty: shards whose worker went silent go back to their queue, or are quarantined after too many crashes."""
+"""The duty: shards whose worker went silent go back to their queue; what kills workers is quarantined."""
 
+import time
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from shared.backoff import backoff_s
 from shared.config import Settings
 from shared.db import reading
-from shared.models import Job, Shard
-from shared.repositories.items import end_open_items, settle_job
+from shared.models import Shard
+from shared.outage import is_outage
+from shared.repositories.crashes import Loss, expired, take_back_expired
+from shared.repositories.items import settle_job
 from shared.repositories.jobs import cancelled_with_queued_shards, end_queued
-from shared.repositories.shards import expired, take_back
-from shared.states import ItemState, Reason, ShardState
+from shared.states import Failure
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
@@ -21,8 +25,28 @@ JOBS_AT_ONCE = 20
 ACTOR = "scheduler"
 
 
+class Recovery:
+    """Looks again and again; after an outage of the database it first lets living workers extend their leases."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._patient_until = 0.0
+
+    def run(self) -> int:
+        """Take back what is lost; returns how many shards moved."""
+        if time.monotonic() < self._patient_until:
+            return 0
+        try:
+            return recover_shards(self._engine, self._settings)
+        except SQLAlchemyError as error:
+            if is_outage(error):
+                self._patient_until = time.monotonic() + self._settings.lease_s
+            raise
+
+
 def recover_shards(engine: Engine, settings: Settings) -> int:
-    """Take back what is lost; returns how many shards moved."""
+    """Take back what is lost now; returns how many shards moved."""
     with reading(engine) as session:
         lost = expired(session, SHARDS_AT_ONCE)
         left_over = cancelled_with_queued_shards(session, JOBS_AT_ONCE)
@@ -30,22 +54,11 @@ def recover_shards(engine: Engine, settings: Settings) -> int:
 
 
 def _recover(engine: Engine, settings: Settings, shard: Shard) -> bool:
+    crashes = shard.crash_count + 1
+    loss = Loss(Failure.CRASH, "lease ran out", ACTOR, {"owner": shard.owner, "signal": "unknown: its lease ran out"})
+    delay_s = backoff_s(settings.retry_backoff_s, crashes, settings.max_backoff_s)
     with UnitOfWork(engine) as uow:
-        session = uow.session
-        cancelled = session.get_one(Job, shard.job_id).cancel_requested_at is not None
-        crashes = shard.crash_count + 1
-        if cancelled:
-            moved = take_back(session, shard, ShardState.CANCELLED, reason="cancelled by request")
-        elif crashes >= settings.max_crashes:
-            moved = take_back(session, shard, ShardState.QUARANTINED, reason=f"lost {crashes} workers")
-        else:
-            delay_s = settings.retry_backoff_s * 2 ** (crashes - 1)
-            moved = take_back(session, shard, ShardState.QUEUED, reason="lease ran out", delay_s=delay_s)
-        if moved and cancelled:
-            end_open_items(session, shard.job_id, [shard.id], ItemState.CANCELLED, Reason.CANCELLED)
-        elif moved and crashes >= settings.max_crashes:
-            end_open_items(session, shard.job_id, [shard.id], ItemState.FAILED, Reason.WORKER_CRASHED)
-        settle_job(session, shard.job_id, actor=ACTOR)
+        moved = take_back_expired(uow.session, shard, loss, max_crashes=settings.max_crashes, delay_s=delay_s)
     if moved:
         log.warning("shard_recovered", job_id=str(shard.job_id), shard=shard.id, crashes=crashes)
     return moved

@@ -6,6 +6,7 @@ from threading import Event
 from scheduler.loop import make_duties, run_duties
 from shared.config import load_settings
 from shared.db import make_engine
+from shared.faults import arm
 from shared.logging import set_up_logging
 from shared.queue import HintSender, make_celery
 from shared.storage import ContentStore
@@ -17,6 +18,7 @@ def main() -> None:
     """Run duties until ended by TERM or INT."""
     set_up_logging()
     settings = load_settings()
+    arm(settings)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -6,6 +6,8 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.states import Lane
+
 MIB = 1024 * 1024
 
 
@@ -19,6 +21,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("overread-data"), description="Where the embedded system keeps everything.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir.")
+    database_timeout_s: float = Field(
+        15.0, gt=0.0, description="Longest wait for the database: a connection, or SQLite's write lock."
+    )
     broker_url: str = Field("", description="Valkey or Redis URL; empty: the embedded one's socket in data_dir.")
     store_dir: Path = Field(Path(), description="Folder of the content store; default: data_dir/store.")
 
@@ -52,11 +57,26 @@ class Settings(BaseSettings):
     commit_items: int = Field(16, description="Items committed together while a shard runs.")
     worker_concurrency: int = Field(4, description="Shards in flight in one worker process.")
     lease_s: float = Field(30.0, description="A shard whose worker is silent this long is claimed again.")
-    max_crashes: int = Field(3, description="A shard is quarantined after this many lost leases.")
-    retry_backoff_s: float = Field(2.0, description="Wait after the first lost lease; doubles with each.")
-    hint_interval_s: float = Field(10.0, description="Queued shards are hinted again after this long.")
+    hang_s: float = Field(600.0, description="A lease is extended no more when a shard did not move for so long.")
+    engine_timeout_s: float = Field(120.0, description="An engine that takes longer for a batch is killed.")
+    engine_load_timeout_s: float = Field(300.0, description="An engine that takes longer to load a model is killed.")
+    max_crashes: int = Field(3, description="What this many workers or engines were lost on is quarantined.")
+    retry_backoff_s: float = Field(2.0, description="Wait after the first failure of a shard; doubles with each.")
+    max_backoff_s: float = Field(300.0, description="Longest wait between two tries of a shard.")
+    worker_lanes: str = Field("urgent,routine,background", description="Lanes that this worker serves.")
+    weight_urgent: int = Field(16, ge=1, description="Of so many turns at the claim, the urgent lane gets these first.")
+    weight_routine: int = Field(4, ge=1, description="The same of the routine lane.")
+    weight_background: int = Field(1, ge=1, description="The same of the background lane: it never stands still.")
+    max_open_items: int = Field(2_000_000, description="Most open instances of one token's jobs; then 429.")
+    requests_per_minute: int = Field(6000, ge=1, description="Most requests of one token; then 429.")
+    hint_interval_s: float = Field(2.0, description="Lanes with work and idle workers are hinted again after this.")
     duty_interval_s: float = Field(1.0, description="How often the scheduler looks.")
     idempotency_ttl_s: float = Field(24 * 3600.0, description="How long an Idempotency-Key is remembered.")
+
+    fault_seed: int = Field(0, description="For `overread chaos` only: where chance begins.")
+    fault_commit_error_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: commits that seem to fail.")
+    fault_hint_loss_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: hints that are not sent.")
+    fault_hint_double_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: hints that are sent twice.")
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +92,9 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         if self.commit_items > self.shard_items:
             raise ValueError(f"commit_items is {self.commit_items}, more than shard_items {self.shard_items}: lower it")
+        lanes = self.worker_lanes.split(",")
+        if unknown := set(lanes) - set(Lane):
+            raise ValueError(f"worker_lanes names {sorted(unknown)}; expected some of {', '.join(Lane)}")
         return self
 
     def environment(self) -> dict[str, str]:

@@ -78,6 +78,25 @@ class ChildCrashedError(PermanentError):
     reason = Reason.DECODE_CRASHED
 
 
+class EngineCrashedError(PermanentError):
+    """The engine's process died each time it predicted on this frame; `evidence` in the context says how and where."""
+
+    reason = Reason.ENGINE_CRASHED
+
+
+class EngineMemoryError(PermanentError):
+    """The engine has not enough memory even for a batch of one frame."""
+
+    reason = Reason.ENGINE_OUT_OF_MEMORY
+
+
+class EngineLostError(OverreadError):
+    """The engine's process died or would not start, by no frame's fault; `evidence` in the context says how and where.
+
+    The shard that waited counts a crash.
+    """
+
+
 class NotFoundError(OverreadError):
     """No such thing, or not yours to see."""
 
@@ -112,6 +131,10 @@ class AuthenticationError(OverreadError):
 
 class ScopeError(OverreadError):
     """The token is good but lacks the scope this needs."""
+
+
+class TooManyRequestsError(TransientError):
+    """This token asked for more than it may at once; `retry_after_s` in the context says when there is room."""
 
 
 class BusyError(TransientError):

@@ -20,6 +20,8 @@ from shared.schema import schema_is_current
 from shared.states import ShardState
 
 API_TIMEOUT_S = 5.0
+# A worker beats several times in this; a check that is too eager would restart what is only busy.
+SILENCE_S = 60.0
 # Recovery looks every second or so; a lease left for so long means that no scheduler is at work.
 RECOVERY_OVERDUE_S = 60.0
 
@@ -36,7 +38,7 @@ def api_ailment(settings: Settings) -> str:
 
 def worker_ailment(session: Session) -> str:
     """The same of this host's worker: it beats while it lives."""
-    names = [worker.name for worker in live_workers(session)]
+    names = [worker.name for worker in live_workers(session, SILENCE_S)]
     host = f"{socket.gethostname()}-"
     return "" if any(name.startswith(host) for name in names) else "no worker of this host was heard of lately"
 

@@ -8,6 +8,7 @@ from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from shared.config import Settings
+from shared.faults import faults
 from shared.states import Lane
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class HintSender:
     def send(self, lane: Lane, count: int) -> bool:
         """Send `count` hints to a lane; False when the broker cannot be reached."""
         try:
-            for _ in range(count):
+            for _ in range(sum(faults().copies_of_hint() for _ in range(count))):
                 self._app.send_task(TaskName.INFER_NEXT.value, kwargs={"lane": lane.value}, queue=lane.value)
         except (OperationalError, OSError) as error:
             log.warning("hint_not_sent", lane=lane.value, error=type(error).__name__)

@@ -168,6 +168,9 @@ class Reason(StrEnum):
     ENCRYPTED = "encrypted"
     BLOB_MISSING = "blob_missing"
     NON_FINITE_PROBABILITY = "non_finite_probability"
+    ENGINE_CRASHED = "engine_crashed"
+    ENGINE_TIMEOUT = "engine_timeout"
+    ENGINE_OUT_OF_MEMORY = "engine_out_of_memory"
     WORKER_CRASHED = "worker_crashed"
     CANCELLED = "cancelled"
 
@@ -204,9 +207,47 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.ENCRYPTED: "The entry is encrypted.",
     Reason.BLOB_MISSING: "The stored bytes are gone or damaged.",
     Reason.NON_FINITE_PROBABILITY: "The model gave a value that is not a number.",
+    Reason.ENGINE_CRASHED: "Predicting on this ended the engine's process three times; it is set aside for a person.",
+    Reason.ENGINE_TIMEOUT: "Predicting on this took longer than is allowed three times; it is set aside for a person.",
+    Reason.ENGINE_OUT_OF_MEMORY: "The engine has not enough memory to predict on this, even alone.",
     Reason.WORKER_CRASHED: "The worker that held this died three times; it is set aside for a person to look at.",
     Reason.CANCELLED: "The job was cancelled before this was predicted.",
 }
+
+
+class Failure(StrEnum):
+    """The class of a failure, which settles whether and when it is tried again."""
+
+    PERMANENT = "permanent"  # bad input or not accepted: the same answer each time
+    TRANSIENT = "transient"  # storage, database or broker: again after a while, as often as it takes
+    RESOURCE = "resource"  # memory: again with less at once
+    CRASH = "crash"  # a process died: again alone, then quarantined
+    TIMEOUT = "timeout"  # a process hung and was killed: as a crash
+    CANCELLED = "cancelled"
+
+
+_FAILURE_OF: dict[Reason, Failure] = {
+    Reason.PARSE_CRASHED: Failure.CRASH,
+    Reason.DECODE_CRASHED: Failure.CRASH,
+    Reason.WORKER_CRASHED: Failure.CRASH,
+    Reason.ENGINE_CRASHED: Failure.CRASH,
+    Reason.PARSE_TIMEOUT: Failure.TIMEOUT,
+    Reason.DECODE_TIMEOUT: Failure.TIMEOUT,
+    Reason.ENGINE_TIMEOUT: Failure.TIMEOUT,
+    Reason.DECODE_OUT_OF_MEMORY: Failure.RESOURCE,
+    Reason.ENGINE_OUT_OF_MEMORY: Failure.RESOURCE,
+    Reason.CANCELLED: Failure.CANCELLED,
+}
+
+
+def failure_of(reason: Reason) -> Failure:
+    """The class of an item's reason."""
+    return _FAILURE_OF.get(reason, Failure.PERMANENT)
+
+
+def reasons_of(failure: Failure) -> frozenset[Reason]:
+    """All reasons of a class."""
+    return frozenset(reason for reason in Reason if failure_of(reason) is failure)
 
 
 FINAL_JOB_STATES = frozenset(state for state, moves in JOB_MOVES.items() if not moves)

@@ -7,6 +7,7 @@ from typing import Self
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from shared.faults import faults
 from shared.queue import HintSender
 from shared.states import Lane
 
@@ -38,6 +39,7 @@ class UnitOfWork:
                 self.session.rollback()
                 return
             self.session.commit()
+            faults().after_commit()
         if self._hints is not None:
             for lane, count in self._wanted.items():
                 self._hints.send(lane, count)

@@ -20,7 +20,7 @@ LEASE_S = 60.0
 def take(engine: Engine, owner: str, lane: Lane = Lane.ROUTINE) -> Claim | None:
     """Claim as a worker's task does: the shard and the start of its job in one transaction."""
     with UnitOfWork(engine) as uow:
-        claim = claim_next(uow.session, lane, owner, LEASE_S)
+        claim = claim_next(uow.session, [lane], owner, LEASE_S)
         if claim is not None:
             start_job(uow.session, claim.job_id, actor=owner)
     return claim
@@ -36,7 +36,7 @@ def commit(engine: Engine, claim: Claim, most: int | None = None, num_failed: in
         items = pending_items(uow.session, claim.shard_id)[:most]
         failed = [Outcome(item.item_id, ItemState.FAILED, Reason.DECODE_FAILED) for item in items[:num_failed]]
         done = [Outcome(item.item_id, ItemState.DONE, frames=1) for item in items[num_failed:]]
-        record_outcomes(uow.session, claim.job_id, failed + done)
+        record_outcomes(uow.session, claim.job_id, failed + done, fence=claim.fence)
         finish(uow.session, claim)
         settle_job(uow.session, claim.job_id, actor=claim.owner)
 

@@ -11,10 +11,12 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
+from shared.clock import utc_now
 from shared.db import db_now
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
 from shared.models import Instance, ModelVersion, Principal, Shard, Study, UploadFile
+from shared.repositories.crashes import Loss, expired, take_back_expired
 from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
 from shared.repositories.items import Outcome
 from shared.repositories.jobs import NewJob, Target, create_job
@@ -23,13 +25,14 @@ from shared.repositories.principals import default_project
 from shared.repositories.registry import add_version, champion
 from shared.repositories.shards import Claim, claim_next
 from shared.repositories.uploads import create_upload
-from shared.states import FileOutcome, ItemState, Lane, Reason
+from shared.states import Failure, FileOutcome, ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.dicom_samples import make_uid
 from tests.model_samples import contract_fields
 
 MODEL = "sample-binary"
+LOSS = Loss(Failure.CRASH, "lease ran out", "scheduler", {"owner": "worker-1", "signal": "unknown"})
 
 _numbers = count(1)
 
@@ -167,7 +170,7 @@ def submit_job(engine: Engine, items: int = 4, **given: Any) -> UUID:
 def claim(engine: Engine, owner: str = "worker-1", *, lane: Lane = Lane.ROUTINE, lease_s: float = LEASE_S) -> Claim:
     """The lane's next shard, claimed and committed; there must be one."""
     with UnitOfWork(engine) as uow:
-        claimed = claim_next(uow.session, lane, owner, lease_s)
+        claimed = claim_next(uow.session, [lane], owner, lease_s)
     assert claimed is not None
     return claimed
 
@@ -199,6 +202,24 @@ def let_backoffs_run_out(engine: Engine) -> None:
     """As if the time until which queued shards rest had passed."""
     with UnitOfWork(engine) as uow:
         uow.session.execute(update(Shard).values(not_before=db_now(-1.0)))
+
+
+def take_back_all(engine: Engine, loss: Loss = LOSS, *, max_crashes: int = 3, delay_s: float = 0.0) -> int:
+    """What recovery does with every shard whose lease ran out, at once; how many moved."""
+    with UnitOfWork(engine) as uow:
+        lost = expired(uow.session, 100)
+        moved = [
+            take_back_expired(uow.session, shard, loss, max_crashes=max_crashes, delay_s=delay_s) for shard in lost
+        ]
+    return sum(moved)
+
+
+def add_principal(session: Session, name: str) -> int:
+    """A user beside the admin; its id."""
+    principal = Principal(name=name, created_at=utc_now())
+    session.add(principal)
+    session.flush()
+    return principal.id
 
 
 def rows_of(session: Session, table: Any, *where: Any) -> int:

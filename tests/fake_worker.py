@@ -15,17 +15,22 @@ from worker.inference.batch import FramePrediction
 from worker.runtime import Runtime
 
 
+class WorkerDied(BaseException):  # noqa: N818 - no error that product code may handle
+    """What decoding or loading raises where the whole process is to die: the worker writes nothing after it."""
+
+
 class _Store:
     def path(self, sha256: str) -> Path:
-        return Path(__file__)
+        return Path(sha256)
 
     def is_whole(self, sha256: str) -> bool:
         return True
 
 
 class _Decoder:
-    def __init__(self, before_each: Callable[[int], None]) -> None:
+    def __init__(self, before_each: Callable[[int], None], decoding: Callable[[str], None]) -> None:
         self._before_each = before_each
+        self._decoding = decoding
         self._lock = threading.Lock()
         self._num_decoded = 0
 
@@ -33,29 +38,46 @@ class _Decoder:
         with self._lock:
             self._num_decoded += 1
             self._before_each(self._num_decoded)
+            self._decoding(path.name)
         yield 1, np.zeros((2, 2, 1), np.float32)
 
 
 class _Engines:
-    def predict(self, model: Any, array: NDArray[np.float32]) -> "Future[FramePrediction]":
+    def __init__(self, loading: Callable[[], None]) -> None:
+        self._loading = loading
+
+    def prepare(self, model: Any) -> "Future[None]":
+        self._loading()
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+    def predict(self, model: Any, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
         future: Future[FramePrediction] = Future()
         future.set_result(FramePrediction(np.asarray([0.25], np.float32), "stand-in", "float32"))
         return future
 
 
 class FakeRuntime(Runtime):
-    """`before_each` gets the number of each instance before it is decoded; what it raises, decoding raises."""
+    """`before_each` gets the number of each instance before it is decoded, `decoding` the digest of its bytes.
+
+    What they raise, decoding raises; what `loading` raises, loading the model raises.
+    """
 
     def __init__(
-        self, settings: Settings, engine: Engine, before_each: Callable[[int], None] = lambda number: None
+        self,
+        settings: Settings,
+        engine: Engine,
+        before_each: Callable[[int], None] = lambda number: None,
+        *,
+        decoding: Callable[[str], None] = lambda sha256: None,
+        loading: Callable[[], None] = lambda: None,
     ) -> None:
         # Not the parent's: it would start an engine thread and load TensorFlow.
         self.settings = settings
         self.name = "worker-1"
         self.engine = engine
         self.store = _Store()  # type: ignore[assignment]
-        self.decoder = _Decoder(before_each)  # type: ignore[assignment]
-        self.engines = _Engines()  # type: ignore[assignment]
-        self.stopping = threading.Event()
-        self._held = {}
-        self._lock = threading.Lock()
+        self.decoder = _Decoder(before_each, decoding)  # type: ignore[assignment]
+        self.engines = _Engines(loading)  # type: ignore[assignment]
+        self._begin(settings)

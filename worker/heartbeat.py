@@ -9,20 +9,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import FencedOutError
 from shared.repositories.shards import hold
-from shared.repositories.workers import beat, stop
-from shared.states import Lane
+from shared.repositories.workers import Beat, beat, stop
 from worker.runtime import HeldShard, Runtime
 
 log = structlog.get_logger()
 
 BEATS_PER_LEASE = 3
-# A shard without progress for so long is left to recovery, although the process lives: its engine may hang.
-HANG_S = 600.0
 PAGE_BYTES = resource.getpagesize()
 
 
 class Heartbeat(threading.Thread):
-    """Beats until stopped."""
+    """Beats until stopped. A shard that does not move is left to recovery although the process lives."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(name="heartbeat", daemon=True)
@@ -46,16 +43,19 @@ class Heartbeat(threading.Thread):
             beat(
                 uow.session,
                 runtime.name,
-                lanes=[lane.value for lane in Lane],
-                concurrency=runtime.settings.worker_concurrency,
-                engines=runtime.engines.loaded(),
-                rss_bytes=_rss_bytes(),
+                Beat(
+                    lanes=list(runtime.turns.lanes),
+                    concurrency=runtime.settings.worker_concurrency,
+                    engines=runtime.engines.loaded(),
+                    loading=runtime.engines.loading(),
+                    rss_bytes=_rss_bytes(),
+                ),
             )
         for held in runtime.held():
             self._extend(held)
 
     def _extend(self, held: HeldShard) -> None:
-        if time.monotonic() - held.progress_at > HANG_S:
+        if time.monotonic() - held.progress_at > self._runtime.settings.hang_s:
             log.error("shard_hangs", job_id=str(held.claim.job_id), shard=held.claim.shard_id)
             return
         try:
@@ -68,8 +68,11 @@ class Heartbeat(threading.Thread):
     def end(self) -> None:
         """Stop beating and say that the worker left."""
         self._stop.set()
-        with self._runtime.unit_of_work() as uow:
-            stop(uow.session, self._runtime.name)
+        try:
+            with self._runtime.unit_of_work() as uow:
+                stop(uow.session, self._runtime.name)
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_failed", error=type(error).__name__)
 
 
 def _rss_bytes() -> int:

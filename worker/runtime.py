@@ -14,15 +14,22 @@ from shared.repositories.shards import Claim
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from worker.inference.batch import EngineThread
+from worker.inference.company import Company
 from worker.inference.decode import Decoder
+from worker.turns import LaneTurns
 
 
 @dataclass
 class HeldShard:
-    """A claimed shard and when it last moved forward."""
+    """A claimed shard, when it last moved forward, and the items begun whose outcome is not committed."""
 
     claim: Claim
     progress_at: float = field(default_factory=time.monotonic)
+    begun: set[int] = field(default_factory=set)
+
+    def moved(self) -> None:
+        """Note progress: the heartbeat extends the lease only of what moves."""
+        self.progress_at = time.monotonic()
 
 
 class Runtime:
@@ -34,7 +41,17 @@ class Runtime:
         self.engine: Engine = make_engine(settings)
         self.store = ContentStore(settings.store_dir)
         self.decoder = Decoder(settings)
-        self.engines = engines or EngineThread(batch_size=settings.batch_size)
+        self.engines = engines or EngineThread(
+            batch_size=settings.batch_size,
+            timeout_s=settings.engine_timeout_s,
+            load_timeout_s=settings.engine_load_timeout_s,
+            max_crashes=settings.max_crashes,
+        )
+        self._begin(settings)
+
+    def _begin(self, settings: Settings) -> None:
+        self.turns = LaneTurns.of_settings(settings)
+        self.company = Company()
         self.stopping = threading.Event()
         self._held: dict[int, HeldShard] = {}
         self._lock = threading.Lock()
@@ -59,6 +76,11 @@ class Runtime:
         """The shards in hand now."""
         with self._lock:
             return list(self._held.values())
+
+    def is_full(self) -> bool:
+        """True when no thread is free to take another shard."""
+        with self._lock:
+            return len(self._held) >= self.settings.worker_concurrency
 
     def close(self) -> None:
         """End the children and the engine thread."""

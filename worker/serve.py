@@ -5,8 +5,8 @@ from typing import Any
 from celery.signals import worker_shutting_down
 
 from shared.config import load_settings
+from shared.faults import arm
 from shared.logging import set_up_logging
-from shared.states import Lane
 from worker.app import make_worker_app
 from worker.heartbeat import Heartbeat
 from worker.runtime import Runtime
@@ -16,6 +16,7 @@ def main() -> None:
     """Work until ended; TERM finishes the batches in hand and gives the shards back."""
     set_up_logging()
     settings = load_settings()
+    arm(settings)
     runtime = Runtime(settings)
     app = make_worker_app(settings, runtime)
 
@@ -32,7 +33,7 @@ def main() -> None:
                 "worker",
                 "--pool=threads",
                 f"--concurrency={settings.worker_concurrency}",
-                f"--queues={','.join(lane.value for lane in Lane)}",
+                f"--queues={','.join(runtime.turns.lanes)}",
                 f"--hostname={runtime.name}",
                 "--without-gossip",
                 "--without-mingle",

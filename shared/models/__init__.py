@@ -4,7 +4,7 @@ from shared.models.base import Base
 from shared.models.blob import Blob
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
-from shared.models.operations import AuditEvent, IdempotencyKey, WorkerProcess
+from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import ModelVersion, Prediction
 from shared.models.report import Report
@@ -20,7 +20,9 @@ __all__ = [
     "Item",
     "Job",
     "JobPatient",
+    "LaneBrake",
     "ModelVersion",
+    "Pace",
     "Patient",
     "Prediction",
     "Principal",
@@ -30,6 +32,7 @@ __all__ = [
     "Shard",
     "Site",
     "Study",
+    "Tally",
     "Token",
     "Upload",
     "UploadFile",

@@ -19,7 +19,8 @@ NAMING = {
 
 # SQLite gives row ids to INTEGER keys only; PostgreSQL gets 64 bits.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
-Document = JSON().with_variant(JSONB(), "postgresql")
+# None is NULL in SQL, not the JSON word null.
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 RowId = Annotated[int, mapped_column(BigInt, primary_key=True, autoincrement=True)]
 Sha256 = Annotated[str, mapped_column(String(64))]

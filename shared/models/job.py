@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, BigInt, RowId, enum_column
 from shared.models.registry import ModelVersion
-from shared.states import ItemState, JobKind, JobState, Lane, Reason, ShardState
+from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
 
 class Job(Base):
@@ -23,6 +23,8 @@ class Job(Base):
         Index("ix_job_state", "state", "id"),
         Index("ix_job_principal_id", "principal_id", "id"),
         Index("ix_job_label", "label", "id"),
+        Index("ix_job_token_id", "token_id", "state"),
+        Index("ix_job_retry_of", "retry_of"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -31,6 +33,7 @@ class Job(Base):
     lane: Mapped[Lane] = mapped_column(enum_column(Lane))
     label: Mapped[str] = mapped_column(String(128), default="")
     principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    token_id: Mapped[UUID | None] = mapped_column(ForeignKey("token.id"))
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))
@@ -50,31 +53,45 @@ class Job(Base):
 
 
 class Shard(Base):
-    """The unit a worker claims: some items of one job."""
+    """The unit a worker claims: some items of one job.
+
+    `turn` orders a lane: it counts instances, per principal, so that principals take turns. `crash_count` and
+    `failure_count` count workers lost and transient failures in a row; progress forgives them.
+    """
 
     __tablename__ = "shard"
     __table_args__ = (
-        Index("ix_shard_claim", "state", "lane", "id"),
+        Index("ix_shard_claim", "state", "lane", "turn", "id"),
+        Index("ix_shard_oldest", "state", "lane", "id"),
+        Index("ix_shard_principal_id", "principal_id", "state", "lane", "turn"),
         Index("ix_shard_job_id", "job_id", "state"),
     )
 
     id: Mapped[RowId]
     job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
     state: Mapped[ShardState] = mapped_column(enum_column(ShardState), default=ShardState.QUEUED)
     lane: Mapped[Lane] = mapped_column(enum_column(Lane))
+    turn: Mapped[int] = mapped_column(BigInt)
     items_total: Mapped[int]
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     crash_count: Mapped[int] = mapped_column(default=0)
+    failure_count: Mapped[int] = mapped_column(default=0)
+    failure: Mapped[Failure | None] = mapped_column(enum_column(Failure))
+    evidence: Mapped[dict[str, Any] | None]
     owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]
-    hinted_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
 class Item(Base):
-    """One thing in one job: an instance to predict on, or an uploaded file that was rejected."""
+    """One thing in one job: an instance to predict on, or an uploaded file that was rejected.
+
+    `tries` counts the attempts that began on it and have not told its outcome: it is written before the instance is
+    decoded, so that what kills a worker is known by name. `fence` is that of the claim under which the outcome came.
+    """
 
     __tablename__ = "item"
     __table_args__ = (
@@ -82,7 +99,6 @@ class Item(Base):
         Index("ix_item_shard_id", "shard_id", "state"),
         Index("ix_item_job_id", "job_id", "id"),
         Index("ix_item_instance_id", "instance_id", "model_version_id", "id"),
-        Index("ix_item_finished_at", "finished_at"),
     )
 
     id: Mapped[RowId]
@@ -98,6 +114,10 @@ class Item(Base):
     detail: Mapped[str] = mapped_column(Text, default="")
     frames: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(Boolean, default=False)
+    tries: Mapped[int] = mapped_column(default=0)
+    quarantined: Mapped[bool] = mapped_column(Boolean, default=False)
+    evidence: Mapped[dict[str, Any] | None]
+    fence: Mapped[int | None]
     finished_at: Mapped[datetime | None]
 
 
@@ -128,5 +148,6 @@ class History(Base):
     reason: Mapped[str] = mapped_column(String(128), default="")
     actor: Mapped[str] = mapped_column(String(128))
     attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
     items_open: Mapped[int | None]
     at: Mapped[datetime]

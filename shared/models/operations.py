@@ -1,4 +1,4 @@
-"""What keeps the service honest: worker heartbeats, idempotency keys, audit events."""
+"""What keeps the service honest: worker heartbeats, lanes' brakes, tallies, idempotency keys, audit events."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.models.base import Base, BigInt, RowId, Sha256
+from shared.models.base import Base, BigInt, RowId, Sha256, enum_column
+from shared.states import Lane
 
 
 class WorkerProcess(Base):
@@ -19,10 +20,48 @@ class WorkerProcess(Base):
     lanes: Mapped[list[Any]]
     concurrency: Mapped[int]
     engines: Mapped[list[Any]]
+    loading: Mapped[list[Any]] = mapped_column(default=list)
     rss_bytes: Mapped[int] = mapped_column(BigInt)
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]
+
+
+class LaneBrake(Base):
+    """A lane that an operator paused; no row: it runs."""
+
+    __tablename__ = "lane_brake"
+
+    lane: Mapped[Lane] = mapped_column(enum_column(Lane), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(200))
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    paused_at: Mapped[datetime]
+
+
+class Tally(Base):
+    """One addition to a counter, written in the transaction of the move it counts; a counter is the sum of its rows.
+
+    Rows are only inserted, so that moves do not wait for each other; a duty folds them.
+    """
+
+    __tablename__ = "tally"
+    __table_args__ = (Index("ix_tally_name", "name"),)
+
+    id: Mapped[RowId]
+    name: Mapped[str] = mapped_column(String(64))
+    value: Mapped[int] = mapped_column(BigInt)
+
+
+class Pace(Base):
+    """Instances of a lane that got an outcome, by the few seconds in which they did."""
+
+    __tablename__ = "pace"
+    __table_args__ = (Index("ix_pace_lane", "lane", "at"),)
+
+    id: Mapped[RowId]
+    lane: Mapped[Lane] = mapped_column(enum_column(Lane))
+    at: Mapped[datetime]
+    items: Mapped[int]
 
 
 class IdempotencyKey(Base):

@@ -24,7 +24,7 @@ class Principal(Base):
 
 
 class Token(Base):
-    """A bearer token: only its SHA-256 is kept (256 random bits need no slow hash)."""
+    """A bearer token: only its SHA-256 is kept (256 random bits need no slow hash); limits of None: the settings'."""
 
     __tablename__ = "token"
 
@@ -37,6 +37,8 @@ class Token(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    max_open_items: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
 
     principal: Mapped[Principal] = relationship(lazy="joined", innerjoin=True)
 

@@ -1,4 +1,4 @@
-"""Moves of jobs and shards: one conditional UPDATE each, and its history row."""
+"""Moves of jobs and shards: one conditional UPDATE each, its history row and what it changes in the counters."""
 
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from shared.clock import utc_now
 from shared.errors import IllegalTransitionError
 from shared.models import History, Job
+from shared.repositories.tallies import count, jobs_in
 from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
 
 
@@ -37,6 +38,7 @@ def move_job(
     statement = update(Job).where(Job.id == job_id, Job.state == before).values(state=after, **values)
     if changed_rows(session.execute(statement)) == 0:
         return False
+    count(session, {jobs_in(before): -1, jobs_in(after): 1})
     record(session, job_id=job_id, before=before, after=after, reason=reason, actor=actor)
     return True
 
@@ -51,6 +53,7 @@ def record(  # noqa: PLR0913 - a history row has these columns
     shard_id: int | None = None,
     reason: str = "",
     attempt: int = 0,
+    fence: int = 0,
     items_open: int | None = None,
 ) -> None:
     """Write one history row."""
@@ -63,6 +66,7 @@ def record(  # noqa: PLR0913 - a history row has these columns
             reason=reason,
             actor=actor,
             attempt=attempt,
+            fence=fence,
             items_open=items_open,
             at=utc_now(),
         )

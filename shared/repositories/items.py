@@ -1,7 +1,7 @@
 """Items: each gets exactly one outcome, and the sums of its job and patient move in the same transaction."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from shared.states import FINAL_JOB_STATES, ItemState, JobState, Reason
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one item ended."""
+    """How one item ended; `evidence` (of what killed a process) quarantines it."""
 
     item_id: int
     state: ItemState
@@ -26,22 +26,24 @@ class Outcome:
     detail: str = ""
     frames: int = 0
     reused: bool = False
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class PendingItem:
-    """What a worker needs to know to predict on an item."""
+    """What a worker needs to know to predict on an item; `tries` that ended without a word make it a suspect."""
 
     item_id: int
     instance_id: int
     blob_sha256: str
     number_of_frames: int
+    tries: int = 0
 
 
 def pending_items(session: Session, shard_id: int) -> list[PendingItem]:
     """The items of a shard that still want an outcome, in order."""
     statement = (
-        select(Item.id, Instance.id, Instance.blob_sha256, Instance.number_of_frames)
+        select(Item.id, Instance.id, Instance.blob_sha256, Instance.number_of_frames, Item.tries)
         .join(Instance, Instance.id == Item.instance_id)
         .where(Item.shard_id == shard_id, Item.state == ItemState.PENDING)
         .order_by(Item.id)
@@ -49,21 +51,53 @@ def pending_items(session: Session, shard_id: int) -> list[PendingItem]:
     return [PendingItem(*row) for row in session.execute(statement)]
 
 
-def record_outcomes(session: Session, job_id: UUID, outcomes: Sequence[Outcome]) -> int:
-    """Give pending items their outcomes; an item that has one keeps it. Returns how many changed."""
-    alike: dict[Outcome, list[int]] = defaultdict(list)
-    for outcome in outcomes:
-        alike[replace(outcome, item_id=0)].append(outcome.item_id)
+def begin_items(session: Session, item_ids: Sequence[int]) -> None:
+    """Note that an attempt begins on these: whatever dies of one, its name is in the database before."""
+    _add_tries(session, item_ids, 1)
+
+
+def take_back_tries(session: Session, item_ids: Sequence[int]) -> None:
+    """An attempt that was given back does not count."""
+    _add_tries(session, item_ids, -1)
+
+
+def _add_tries(session: Session, item_ids: Sequence[int], number: int) -> None:
+    for some in in_parts(item_ids):
+        session.execute(
+            update(Item)
+            .where(Item.id.in_(some), Item.state == ItemState.PENDING)
+            .values(tries=Item.tries + number)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def record_outcomes(session: Session, job_id: UUID, outcomes: Sequence[Outcome], *, fence: int) -> int:
+    """Give pending items their outcomes; an item that has one keeps it. Returns how many changed.
+
+    `fence` is that of the claim that the writing transaction holds.
+    """
     counts: Counter[str] = Counter()
     patients: list[int | None] = []
-    for outcome, item_ids in alike.items():
+    for outcome, item_ids in _alike(outcomes):
         values = {name: value for name, value in vars(outcome).items() if name != "item_id"}
+        values |= {"fence": fence, "quarantined": outcome.evidence is not None}
         ended = _end_items(session, Item.id, item_ids, values)
         counts[f"items_{outcome.state}"] += len(ended)
         counts["items_reused"] += len(ended) * outcome.reused
         patients += ended
     _add_to_sums(session, job_id, counts, patients)
     return len(patients)
+
+
+def _alike(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, list[int]]]:
+    """Equal outcomes with their items, so that each kind is one statement; evidence is an item's own."""
+    alike: dict[Outcome, list[int]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.evidence is not None:
+            yield outcome, [outcome.item_id]
+        else:
+            alike[replace(outcome, item_id=0)].append(outcome.item_id)
+    yield from alike.items()
 
 
 def end_open_items(session: Session, job_id: UUID, shard_ids: Sequence[int], state: ItemState, reason: Reason) -> int:

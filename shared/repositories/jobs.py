@@ -14,7 +14,9 @@ from shared.identifiers import new_id
 from shared.models import Item, Job, JobPatient, Shard
 from shared.repositories.history import changed_rows, record
 from shared.repositories.items import end_open_items, settle_job
-from shared.repositories.shards import cancel_queued, create_shard
+from shared.repositories.lanes import first_turn
+from shared.repositories.shards import NewShard, cancel_queued, create_shard
+from shared.repositories.tallies import count, jobs_in
 from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
 INSERT_ROWS = 1000
@@ -44,6 +46,7 @@ class NewJob:
     project_id: int
     model_version_id: int
     request: dict[str, Any]
+    token_id: UUID | None = None
     label: str = ""
     retry_of: UUID | None = None
     generation: int = 0
@@ -66,14 +69,17 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     )
     session.add(job)
     session.flush()
+    count(session, {jobs_in(JobState.QUEUED): 1})
     record(session, job_id=job_id, after=JobState.QUEUED, reason="accepted", actor="api")
     pending = [target for target in targets if target.state is ItemState.PENDING]
     known = [target for target in targets if target.state is not ItemState.PENDING]
     _insert_items(session, job_id, new.model_version_id, None, known)
     shards = [pending[start : start + shard_items] for start in range(0, len(pending), shard_items)]
+    turn = first_turn(session, new.lane, new.principal_id)
     for part in shards:
-        shard_id = create_shard(session, job_id, new.lane, len(part), now)
+        shard_id = create_shard(session, NewShard(job_id, new.principal_id, new.lane, turn, len(part)), now)
         _insert_items(session, job_id, new.model_version_id, shard_id, part)
+        turn += len(part)
     _count_patients(session, job_id, targets)
     settle_job(session, job_id, actor="api")
     session.refresh(job)
@@ -110,12 +116,14 @@ def get_job(session: Session, job_id: UUID) -> Job | None:
     return session.get(Job, job_id)
 
 
-def list_jobs(
+def list_jobs(  # noqa: PLR0913 - each is a filter
     session: Session,
     *,
     state: JobState | None = None,
     kind: JobKind | None = None,
+    lane: Lane | None = None,
     label: str | None = None,
+    principal_id: int | None = None,
     before: UUID | None = None,
     limit: int = 50,
 ) -> Sequence[Job]:
@@ -125,11 +133,24 @@ def list_jobs(
         statement = statement.where(Job.state == state)
     if kind is not None:
         statement = statement.where(Job.kind == kind)
+    if lane is not None:
+        statement = statement.where(Job.lane == lane)
     if label is not None:
         statement = statement.where(Job.label == label)
+    if principal_id is not None:
+        statement = statement.where(Job.principal_id == principal_id)
     if before is not None:
         statement = statement.where(Job.id < before)
     return session.scalars(statement.order_by(Job.id.desc()).limit(limit)).all()
+
+
+def open_items_of(session: Session, token_id: UUID) -> int:
+    """Items without an outcome in the jobs that a token asked for."""
+    still_open = Job.items_total - Job.items_done - Job.items_failed - Job.items_cancelled
+    statement = select(func.sum(still_open)).where(
+        Job.token_id == token_id, Job.state.in_([JobState.QUEUED, JobState.RUNNING])
+    )
+    return int(session.scalar(statement) or 0)
 
 
 def request_cancel(session: Session, job_id: UUID, *, actor: str) -> bool:

@@ -4,13 +4,15 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Principal, Project, Token
+from shared.repositories.history import changed_rows
 from shared.states import Scope
 
 TOKEN_PREFIX = "ovr_"  # noqa: S105 - the visible start of every token, not a secret
@@ -31,9 +33,16 @@ def add_principal(session: Session, name: str, *, kind: str = "user", roles: Seq
 
 
 def issue_token(
-    session: Session, principal: Principal, scopes: Sequence[Scope], *, name: str = "", expires_at: datetime | None
+    session: Session,
+    principal: Principal,
+    scopes: Sequence[Scope],
+    *,
+    name: str = "",
+    expires_at: datetime | None,
+    max_open_items: int | None = None,
+    requests_per_minute: int | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its secret, which cannot be had again."""
+    """A new token and its secret, which cannot be had again; limits of None are the settings'."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token = Token(
         id=new_id(),
@@ -44,6 +53,8 @@ def issue_token(
         scopes=[scope.value for scope in scopes],
         created_at=utc_now(),
         expires_at=expires_at,
+        max_open_items=max_open_items,
+        requests_per_minute=requests_per_minute,
     )
     session.add(token)
     session.flush()
@@ -63,6 +74,20 @@ def valid_token(session: Session, secret: str) -> Token | None:
     if token.expires_at is not None and token.expires_at <= utc_now():
         return None
     return token
+
+
+def list_tokens(session: Session, *, before: UUID | None, limit: int) -> Sequence[Token]:
+    """Tokens, newest first, older than the cursor `before`; also those that are no longer good."""
+    statement = select(Token).order_by(Token.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(Token.id < before)
+    return session.scalars(statement).all()
+
+
+def revoke_token(session: Session, token_id: UUID) -> bool:
+    """End a token for good; False when there is none such, or it was revoked before."""
+    statement = update(Token).where(Token.id == token_id, Token.revoked_at.is_(None)).values(revoked_at=utc_now())
+    return changed_rows(session.execute(statement)) > 0
 
 
 def default_project(session: Session) -> Project:

@@ -1,18 +1,22 @@
 """Shards: claimed by one conditional UPDATE, held by a lease and a fence, given back or finished once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db import db_now
 from shared.errors import FencedOutError
 from shared.models import Item, Job, Shard
 from shared.repositories.history import changed_rows, check_shard_move, record
-from shared.states import ItemState, Lane, ShardState
+from shared.repositories.items import take_back_tries
+from shared.repositories.lanes import due
+from shared.repositories.tallies import count, shard_changes
+from shared.states import Failure, ItemState, Lane, ShardState
 
 
 @dataclass(frozen=True)
@@ -21,47 +25,54 @@ class Claim:
 
     shard_id: int
     job_id: UUID
+    lane: Lane
     fence: int
     attempt: int
     owner: str
+    failure_count: int = 0
 
 
-def create_shard(session: Session, job_id: UUID, lane: Lane, items_total: int, now: datetime) -> int:
+@dataclass(frozen=True)
+class NewShard:
+    """What a shard row needs."""
+
+    job_id: UUID
+    principal_id: int
+    lane: Lane
+    turn: int
+    items_total: int
+
+
+def create_shard(session: Session, new: NewShard, now: datetime) -> int:
     """A queued shard; returns its id."""
     statement = (
         insert(Shard)
         .values(
-            job_id=job_id,
-            lane=lane,
+            **vars(new),
             state=ShardState.QUEUED,
-            items_total=items_total,
             attempt=0,
             fence=0,
             crash_count=0,
+            failure_count=0,
             not_before=db_now(),
-            hinted_at=now,
             created_at=now,
         )
         .returning(Shard.id)
     )
     shard_id = session.execute(statement).scalar_one()
-    record(session, job_id=job_id, shard_id=shard_id, after=ShardState.QUEUED, actor="api")
+    count(session, shard_changes(new.lane, None, ShardState.QUEUED, items_before=0, items_after=new.items_total))
+    record(session, job_id=new.job_id, shard_id=shard_id, after=ShardState.QUEUED, actor="api")
     return shard_id
 
 
-def claim_next(session: Session, lane: Lane, owner: str, lease_s: float) -> Claim | None:
-    """Take the lane's next shard (queued -> running); None when there is nothing to claim.
+def claim_next(session: Session, lanes: Sequence[Lane], owner: str, lease_s: float) -> Claim | None:
+    """Take the next shard of the first lane that has one (queued -> running); None when there is nothing to claim."""
+    return next((claim for lane in lanes if (claim := _claim_in(session, lane, owner, lease_s))), None)
 
-    One statement on both databases: SKIP LOCKED on PostgreSQL, a single UPDATE under the write lock on SQLite.
-    """
-    following = (
-        select(Shard.id)
-        .where(Shard.state == ShardState.QUEUED, Shard.lane == lane, Shard.not_before <= db_now())
-        .order_by(Shard.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+
+def _claim_in(session: Session, lane: Lane, owner: str, lease_s: float) -> Claim | None:
+    """One statement on both databases: SKIP LOCKED on PostgreSQL, a single UPDATE under the write lock on SQLite."""
+    following = due(lane).order_by(Shard.turn, Shard.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
     statement = (
         update(Shard)
         .where(Shard.id == following, Shard.state == ShardState.QUEUED)
@@ -72,31 +83,33 @@ def claim_next(session: Session, lane: Lane, owner: str, lease_s: float) -> Clai
             fence=Shard.fence + 1,
             lease_until=db_now(lease_s),
         )
-        .returning(Shard.id, Shard.job_id, Shard.fence, Shard.attempt)
+        .returning(Shard.id, Shard.job_id, Shard.fence, Shard.attempt, Shard.failure_count)
         .execution_options(synchronize_session=False)
     )
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    claim = Claim(row.id, row.job_id, row.fence, row.attempt, owner)
-    _record_move(session, claim, ShardState.QUEUED, ShardState.RUNNING, reason="claimed")
+    claim = Claim(row.id, row.job_id, lane, row.fence, row.attempt, owner, row.failure_count)
+    record_move(session, claim, ShardState.QUEUED, ShardState.RUNNING, reason="claimed")
     return claim
 
 
-def _held(claim: Claim) -> Any:
+def held(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """As conditions of a statement: the shard runs, and under this claim's fence."""
     return (Shard.id == claim.shard_id, Shard.fence == claim.fence, Shard.state == ShardState.RUNNING)
 
 
 def hold(session: Session, claim: Claim, lease_s: float, *, progress: bool = False) -> None:
     """Extend the lease at the head of a writing transaction; FencedOutError when the shard is no longer ours.
 
-    With `progress`, crashes before it are forgiven: a shard that moves on is not what kills its workers.
+    With `progress`, failures before it are forgiven: a shard that moves on is not what kills its workers.
     """
     cancelled = select(Job.id).where(Job.id == claim.job_id, Job.cancel_requested_at.is_not(None))
+    forgiven = {"crash_count": 0, "failure_count": 0} if progress else {}
     statement = (
         update(Shard)
-        .where(*_held(claim), ~cancelled.exists())
-        .values(lease_until=db_now(lease_s), **({"crash_count": 0} if progress else {}))
+        .where(*held(claim), ~cancelled.exists())
+        .values(lease_until=db_now(lease_s), **forgiven)
         .execution_options(synchronize_session=False)
     )
     if changed_rows(session.execute(statement)) == 0:
@@ -109,87 +122,54 @@ def finish(session: Session, claim: Claim) -> bool:
     return _leave(session, claim, ShardState.DONE, "finished", ~pending.exists())
 
 
-def release(session: Session, claim: Claim, *, reason: str, delay_s: float = 0.0) -> bool:
-    """Give a shard back: running -> queued, not before `delay_s` from now."""
-    return _leave(session, claim, ShardState.QUEUED, reason, not_before=db_now(delay_s))
+def release(session: Session, claim: Claim, *, reason: str, begun: Sequence[int] = ()) -> bool:
+    """Give a shard back at once (running -> queued); the attempt, and those on the items `begun`, do not count."""
+    given_back = _leave(session, claim, ShardState.QUEUED, reason, not_before=db_now(), attempt=Shard.attempt - 1)
+    if given_back:
+        take_back_tries(session, begun)
+    return given_back
+
+
+def put_off(
+    session: Session, claim: Claim, failure: Failure, *, reason: str, delay_s: float, begun: Sequence[int] = ()
+) -> bool:
+    """Queue a shard again after a failure that is not its own (running -> queued), not before `delay_s` from now."""
+    values = {"failure": failure, "failure_count": Shard.failure_count + 1, "not_before": db_now(delay_s)}
+    put = _leave(session, claim, ShardState.QUEUED, reason, **values)
+    if put:
+        take_back_tries(session, begun)
+    return put
 
 
 def _leave(session: Session, claim: Claim, after: ShardState, reason: str, *where: Any, **values: Any) -> bool:
     check_shard_move(ShardState.RUNNING, after)
     statement = (
         update(Shard)
-        .where(*_held(claim), *where)
+        .where(*held(claim), *where)
         .values(state=after, owner=None, lease_until=None, **values)
         .execution_options(synchronize_session=False)
     )
     if changed_rows(session.execute(statement)) == 0:
         return False
-    _record_move(session, claim, ShardState.RUNNING, after, reason=reason)
-    return True
-
-
-def expired(session: Session, limit: int) -> list[Shard]:
-    """Running shards whose lease ran out by the database's clock."""
-    statement = (
-        select(Shard)
-        .where(Shard.state == ShardState.RUNNING, Shard.lease_until < db_now())
-        .order_by(Shard.id)
-        .limit(limit)
-    )
-    return list(session.scalars(statement))
-
-
-def take_back(session: Session, shard: Shard, after: ShardState, *, reason: str, delay_s: float = 0.0) -> bool:
-    """Recovery's move of a shard whose lease ran out; the fence makes the late owner's writes void."""
-    check_shard_move(ShardState.RUNNING, after)
-    statement = (
-        update(Shard)
-        .where(
-            Shard.id == shard.id,
-            Shard.fence == shard.fence,
-            Shard.state == ShardState.RUNNING,
-            Shard.lease_until < db_now(),
-        )
-        .values(
-            state=after,
-            owner=None,
-            lease_until=None,
-            fence=Shard.fence + 1,
-            crash_count=Shard.crash_count + 1,
-            not_before=db_now(delay_s),
-            hinted_at=None,
-        )
-        .execution_options(synchronize_session=False)
-    )
-    if changed_rows(session.execute(statement)) == 0:
-        return False
-    claim = Claim(shard.id, shard.job_id, shard.fence, shard.attempt, "scheduler")
-    _record_move(session, claim, ShardState.RUNNING, after, reason=reason)
+    record_move(session, claim, ShardState.RUNNING, after, reason=reason)
     return True
 
 
 def cancel_queued(session: Session, job_id: UUID, *, actor: str) -> list[int]:
-    """Move a job's queued shards to cancelled; running ones stop at their next write."""
+    """Move a job's queued shards to cancelled; running ones stop at their next write. End their items afterwards."""
     check_shard_move(ShardState.QUEUED, ShardState.CANCELLED)
     statement = (
         update(Shard)
         .where(Shard.job_id == job_id, Shard.state == ShardState.QUEUED)
         .values(state=ShardState.CANCELLED)
-        .returning(Shard.id)
+        .returning(Shard.id, Shard.lane, Shard.fence, Shard.attempt)
         .execution_options(synchronize_session=False)
     )
-    shard_ids = list(session.scalars(statement))
-    for shard_id in shard_ids:
-        record(
-            session,
-            job_id=job_id,
-            shard_id=shard_id,
-            before=ShardState.QUEUED,
-            after=ShardState.CANCELLED,
-            reason="cancelled by request",
-            actor=actor,
-        )
-    return shard_ids
+    rows = session.execute(statement).all()
+    for row in rows:
+        claim = Claim(row.id, job_id, row.lane, row.fence, row.attempt, actor)
+        record_move(session, claim, ShardState.QUEUED, ShardState.CANCELLED, reason="cancelled by request")
+    return [row.id for row in rows]
 
 
 def cancel_running(session: Session, claim: Claim) -> bool:
@@ -197,45 +177,37 @@ def cancel_running(session: Session, claim: Claim) -> bool:
     return _leave(session, claim, ShardState.CANCELLED, "cancelled by request")
 
 
-def due_for_hint(session: Session, lane: Lane, older_than_s: float, limit: int) -> list[int]:
-    """Queued shards of a lane that nobody was told of lately; marks them as hinted now."""
-    stale = (
+def running_of(session: Session, job_id: UUID) -> bool:
+    """True when a worker holds a shard of the job."""
+    statement = select(Shard.id).where(Shard.job_id == job_id, Shard.state == ShardState.RUNNING).limit(1)
+    return session.scalar(statement) is not None
+
+
+def next_queued(session: Session, job_id: UUID) -> Shard | None:
+    """The job's queued shard that is claimed first."""
+    statement = select(Shard).where(Shard.job_id == job_id, Shard.state == ShardState.QUEUED)
+    return session.scalar(statement.order_by(Shard.turn, Shard.id).limit(1))
+
+
+def shards_ahead(session: Session, shard: Shard, most: int) -> int:
+    """How many queued shards of the lane come before this one; not counted beyond `most`."""
+    before = (
         select(Shard.id)
         .where(
             Shard.state == ShardState.QUEUED,
-            Shard.lane == lane,
-            Shard.not_before <= db_now(),
-            or_(Shard.hinted_at.is_(None), Shard.hinted_at < db_now(-older_than_s)),
+            Shard.lane == shard.lane,
+            tuple_(Shard.turn, Shard.id) < tuple_(shard.turn, shard.id),
         )
-        .order_by(Shard.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+        .limit(most)
     )
-    statement = (
-        update(Shard)
-        .where(Shard.id.in_(stale.scalar_subquery()), Shard.state == ShardState.QUEUED)
-        .values(hinted_at=db_now())
-        .returning(Shard.id)
-        .execution_options(synchronize_session=False)
-    )
-    return list(session.scalars(statement))
+    return session.scalar(select(func.count()).select_from(before.subquery())) or 0
 
 
-def shards_ahead(session: Session, job_id: UUID) -> int | None:
-    """How many queued shards of the same lane come before the job's first queued one; None when none is queued."""
-    first = session.execute(
-        select(func.min(Shard.id), func.min(Shard.lane)).where(Shard.job_id == job_id, Shard.state == ShardState.QUEUED)
-    ).one()
-    if first[0] is None:
-        return None
-    ahead = select(func.count()).where(
-        Shard.state == ShardState.QUEUED, Shard.lane == Lane(first[1]), Shard.id < first[0]
-    )
-    return session.execute(ahead).scalar_one()
-
-
-def _record_move(session: Session, claim: Claim, before: ShardState, after: ShardState, *, reason: str) -> None:
-    open_items = select(func.count()).where(Item.shard_id == claim.shard_id, Item.state == ItemState.PENDING)
+def record_move(session: Session, claim: Claim, before: ShardState, after: ShardState, *, reason: str) -> None:
+    """History and counters of a move just made; items that end with it are ended afterwards."""
+    pending = select(func.count()).where(Item.shard_id == claim.shard_id, Item.state == ItemState.PENDING)
+    still_open = session.execute(pending).scalar_one()
+    count(session, shard_changes(claim.lane, before, after, items_before=still_open, items_after=still_open))
     record(
         session,
         job_id=claim.job_id,
@@ -245,5 +217,6 @@ def _record_move(session: Session, claim: Claim, before: ShardState, after: Shar
         reason=reason,
         actor=claim.owner,
         attempt=claim.attempt,
-        items_open=session.execute(open_items).scalar_one(),
+        fence=claim.fence,
+        items_open=still_open,
     )

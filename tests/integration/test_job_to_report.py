@@ -14,9 +14,11 @@ from shared.db import reading
 from shared.models import Prediction
 from tests.cohorts import film, films, zipped
 from tests.conftest import Api
+from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
 from worker.inference.batch import EngineThread
 from worker.inference.decode import Decoder
+from worker.inference.run import run_shard
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
@@ -32,7 +34,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="module")
 def engines() -> Iterator[EngineThread]:
     """One for all tests: a package is loaded once."""
-    made = EngineThread(batch_size=16)
+    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0)
     yield made
     made.close()
 
@@ -60,9 +62,9 @@ def submit(api: Api, files: bytes, **query: str) -> dict[str, Any]:
     return dict(answer.json)
 
 
-def work(runtime: Runtime, lane: str = "routine", times: int = 4) -> None:
+def work(runtime: Runtime, times: int = 4) -> None:
     for _ in range(times):
-        infer_next(runtime, lane)
+        infer_next(runtime)
 
 
 def reports(api: Api, job_id: str) -> list[dict[str, Any]]:
@@ -192,7 +194,7 @@ def test_cancelled_job_keeps_what_was_predicted_and_reports_it_incomplete(
     api.post("/api/v1/models", data=package, **ZIP)
     upload = api.post("/api/v1/uploads", data=films("P", 1, instances=70, side=16), **ZIP).json
     job = api.post("/api/v1/jobs", json={"uploads": [upload["id"]]}).json
-    infer_next(runtime, "routine")
+    run_shard(runtime, runtime.hold(claim(api.prepared.engine)))
 
     assert api.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 202
     work(runtime)

@@ -1,0 +1,73 @@
+"""How fast a lane moves: instances that got an outcome, in buckets of a few seconds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from shared.clock import utc_now
+from shared.models import Pace
+from shared.states import Lane
+
+BUCKET_S = 5
+# An ETA is told from what was measured within this time.
+WINDOW_S = 300
+LAST_MINUTE_S = 60
+KEPT_S = 86_400
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Measured throughput in items per second, and its standard error."""
+
+    items_per_s: float
+    error: float
+
+
+def add_pace(session: Session, lane: Lane, items: int) -> None:
+    """Note that so many items of a lane got an outcome now."""
+    seconds = int(utc_now().timestamp()) // BUCKET_S * BUCKET_S
+    session.execute(insert(Pace).values(lane=lane, at=datetime.fromtimestamp(seconds, UTC), items=items))
+
+
+def measured(session: Session, lane: Lane) -> Rate | None:
+    """The lane's throughput while it worked lately; None before there are two whole buckets of it."""
+    return rate_of(_items_by_bucket(session, lane, WINDOW_S))
+
+
+def rate_of(buckets: Sequence[int]) -> Rate | None:
+    """Mean and standard error of whole buckets in which something was done."""
+    if len(buckets) < 2:  # noqa: PLR2004 - one value has no spread
+        return None
+    mean = sum(buckets) / len(buckets)
+    variance = sum((items - mean) ** 2 for items in buckets) / (len(buckets) - 1)
+    return Rate(mean / BUCKET_S, math.sqrt(variance / len(buckets)) / BUCKET_S)
+
+
+def last_minute(session: Session, lane: Lane) -> float:
+    """Items per second over the last minute, also where there were none."""
+    statement = select(func.sum(Pace.items)).where(Pace.lane == lane, Pace.at > _ago(LAST_MINUTE_S + BUCKET_S))
+    return int(session.scalar(statement) or 0) / LAST_MINUTE_S
+
+
+def _items_by_bucket(session: Session, lane: Lane, window_s: float) -> list[int]:
+    """Items of each bucket that is over, oldest first; the first may have begun late and is left out."""
+    statement = (
+        select(func.sum(Pace.items))
+        .where(Pace.lane == lane, Pace.at > _ago(window_s), Pace.at <= _ago(BUCKET_S))
+        .group_by(Pace.at)
+        .order_by(Pace.at)
+    )
+    return [int(items) for items in session.scalars(statement)][1:]
+
+
+def _ago(seconds: float) -> datetime:
+    return utc_now() - timedelta(seconds=seconds)
+
+
+def drop_old(session: Session) -> None:
+    """Forget what is older than a day."""
+    session.execute(delete(Pace).where(Pace.at < _ago(KEPT_S)))

@@ -1,0 +1,110 @@
+"""What a bulk retry finds: final jobs not retried yet, and those of their items that ended without a result."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from shared.models import Item, Job, ModelVersion
+from shared.states import Failure, ItemState, JobState, Reason, reasons_of
+
+UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
+# What is settled before a worker sees it, from what is stored and what the model accepts: the same answer each time.
+POINTLESS = frozenset({Reason.NOT_ACCEPTED_BY_MODEL, Reason.NO_PIXEL_DATA})
+
+
+@dataclass(frozen=True)
+class RetryFilter:
+    """Which jobs, by their own properties, and which of their items, by `reasons`."""
+
+    states: Collection[JobState]
+    reasons: frozenset[Reason]
+    created_before: datetime
+    created_after: datetime | None = None
+    label: str | None = None
+    model_name: str | None = None
+    model_version: int | None = None
+    principal_id: int | None = None
+
+
+def retried_reasons(reason: Reason | None = None, failure: Failure | None = None) -> frozenset[Reason]:
+    """The reasons of items that a retry takes; what gives the same answer each time only where it is named."""
+    reasons = frozenset(Reason) - POINTLESS if reason is None else frozenset({reason})
+    return reasons if failure is None else reasons & reasons_of(failure)
+
+
+def unfinished(reasons: Collection[Reason]) -> ColumnElement[bool]:
+    """Items that ended without a result for one of these reasons."""
+    return Item.state.in_(UNFINISHED) & Item.reason.in_(sorted(reasons))
+
+
+def count_items(
+    session: Session, job_ids: Select[UUID] | Sequence[UUID], reasons: Collection[Reason]
+) -> tuple[Counter[str], int]:
+    """By reason how many items of these jobs would be tried again, and how many have no bytes to be tried with."""
+    has_bytes = Item.instance_id.is_not(None)
+    statement = (
+        select(Item.reason, has_bytes, func.count())
+        .where(Item.job_id.in_(job_ids), unfinished(reasons))
+        .group_by(Item.reason, has_bytes)
+    )
+    by_reason: Counter[str] = Counter()
+    num_without = 0
+    for reason, with_bytes, number in session.execute(statement):
+        if with_bytes and reason is not None:
+            by_reason[reason.value] += number
+        else:
+            num_without += number
+    return by_reason, num_without
+
+
+def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
+    """Final jobs that fit, that something of ended without a result, and that no job retries yet."""
+    retry = aliased(Job)
+    statement = select(Job.id).where(
+        Job.state.in_(sorted(wanted.states)),
+        Job.items_failed + Job.items_cancelled > 0,
+        Job.created_at < wanted.created_before,
+        ~exists().where(retry.retry_of == Job.id),
+    )
+    optional: tuple[tuple[Any, Any], ...] = (
+        (Job.principal_id, wanted.principal_id),
+        (Job.label, wanted.label),
+        (ModelVersion.name, wanted.model_name),
+        (ModelVersion.version, wanted.model_version),
+    )
+    if wanted.model_name is not None:
+        statement = statement.join(ModelVersion, ModelVersion.id == Job.model_version_id)
+    if wanted.created_after is not None:
+        statement = statement.where(Job.created_at >= wanted.created_after)
+    return statement.where(*(column == value for column, value in optional if value is not None))
+
+
+def retryable_ids(wanted: RetryFilter) -> Select[UUID]:
+    """Those of the jobs that hold an item which can be tried again."""
+    item = exists().where(Item.job_id == Job.id, unfinished(wanted.reasons), Item.instance_id.is_not(None))
+    return job_ids_of(wanted).where(item)
+
+
+def count_jobs(session: Session, job_ids: Select[UUID]) -> int:
+    """How many jobs those are."""
+    return session.scalar(select(func.count()).select_from(job_ids.subquery())) or 0
+
+
+def first_jobs(session: Session, job_ids: Select[UUID], most: int) -> Sequence[UUID]:
+    """The oldest of them."""
+    return session.scalars(job_ids.order_by(Job.id).limit(most)).all()
+
+
+def lock_unretried(session: Session, job_id: UUID) -> Job | None:
+    """The job, locked until the transaction ends; None when somebody retried it meanwhile."""
+    # FOR NO KEY UPDATE: its retry and that one's history refer to rows of this kind and must not wait.
+    job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True, of=Job))
+    if job is None or session.scalar(select(exists().where(Job.retry_of == job_id))):
+        return None
+    return job
