@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -40,25 +40,28 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
-    """The database's own clock, moved by `offset_s` seconds: leases never depend on a worker's clock."""
+    """The database's own clock, moved by `offset_s` seconds: leases never depend on a worker's clock.
+
+    The offset is a parameter of the statement, so that statements that differ in nothing else are compiled once.
+    """
 
     type = UtcDateTime()
-    inherit_cache = False
+    inherit_cache = True
 
     def __init__(self, offset_s: float = 0.0) -> None:
-        super().__init__()
-        self.offset_s = float(offset_s)
+        super().__init__(literal(float(offset_s), Float))
 
 
 @compiles(db_now, "sqlite")
-def _sqlite_now(element: db_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001 - SQLAlchemy's signature
+def _sqlite_now(element: db_now, compiler: Any, **given: Any) -> str:
     # Three digits from SQLite, six in what SQLAlchemy stores: padded so that text order is time order.
-    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.offset_s:+.3f} seconds') || '000'"
+    offset = compiler.process(element.clauses, **given)
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {offset} || ' seconds') || '000'"
 
 
 @compiles(db_now, "postgresql")
-def _postgresql_now(element: db_now, compiler: Any, **_: Any) -> str:  # noqa: ARG001 - SQLAlchemy's signature
-    return f"(clock_timestamp() + interval '{element.offset_s:.3f} seconds')"
+def _postgresql_now(element: db_now, compiler: Any, **given: Any) -> str:
+    return f"(clock_timestamp() + {compiler.process(element.clauses, **given)} * interval '1 second')"
 
 
 def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:

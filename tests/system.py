@@ -85,6 +85,12 @@ class System:
         """The data folder as this process sees it, also where the system has mounts of its own."""
         return Path(f"/proc/{self.process.pid}/root{self.data_dir}") if self._prefix else self.data_dir
 
+    @property
+    def beside(self) -> list[str]:
+        """The beginning of a command that should see the same files as the system."""
+        enter = ["nsenter", f"--target={self.process.pid}", "--user", "--mount", "--preserve-credentials"]
+        return enter if self._prefix else []
+
     def pids(self, service: str) -> list[int]:
         """The processes of one service."""
         children = psutil.Process(self.process.pid).children(recursive=True)

@@ -81,13 +81,10 @@ def assert_nothing_lost(system: System, acknowledged: list[str]) -> str:
     """The common oracle over the whole database and content store; gives what it printed."""
     listed = system.data_dir.parent / "acknowledged.json"
     listed.write_text(json.dumps(acknowledged))
-    command = [sys.executable, "-m", "shared.oracle", "--acknowledged", str(listed)]
-    # Where the system has a mount of its own, its files are reached by another path.
-    environment = {
-        name: value.replace(str(system.data_dir), str(system.files))
-        for name, value in service_environment(system).items()
-    }
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    command = [*system.beside, sys.executable, "-m", "shared.oracle", "--acknowledged", str(listed)]
+    done = subprocess.run(
+        command, check=False, env=service_environment(system), capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
