@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format up clean
+.PHONY: help install demo test test-faults soak lint format up clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 install: $(STAMP) ## Make the virtual environment with everything in it
 
@@ -22,8 +22,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Start everything, fit a model, submit a cohort, show the patients' reports
 	$(BIN)/overread demo
 
-test: $(STAMP) ## Run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(STAMP) ## Run every test but the faults that take minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow_fault'
+
+test-faults: $(STAMP) ## Cause every fault we promise to survive, on both databases (half an hour)
+	$(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults
+
+soak: $(STAMP) ## Two hours of mixed load with a fault every few seconds
+	$(BIN)/overread chaos --minutes 120 --seed 20 --database postgresql --workers 2 --schedulers 2
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from apiflask import APIFlask
 from flask import request
 
 from api.errors import register_error_handlers
-from api.routes import docs, health, jobs, models, queues, reports, tokens, uploads
+from api.routes import docs, health, jobs, models, queues, reports, retries, tokens, uploads
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
 
@@ -47,6 +47,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
     for blueprint in (
         uploads.blueprint,
         jobs.blueprint,
+        retries.blueprint,
         queues.blueprint,
         reports.blueprint,
         models.blueprint,

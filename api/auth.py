@@ -19,9 +19,13 @@ def _verify(secret: str) -> Token | None:
     if not secret:
         return None
     with reading(services().engine) as session:
-        token = valid_token(session, secret)
-    g.principal = token.principal if token else None
-    return token
+        found = valid_token(session, secret)
+    if found is None:
+        return None
+    own_rate = found.requests_per_minute
+    services().rates.check(found.id, services().settings.requests_per_minute if own_rate is None else own_rate)
+    g.token = found
+    return found
 
 
 @auth.get_user_roles  # type: ignore[untyped-decorator]
@@ -38,7 +42,17 @@ def _refused(error: HTTPError) -> Response:
     return problem(401, "A valid bearer token is needed: send `Authorization: Bearer <token>`.")
 
 
+def token() -> Token:
+    """The one that the request carries."""
+    found: Token = g.token
+    return found
+
+
 def principal() -> Principal:
     """Whose token the request carries."""
-    found: Principal = g.principal
-    return found
+    return token().principal
+
+
+def may(scope: Scope) -> bool:
+    """True when the token has the scope."""
+    return scope.value in _scopes(token())

@@ -8,6 +8,7 @@ from gunicorn.app.base import BaseApplication
 
 from api.app import create_app
 from shared.config import Settings, load_settings
+from shared.faults import arm
 from shared.logging import set_up_logging
 
 REQUEST_TIMEOUT_S = 120
@@ -57,7 +58,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 def main() -> None:
     """Serve until ended."""
     set_up_logging()
-    _Server(load_settings()).run()
+    settings = load_settings()
+    arm(settings)
+    _Server(settings).run()
 
 
 if __name__ == "__main__":

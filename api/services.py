@@ -1,11 +1,13 @@
 """What the views work with, made once per process from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 
 from flask import current_app
 from sqlalchemy import Engine
 
+from api.broker import BrokerWatch
+from api.limits import RequestRates
 from shared.config import Settings
 from shared.db import make_engine
 from shared.dicom.read import HeaderReader
@@ -24,12 +26,17 @@ class Services:
     engine: Engine
     store: ContentStore
     hints: HintSender
+    broker: BrokerWatch
     headers: HeaderReader
     uploads: BoundedSemaphore
+    rates: RequestRates = field(default_factory=RequestRates)
 
     def unit_of_work(self) -> UnitOfWork:
-        """A writing transaction that sends its hints after commit."""
-        return UnitOfWork(self.engine, self.hints)
+        """A writing transaction that sends its hints after commit, but none to a broker that is away.
+
+        Whether it is away is asked before the transaction begins: nothing is locked meanwhile.
+        """
+        return UnitOfWork(self.engine, None if self.broker.outage() else self.hints)
 
 
 def make_services(settings: Settings) -> Services:
@@ -39,6 +46,7 @@ def make_services(settings: Settings) -> Services:
         engine=make_engine(settings),
         store=ContentStore(settings.store_dir),
         hints=HintSender(make_celery(settings)),
+        broker=BrokerWatch(settings.broker_url),
         headers=HeaderReader(settings),
         # Slow uploads must leave threads for short requests.
         uploads=BoundedSemaphore(max(1, settings.api_threads // 2)),

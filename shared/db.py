@@ -9,7 +9,7 @@ from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, l
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from shared.config import Settings
@@ -48,8 +48,9 @@ class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL functi
     type = UtcDateTime()
     inherit_cache = True
 
-    def __init__(self, offset_s: float = 0.0) -> None:
-        super().__init__(literal(float(offset_s), Float))
+    def __init__(self, offset_s: float | ColumnElement[float] = 0.0) -> None:
+        is_number = isinstance(offset_s, int | float)
+        super().__init__(literal(float(offset_s), Float) if is_number else offset_s)
 
 
 @compiles(db_now, "sqlite")

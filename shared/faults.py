@@ -3,7 +3,6 @@
 import random
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
 from shared.config import Settings
 
@@ -30,6 +29,9 @@ class Faults:
     def after_commit(self) -> None:
         """Perhaps raise as if the connection had broken before the answer came: what is committed stays so."""
         if self._strikes(self._commit_error):
+            # Here, so that who only sends hints needs no database.
+            from sqlalchemy.exc import OperationalError
+
             raise OperationalError("COMMIT", None, InjectedFaultError("committed, and the answer was lost"))
 
     def copies_of_hint(self) -> int:

@@ -65,9 +65,19 @@ class Client:
         """The document at `path` in the media type asked for."""
         return self._request("GET", path, headers={"Accept": accept}).text
 
-    def post(self, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:
+    def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> Json:
         """Send JSON, or nothing, and return the JSON that comes back."""
-        return _json(self._request("POST", path, json=body, headers=headers))
+        return _json(self._request("POST", path, json=body, headers=headers, params=parameters))
+
+    def delete(self, path: str) -> None:
+        """End what is at `path`."""
+        self._request("DELETE", path)
 
     def stream(self, path: str, content: Iterable[bytes], headers: Mapping[str, str]) -> Json:
         """Send bytes as they are made and return the JSON that comes back."""

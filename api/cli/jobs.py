@@ -1,4 +1,4 @@
-"""`jobs`, `job`, `watch`, `cancel`, `retry`: what was asked for, and what becomes of it."""
+"""`jobs`, `job`, `watch`, `cancel`: what was asked for, and what becomes of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,27 @@ import click
 
 from api.cli.client import Json
 from api.cli.ids import id_argument
-from api.cli.output import make_table, moment, plain, state
+from api.cli.output import eta_text, make_table, moment, plain, state
 from api.cli.session import Session, client_command, limit_option
 from api.cli.watch import end_by_state, tell_failures, watch_job
-from shared.states import JobState
+from shared.states import JobState, Lane
 
 JOBS = "/api/v1/jobs"
 Columns = list[tuple[str, Callable[[Json], Any]]]
+
+
+def evidence_text(item: Json) -> str:
+    """What is known of the process that an item killed, in a line; --json shows all."""
+    evidence = item["evidence"] or {}
+    last_words = str(evidence.get("log") or "").strip().rpartition("\n")[2]
+    parts = {
+        "signal": evidence.get("signal"),
+        "tries": item["tries"] if item["quarantined"] else None,
+        "sha256": str(evidence.get("sha256") or "")[:DIGEST_SHOWN],
+        "log": last_words,
+    }
+    return "; ".join(f"{name} {value}" for name, value in parts.items() if value)
+
 
 JOB_COLUMNS: Columns = [
     ("job", lambda job: job["id"]),
@@ -33,7 +47,10 @@ ITEM_COLUMNS: Columns = [
     ("frames", lambda item: item["frames"]),
     ("reused", lambda item: "yes" if item["reused"] else ""),
     ("reason", lambda item: item["detail"] or item["reason_text"] or ""),
+    ("evidence", evidence_text),
 ]
+ID_COLUMNS = ("instance",)  # to be copied in one piece
+DIGEST_SHOWN = 12
 
 
 def model_name(model: Json) -> str:
@@ -42,13 +59,16 @@ def model_name(model: Json) -> str:
 
 
 @click.command()
-@click.option("--state", "wanted", type=click.Choice([str(value) for value in JobState]), help="Only these.")
+@click.option("--state", type=click.Choice([str(value) for value in JobState]), help="Only these.")
 @click.option("--label", help="Only jobs with this label.")
+@click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), help="Only jobs of this lane.")
+@click.option("--mine", is_flag=True, help="Only jobs of the token's own principal.")
 @limit_option
 @client_command
-def jobs(session: Session, wanted: str | None, label: str | None, limit: int) -> None:
+def jobs(session: Session, mine: bool, limit: int, **filters: str | None) -> None:
     """List jobs, the newest first."""
-    parameters = {key: value for key, value in (("state", wanted), ("label", label)) if value is not None}
+    parameters = {name: value for name, value in filters.items() if value is not None}
+    parameters |= {"mine": "true"} if mine else {}
     session.show_list(session.client.collect(JOBS, parameters, limit), JOB_COLUMNS, "There are no jobs.", SPARE_COLUMNS)
 
 
@@ -61,7 +81,7 @@ def job(session: Session, job_id: str, with_items: bool, limit: int) -> None:
     """Show a job."""
     if with_items:
         items = session.client.collect(f"{JOBS}/{job_id}/items", limit=limit)
-        session.show_list(items, ITEM_COLUMNS, "The job has no items.")
+        session.show_list(items, ITEM_COLUMNS, "The job has no items.", whole=ID_COLUMNS)
         return
     show_job(session, session.client.get(f"{JOBS}/{job_id}"))
 
@@ -85,14 +105,6 @@ def cancel(session: Session, job_id: str) -> None:
     show_job(session, session.client.post(f"{JOBS}/{job_id}/cancel"))
 
 
-@click.command()
-@id_argument("job")
-@client_command
-def retry(session: Session, job_id: str) -> None:
-    """Make a new job of what failed in this one."""
-    show_job(session, session.client.post(f"{JOBS}/{job_id}/retry"))
-
-
 def show_job(session: Session, job: Json) -> None:
     """A job as two columns: what, and its value."""
     counts = job["counts"]
@@ -105,6 +117,7 @@ def show_job(session: Session, job: Json) -> None:
         ("label", job["label"] or None),
         ("position", job["position"]),
         ("waiting", job["waiting"]),
+        ("likely over", eta_text(job)),
         ("created", moment(job["created_at"])),
         ("started", moment(job["started_at"])),
         ("finished", moment(job["finished_at"])),

@@ -1,16 +1,35 @@
-"""`queues`, `workers` and `token create`: for whoever operates the system."""
+"""`queues`, `workers` and `token`: for whoever operates the system."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from api.cli.client import Json
+from api.cli.ids import is_id
 from api.cli.output import make_table, moment
-from api.cli.session import Session, client_command
-from shared.states import Scope
+from api.cli.session import Session, client_command, limit_option
+from shared.states import Lane, Scope
 
+QUEUES, TOKENS = "/api/v1/queues", "/api/v1/tokens"
+lane_argument = click.argument("lane", type=click.Choice([str(lane) for lane in Lane]))
 Columns = list[tuple[str, Callable[[Json], Any]]]
+
+
+def standing_text(token: Json) -> str:
+    """Until when a token is good, or since when it is not."""
+    if token["revoked_at"]:
+        return f"revoked {moment(token['revoked_at'])}"
+    return f"expires {moment(token['expires_at'])}" if token["expires_at"] else "does not expire"
+
+
+def held_up_text(queue: Json) -> str:
+    """A pause or the broker, whichever holds a lane up."""
+    paused = queue["paused"]
+    told = [f"paused by {paused['by']} at {moment(paused['at'])}: {paused['reason']}"] if paused else []
+    return "; ".join(told + ([] if queue["broker"] == "ok" else [queue["broker"]]))
+
 
 QUEUE_COLUMNS: Columns = [
     ("lane", lambda queue: queue["lane"]),
@@ -20,6 +39,7 @@ QUEUE_COLUMNS: Columns = [
     ("oldest, s", lambda queue: queue["oldest_age_s"]),
     ("workers", lambda queue: queue["workers"]),
     ("items/s", lambda queue: queue["items_per_s"]),
+    ("held up by", held_up_text),
 ]
 WORKER_COLUMNS: Columns = [
     ("worker", lambda worker: worker["name"]),
@@ -31,18 +51,50 @@ WORKER_COLUMNS: Columns = [
     ("heard of, s ago", lambda worker: worker["heartbeat_age_s"]),
 ]
 TOKEN_COLUMNS: Columns = [
+    ("id", lambda token: token["id"]),
     ("principal", lambda token: token["principal"]),
     ("scopes", lambda token: token["scopes"]),
-    ("expires", lambda token: moment(token["expires_at"]) or "never"),
-    ("token (shown this once)", lambda token: token["token"]),
+    ("standing", standing_text),
 ]
+SPARE_TOKEN_COLUMNS = ("begins with", "requests/min", "open items")
+LISTED_TOKEN_COLUMNS: Columns = [
+    *TOKEN_COLUMNS,
+    ("open items", lambda token: token["max_open_items"] or "as set"),
+    ("requests/min", lambda token: token["requests_per_minute"] or "as set"),
+    ("begins with", lambda token: token["prefix"]),
+]
+NEW_TOKEN_COLUMNS: Columns = [*TOKEN_COLUMNS, ("token (shown this once)", lambda token: token["token"])]
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @client_command
 def queues(session: Session) -> None:
-    """Show the lanes: how much waits in each, and for how long."""
-    session.show_list(session.client.collect("/api/v1/queues"), QUEUE_COLUMNS, "There are no lanes.")
+    """Show the lanes: how much waits in each, for how long, and what holds it up."""
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        session.show_list(session.client.collect(QUEUES), QUEUE_COLUMNS, "There are no lanes.")
+    elif any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+        # The subcommand has these options too, and would not see them here.
+        raise click.UsageError(f"options go after the word: overread queues {context.invoked_subcommand} ...")
+
+
+@queues.command()
+@lane_argument
+@click.option("--reason", required=True, help="Shown to everybody whose jobs wait.")
+@client_command
+def pause(session: Session, lane: str, reason: str) -> None:
+    """Claim nothing from LANE any more; what runs is finished."""
+    shown = session.client.post(f"{QUEUES}/{lane}/pause", {"reason": reason})
+    session.show(shown, lambda: make_table(QUEUE_COLUMNS, [shown]))
+
+
+@queues.command()
+@lane_argument
+@client_command
+def resume(session: Session, lane: str) -> None:
+    """Let LANE run again."""
+    shown = session.client.post(f"{QUEUES}/{lane}/resume")
+    session.show(shown, lambda: make_table(QUEUE_COLUMNS, [shown]))
 
 
 @click.command()
@@ -54,7 +106,7 @@ def workers(session: Session) -> None:
 
 @click.group()
 def token() -> None:
-    """Make tokens for people and programs."""
+    """Make, list and revoke tokens of people and programs."""
 
 
 @token.command()
@@ -66,12 +118,33 @@ def token() -> None:
     callback=lambda _context, _parameter, value: _checked_scopes(value),
 )
 @click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="Default: it does not expire.")
+@click.option("--max-open-items", type=click.IntRange(min=1), help="Most instances open at once.  [default: as set]")
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Most requests.  [default: as set]")
 @client_command
-def create(session: Session, name: str, scopes: list[str], expires_days: float | None) -> None:
+def create(session: Session, name: str, **wanted: Any) -> None:
     """Make a token; it is shown once and stored hashed."""
-    wanted = {"principal": name, "scopes": scopes, "expires_days": expires_days}
-    made = session.client.post("/api/v1/tokens", wanted)
-    session.show(made, lambda: make_table(TOKEN_COLUMNS, [made]))
+    made = session.client.post(TOKENS, {"principal": name} | wanted)
+    session.show(made, lambda: make_table(NEW_TOKEN_COLUMNS, [made], whole=("id", NEW_TOKEN_COLUMNS[-1][0])))
+
+
+@token.command("list")
+@limit_option
+@client_command
+def list_tokens(session: Session, limit: int) -> None:
+    """List tokens, the newest first; their secrets are not kept."""
+    found = session.client.collect(TOKENS, limit=limit)
+    session.show_list(found, LISTED_TOKEN_COLUMNS, "There are no tokens.", SPARE_TOKEN_COLUMNS)
+
+
+@token.command()
+@click.argument("token_id", metavar="ID")
+@client_command
+def revoke(session: Session, token_id: str) -> None:
+    """End a token for good; its jobs go on."""
+    if not is_id(token_id):
+        raise click.UsageError(f"{token_id} is not a token's id; list them with overread token list")
+    session.client.delete(f"{TOKENS}/{token_id}")
+    session.show({"revoked": token_id}, lambda: f"The token {token_id} is revoked.")
 
 
 def _checked_scopes(value: str) -> list[str]:

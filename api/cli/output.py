@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,13 +44,16 @@ def _is_harmless(character: str) -> bool:
 
 
 def make_table(
-    columns: Sequence[tuple[str, Callable[[Any], Any]]], rows: Iterable[Any], title: str | None = None
+    columns: Sequence[tuple[str, Callable[[Any], Any]]],
+    rows: Iterable[Any],
+    title: str | None = None,
+    whole: Collection[str] = (),
 ) -> Table:
-    """A table of (heading, how to read the cell from a row)."""
+    """A table of (heading, how to read the cell from a row); columns named in `whole` are never folded."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.show_header = any(heading for heading, _ in columns)
     for heading, _ in columns:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in whole)
     for row in rows:
         table.add_row(*(plain(read(row)) for _, read in columns))
     return table
@@ -61,6 +64,20 @@ def moment(value: str | None) -> str | None:
     if value is None:
         return None
     return f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def eta_text(job: Mapping[str, Any]) -> str | None:
+    """When a job is likely to be over, from now, and how sure that is; None where nobody knows."""
+    if job["eta_s"] is None:
+        return None
+    return f"in {_duration(job['eta_s'])} ± {_duration(job['eta_error_s'])}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length_s in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 STATE_STYLES = {"done": "green", "partial": "yellow", "failed": "red", "cancelled": "dim", "running": "cyan"}

@@ -46,16 +46,18 @@ class Session:
         columns: Sequence[tuple[str, Callable[[Json], Any]]],
         empty: str,
         spare: Sequence[str] | None = None,
+        whole: Sequence[str] = (),
     ) -> None:
         """Print a list as a table of (heading, how to read it from an item).
 
-        With `spare` the first column is an id that is never folded; columns named there may be left out.
+        With `spare` the first column is an id that is never folded; columns named there may be left out. Without it,
+        columns named in `whole` are not folded.
         """
         items = answer["items"]
         if not items:
             self.show(answer, lambda: empty)
         elif spare is None:
-            self.show(answer, lambda: make_table(columns, items))
+            self.show(answer, lambda: make_table(columns, items, whole=whole))
         else:
             self.show(answer, lambda: fitted_table(columns, items, self.out.width, spare))
         if answer.get("next") and not self.as_json:

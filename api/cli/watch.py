@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.client import Json, patiently
 from api.cli.errors import EXIT_FAILED, EXIT_PARTIAL
-from api.cli.output import plain
+from api.cli.output import eta_text, plain
 from api.cli.session import Session
 from shared.states import FINAL_JOB_STATES, JobState
 
@@ -35,7 +35,7 @@ def watch_job(session: Session, job_id: str) -> Json:
             job = patiently(lambda: session.client.get(f"/api/v1/jobs/{job_id}"), ATTEMPTS)
             counts = job["counts"]
             ended = counts["done"] + counts["failed"] + counts["cancelled"]
-            progress.update(bar, total=counts["total"], completed=ended, note=_note(job))
+            progress.update(bar, total=counts["total"], completed=ended, note=note_of(job))
             if JobState(job["state"]) in FINAL_JOB_STATES:
                 return job
             time.sleep(POLL_S)
@@ -63,14 +63,15 @@ def end_by_state(job: Json) -> None:
     click.get_current_context().exit(EXIT_BY_STATE.get(JobState(job["state"]), EXIT_FAILED))
 
 
-def _note(job: Json) -> str:
+def note_of(job: Json) -> str:
+    """What is said beside the bar: what failed, what it waits for, when it is likely to be over."""
     parts = []
     if job["counts"]["failed"]:
         parts.append(f"{job['counts']['failed']} failed")
     if job["counts"]["cancelled"]:
         parts.append(f"{job['counts']['cancelled']} cancelled")
-    if job["position"] is not None:
-        parts.append(f"{job['position']} ahead in line")
     if job["waiting"]:
         parts.append(job["waiting"])
+    if eta := eta_text(job):
+        parts.append(f"likely over {eta}")
     return plain("; ".join(parts)).plain

@@ -6,18 +6,18 @@ from apiflask import APIBlueprint
 from flask import Response
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from api.broker import OK
 from api.routes.docs import PLAIN_TEXT
-from api.routes.queues import lane_shown
 from api.schemas.operations import Health
 from api.services import Services, services
+from api.views.queues import lane_shown
+from api.views.situation import Situation
 from shared.db import reading
 from shared.errors import TransientError
-from shared.models import Job
-from shared.repositories.workers import live_workers
+from shared.repositories.tallies import jobs_in
 from shared.schema import schema_is_current
 from shared.states import JobState, Lane
 
@@ -36,16 +36,24 @@ def get_healthz() -> Any:
 @blueprint.output(Health)
 @blueprint.doc(summary="Can it work", responses={503: "Not ready"})
 def get_readyz() -> Any:
-    """Database, schema and disk are as they must be."""
-    checks = {"database": _database(services()), "disk": _disk(services())}
-    ready = all(said == "ok" for said in checks.values())
-    return {"status": "ok" if ready else "not ready", "checks": checks}, 200 if ready else 503
+    """`ok` when database, schema and disk are as they must be and the broker answers.
+
+    Without the broker it is `degraded`, still with 200: submissions are taken and nothing is lost, so requests should
+    come here as before; the jobs run when the broker returns. Anything else is `not ready`, with 503.
+    """
+    of = services()
+    needed = {"database": _database(of), "disk": _disk(of)}
+    outage = of.broker.outage()
+    checks = needed | {"broker": outage.sentence if outage else OK}
+    if any(said != OK for said in needed.values()):
+        return {"status": "not ready", "checks": checks}, 503
+    return {"status": "degraded" if outage else "ok", "checks": checks}, 200
 
 
 def _database(of: Services) -> str:
     try:
         with reading(of.engine) as session:
-            return "ok" if schema_is_current(session.connection()) else "schema is not current: run `overread migrate`"
+            return OK if schema_is_current(session.connection()) else "schema is not current: run `overread migrate`"
     except SQLAlchemyError as error:
         return f"cannot be reached ({type(error).__name__})"
 
@@ -55,7 +63,7 @@ def _disk(of: Services) -> str:
         free = of.store.free_bytes()
     except TransientError as error:
         return error.message
-    return "ok" if free >= of.settings.min_free_bytes else "nearly full: uploads are refused"
+    return OK if free >= of.settings.min_free_bytes else "nearly full: uploads are refused"
 
 
 @blueprint.get("/metrics")
@@ -64,21 +72,27 @@ def get_metrics() -> Response:
     """Jobs, lanes and workers as gauges from the database, so that they survive restarts; no labels about patients."""
     registry = CollectorRegistry()
     with reading(services().engine) as session:
-        _collect(session, registry)
+        _collect(session, Situation(session, services()), registry)
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _collect(session: Session, registry: CollectorRegistry) -> None:
+def _collect(session: Session, situation: Situation, registry: CollectorRegistry) -> None:
     jobs = Gauge("overread_jobs", "Jobs by state.", ["state"], registry=registry)
-    counts = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).all())
     for state in JobState:
-        jobs.labels(state.value).set(counts.get(state, 0))
-    workers = live_workers(session)
-    Gauge("overread_workers", "Live workers.", registry=registry).set(len(workers))
-    Gauge("overread_worker_rss_bytes", "Memory of all live workers.", registry=registry).set(
-        sum(worker.rss_bytes for worker in workers)
-    )
+        jobs.labels(state.value).set(situation.totals[jobs_in(state)])
+    figures: dict[str, tuple[str, float]] = {
+        "broker_up": ("1 while the broker answers, else 0.", situation.outage is None),
+        "workers": ("Live workers.", len(situation.workers)),
+        "worker_rss_bytes": ("Memory of all live workers.", sum(worker.rss_bytes for worker in situation.workers)),
+    }
+    for name, (text, value) in figures.items():
+        Gauge(f"overread_{name}", text, registry=registry).set(value)
+    _collect_lanes(session, situation, registry)
+
+
+def _collect_lanes(session: Session, situation: Situation, registry: CollectorRegistry) -> None:
     figures = {
+        "paused": "1 while the lane is paused, else 0.",
         "queued_shards": "Shards waiting in the lane.",
         "queued_items": "Items of shards waiting in the lane.",
         "running_shards": "Shards in the hands of workers.",
@@ -87,6 +101,7 @@ def _collect(session: Session, registry: CollectorRegistry) -> None:
     }
     gauges = {name: Gauge(f"overread_lane_{name}", text, ["lane"], registry=registry) for name, text in figures.items()}
     for lane in Lane:
-        shown = lane_shown(session, lane, workers)
+        shown = lane_shown(session, lane, situation)
+        shown["paused"] = shown["paused"] is not None
         for name, gauge in gauges.items():
             gauge.labels(lane.value).set(shown[name] or 0)

@@ -1,4 +1,4 @@
-"""Submit, list, watch, cancel and retry jobs."""
+"""Submit, list, watch and cancel jobs."""
 
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.idempotency import once
-from api.intake.submit import Plan, Selection, next_generation, plan_job, resolve_model
+from api.intake.accept import Wish, accept_job
+from api.intake.submit import Selection, next_generation, plan_job, resolve_model
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.jobs import (
@@ -26,14 +27,13 @@ from api.schemas.jobs import (
 )
 from api.services import services
 from api.views.items import items_shown
-from api.views.jobs import job_shown, model_named
+from api.views.jobs import job_shown, jobs_shown, model_named
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
-from shared.models import History, Job, ModelVersion
+from shared.models import History, Job
 from shared.repositories.audit import add_audit_event
-from shared.repositories.jobs import NewJob, create_job, get_job, list_jobs, request_cancel
-from shared.repositories.principals import default_project
-from shared.states import FINAL_JOB_STATES, Lane, Scope
+from shared.repositories.jobs import get_job, list_jobs, request_cancel
+from shared.states import Scope
 from shared.unit_of_work import UnitOfWork
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
@@ -42,9 +42,12 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs"
 @blueprint.post("")
 @blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
 @blueprint.output(JobShown, status_code=202)
-@blueprint.doc(summary="Submit a job")
+@blueprint.doc(summary="Submit a job", responses={429: "The token has too much open, or sends too often"})
 def post_job() -> Any:
-    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job."""
+    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job.
+
+    202 also while the broker is unreachable: the job is kept in the database and runs when the broker returns.
+    """
     if request.mimetype in ("", "application/json"):
         payload = request.get_data()
         wanted = read_body(JobWanted)
@@ -59,8 +62,8 @@ def post_job() -> Any:
         if wanted.dry_run:
             shown = DryRun.model_validate({"model": model_named(version), "counts": plan.counts()})
             return jsonify(shown.model_dump(mode="json"))
-        asked = wanted.model_dump(mode="json")
-        return _accept(uow, version, plan, wanted.priority, label=wanted.label, asked=asked)
+        wish = Wish(wanted.priority, wanted.label, wanted.model_dump(mode="json"))
+        return accepted(uow.session, accept_job(uow, version, plan, wish))
 
     return once(services(), principal().id, payload, act)
 
@@ -75,38 +78,11 @@ def _wanted_of_files() -> tuple[JobWanted, bytes]:
     return wanted, "\n".join([asked.model_dump_json(), *digests]).encode()
 
 
-def _accept(
-    uow: UnitOfWork,
-    version: ModelVersion,
-    plan: Plan,
-    lane: Lane,
-    *,
-    label: str,
-    asked: dict[str, Any],
-    retry_of: UUID | None = None,
-) -> Response:
-    """Rows, audit event and hints in one transaction; 202 is sent only after its commit."""
-    session = uow.session
-    job = NewJob(
-        lane=lane,
-        model_version_id=version.id,
-        generation=plan.generation,
-        principal_id=principal().id,
-        project_id=default_project(session).id,
-        request=asked,
-        label=label,
-        retry_of=retry_of,
-    )
-    job_id, shards = create_job(session, job, plan.targets, shard_items=services().settings.shard_items)
-    counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}
-    add_audit_event(session, principal().id, "job.submit", "job", job_id, **counts)
-    uow.hint(lane, shards)
-    return _answer(session, session.get_one(Job, job_id), status=202)
-
-
-def _answer(session: Session, job: Job, *, status: int) -> Response:
-    response: Response = jsonify(job_shown(session, job).model_dump(mode="json"))
-    response.status_code = status
+def accepted(session: Session, job: Job) -> Response:
+    """202 and the job, made in the transaction of `session`."""
+    (shown,) = jobs_shown(session, [job])
+    response: Response = jsonify(shown.model_dump(mode="json"))
+    response.status_code = 202
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return response
 
@@ -123,11 +99,14 @@ def get_jobs(query_data: JobQuery) -> Any:
             session,
             state=query_data.state,
             kind=query_data.kind,
+            lane=query_data.priority,
             label=query_data.label,
+            principal_id=principal().id if query_data.mine else None,
             before=uuid_cursor(query_data.cursor),
             limit=query_data.limit + 1,
         )
-        return page_of(jobs, query_data.limit, lambda job: job_shown(session, job), lambda job: str(job.id))
+        shown = jobs_shown(session, jobs)
+        return page_of(shown, query_data.limit, lambda job: job, lambda job: str(job.id))
 
 
 @blueprint.get("/<uuid:job_id>")
@@ -135,9 +114,9 @@ def get_jobs(query_data: JobQuery) -> Any:
 @blueprint.output(JobShown)
 @blueprint.doc(summary="See a job")
 def get_one_job(job_id: UUID) -> Any:
-    """State, counts, progress, position, times, and what it waits for."""
+    """State, counts, progress, times; its place in line, when it is likely to be over, and what it waits for."""
     with reading(services().engine) as session:
-        return job_shown(session, _find(session, job_id))
+        return job_shown(session, find_job(session, job_id))
 
 
 @blueprint.get("/<uuid:job_id>/items")
@@ -146,9 +125,9 @@ def get_one_job(job_id: UUID) -> Any:
 @blueprint.output(ItemList)
 @blueprint.doc(summary="See a job's items")
 def get_items(job_id: UUID, query_data: ItemQuery) -> Any:
-    """What became of each file and instance of a job, with the reason."""
+    """What became of each file and instance of a job, with the reason, and the evidence where one killed a process."""
     with reading(services().engine) as session:
-        _find(session, job_id)
+        find_job(session, job_id)
         return items_shown(session, job_id, query_data)
 
 
@@ -159,7 +138,7 @@ def get_items(job_id: UUID, query_data: ItemQuery) -> Any:
 def get_history(job_id: UUID) -> Any:
     """Every move of the job and its shards, oldest first."""
     with reading(services().engine) as session:
-        _find(session, job_id)
+        find_job(session, job_id)
         rows = session.scalars(select(History).where(History.job_id == job_id).order_by(History.id))
         return {
             "items": [
@@ -171,6 +150,7 @@ def get_history(job_id: UUID) -> Any:
                     "reason": row.reason,
                     "actor": row.actor,
                     "attempt": row.attempt,
+                    "fence": row.fence,
                     "items_open": row.items_open,
                 }
                 for row in rows
@@ -185,7 +165,7 @@ def get_history(job_id: UUID) -> Any:
 def post_cancel(job_id: UUID) -> Any:
     """Queued shards end at once, running ones at their next write; what was predicted stays. 409 when it is over."""
     with services().unit_of_work() as uow:
-        job = _find(uow.session, job_id)
+        job = find_job(uow.session, job_id)
         if not request_cancel(uow.session, job_id, actor=principal().name):
             raise ConflictError(f"The job is {job.state} already; a job that is over cannot be cancelled.")
         add_audit_event(uow.session, principal().id, "job.cancel", "job", job_id)
@@ -193,36 +173,8 @@ def post_cancel(job_id: UUID) -> Any:
         return job_shown(uow.session, job)
 
 
-@blueprint.post("/<uuid:job_id>/retry")
-@blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
-@blueprint.output(JobShown, status_code=202)
-@blueprint.doc(summary="Retry what failed")
-def post_retry(job_id: UUID) -> Any:
-    """A new job, with `retry_of`, of only what failed or was cancelled, by the same model version."""
-
-    def act(uow: UnitOfWork) -> Response:
-        job = _find(uow.session, job_id)
-        if job.state not in FINAL_JOB_STATES:
-            raise ConflictError(f"The job is {job.state}; wait until it is over, then retry what failed.")
-        if job.items_failed + job.items_cancelled == 0:
-            raise ConflictError("Nothing of this job failed, so there is nothing to retry.")
-        selection = Selection(unfinished_of=job_id)
-        plan = plan_job(uow.session, selection, job.model_version, generation=job.generation)
-        asked = {"retry_of": str(job_id)}
-        return _accept(
-            uow,
-            job.model_version,
-            plan,
-            job.lane,
-            label=job.label,
-            asked=asked,
-            retry_of=job_id,
-        )
-
-    return once(services(), principal().id, str(job_id).encode(), act)
-
-
-def _find(session: Session, job_id: UUID) -> Job:
+def find_job(session: Session, job_id: UUID) -> Job:
+    """The job, or NotFoundError."""
     job = get_job(session, job_id)
     if job is None:
         raise NotFoundError("There is no such job.")

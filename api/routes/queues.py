@@ -1,24 +1,26 @@
-"""What waits in each lane, how fast it moves, and who works on it."""
+"""What waits in each lane, how fast it moves, who works on it; pausing and resuming a lane."""
 
-from datetime import timedelta
 from typing import Any
 
 from apiflask import APIBlueprint
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from api.auth import auth
-from api.schemas.operations import QueueList, WorkerList
+from api.auth import auth, principal
+from api.intake.accept import MOST_HINTS
+from api.schemas.operations import PauseWanted, QueueList, QueueShown, WorkerList
 from api.services import services
+from api.views.queues import lane_shown
+from api.views.situation import Situation
 from shared.clock import utc_now
 from shared.db import reading
-from shared.models import Item, Job, Shard, WorkerProcess
+from shared.errors import ConflictError, NotFoundError
+from shared.models import Shard, WorkerProcess
+from shared.repositories.audit import add_audit_event
+from shared.repositories.lanes import due_up_to, pause_lane, resume_lane
 from shared.repositories.workers import live_workers
 from shared.states import Lane, Scope, ShardState
 
 blueprint = APIBlueprint("queues", __name__, url_prefix="/api/v1", tag="Queues")
-
-THROUGHPUT_WINDOW_S = 60
 
 
 @blueprint.get("/queues")
@@ -26,36 +28,46 @@ THROUGHPUT_WINDOW_S = 60
 @blueprint.output(QueueList)
 @blueprint.doc(summary="See the queues")
 def get_queues() -> Any:
-    """Depth, oldest age, running shards and throughput of each lane, from the database: the truth."""
+    """Depth, oldest age, running shards and throughput of each lane, and what holds it up: a pause, or the broker."""
     with reading(services().engine) as session:
-        workers = live_workers(session)
-        return {"items": [lane_shown(session, lane, workers) for lane in Lane]}
+        situation = Situation(session, services())
+        return {"items": [lane_shown(session, lane, situation) for lane in Lane]}
 
 
-def lane_shown(session: Session, lane: Lane, workers: Any) -> dict[str, Any]:
-    """One lane as it stands."""
-    queued = session.execute(
-        select(func.count(), func.coalesce(func.sum(Shard.items_total), 0), func.min(Shard.created_at)).where(
-            Shard.state == ShardState.QUEUED, Shard.lane == lane
-        )
-    ).one()
-    running = select(func.count()).where(Shard.state == ShardState.RUNNING, Shard.lane == lane)
-    ended = (
-        select(func.count())
-        .select_from(Item)
-        .join(Job, Job.id == Item.job_id)
-        .where(Item.finished_at > utc_now() - timedelta(seconds=THROUGHPUT_WINDOW_S), Job.lane == lane)
-    )
-    return {
-        "lane": lane,
-        "queued_shards": queued[0],
-        "queued_items": queued[1],
-        "running_shards": session.scalar(running),
-        "oldest_queued_at": queued[2],
-        "oldest_age_s": (utc_now() - queued[2]).total_seconds() if queued[2] else None,
-        "workers": sum(lane in worker.lanes for worker in workers),
-        "items_per_s": (session.scalar(ended) or 0) / THROUGHPUT_WINDOW_S,
-    }
+@blueprint.post("/queues/<string:lane>/pause")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.input(PauseWanted)
+@blueprint.output(QueueShown)
+@blueprint.doc(summary="Pause a lane", responses={409: "It is paused already"})
+def post_pause(lane: str, json_data: PauseWanted) -> Any:
+    """No shard of the lane is claimed any more; what runs is finished, and what is submitted waits."""
+    paused = _known(lane)
+    with services().unit_of_work() as uow:
+        if not pause_lane(uow.session, paused, principal_id=principal().id, reason=json_data.reason):
+            raise ConflictError(f"The {paused} lane is paused already; resume it first to give another reason.")
+        add_audit_event(uow.session, principal().id, "lane.pause", "lane", paused, reason=json_data.reason)
+        return lane_shown(uow.session, paused, Situation(uow.session, services()))
+
+
+@blueprint.post("/queues/<string:lane>/resume")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.output(QueueShown)
+@blueprint.doc(summary="Resume a lane", responses={409: "It is not paused"})
+def post_resume(lane: str) -> Any:
+    """Shards of the lane are claimed again, at once where workers are idle."""
+    resumed = _known(lane)
+    with services().unit_of_work() as uow:
+        if not resume_lane(uow.session, resumed):
+            raise ConflictError(f"The {resumed} lane is not paused.")
+        add_audit_event(uow.session, principal().id, "lane.resume", "lane", resumed)
+        uow.hint(resumed, due_up_to(uow.session, resumed, MOST_HINTS))
+        return lane_shown(uow.session, resumed, Situation(uow.session, services()))
+
+
+def _known(lane: str) -> Lane:
+    if lane not in set(Lane):
+        raise NotFoundError(f"There is no such lane; the lanes are {', '.join(Lane)}.")
+    return Lane(lane)
 
 
 @blueprint.get("/workers")
@@ -63,11 +75,16 @@ def lane_shown(session: Session, lane: Lane, workers: Any) -> dict[str, Any]:
 @blueprint.output(WorkerList)
 @blueprint.doc(summary="See the workers")
 def get_workers() -> Any:
-    """Live workers: heartbeat, shards in hand, engines loaded, memory."""
+    """Live workers: heartbeat, shards in hand, engines loaded and being loaded, memory."""
     with reading(services().engine) as session:
         running = select(Shard.owner, func.count()).where(Shard.state == ShardState.RUNNING).group_by(Shard.owner)
         in_hand = dict(session.execute(running).all())
-        return {"items": [_worker_shown(worker, in_hand.get(worker.name, 0)) for worker in live_workers(session)]}
+        return {
+            "items": [
+                _worker_shown(worker, in_hand.get(worker.name, 0))
+                for worker in live_workers(session, services().settings.lease_s)
+            ]
+        }
 
 
 def _worker_shown(worker: WorkerProcess, running_shards: int) -> dict[str, Any]:
@@ -76,6 +93,7 @@ def _worker_shown(worker: WorkerProcess, running_shards: int) -> dict[str, Any]:
         "lanes": worker.lanes,
         "concurrency": worker.concurrency,
         "engines": worker.engines,
+        "loading": worker.loading,
         "rss_bytes": worker.rss_bytes,
         "running_shards": running_shards,
         "started_at": worker.started_at,

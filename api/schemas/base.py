@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_PAGE = 500
 
 # A user's own words; no control characters, which PostgreSQL refuses or terminals obey.
-Label = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]*$"
+Label = Annotated[str, Field(max_length=128, pattern=NO_CONTROL_CHARACTERS)]
 
 
 class Shape(BaseModel):

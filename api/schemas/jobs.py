@@ -1,14 +1,30 @@
 """Shapes of jobs and their items."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from api.schemas.base import Label, Page, Shape, Wanted
-from shared.states import ItemState, JobKind, JobState, Lane, Reason
+from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason
 
+
+class WaitsFor(StrEnum):
+    """Stable names of what a job can wait for, that which matters most first."""
+
+    CANCEL = "cancel_requested"
+    BROKER = "broker_unreachable"
+    PAUSED = "lane_paused"
+    WORKER = "no_live_worker"
+    RETRY = "retry_later"
+    AHEAD = "shards_ahead"
+    MODEL = "model_loading"
+    FREE_WORKER = "free_worker"
+
+
+RetryState = Literal[JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 PatientKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
@@ -65,7 +81,13 @@ class JobShown(Shape):
     counts: JobCounts
     progress: float = Field(description="Share of items with an outcome, 0 to 1.")
     position: int | None = Field(description="Queued shards of the lane before this job's next one.")
-    waiting: str | None = Field(description="What a job that is not final waits for.")
+    position_is_least: bool = Field(description="In lists: the position is this or higher; ask for the job itself.")
+    eta_s: float | None = Field(
+        description="Seconds until it is likely to be over, by the lane's measured pace; null while that is not known."
+    )
+    eta_error_s: float | None = Field(description="Standard error of `eta_s`, from how much the pace varied.")
+    waiting: str | None = Field(description="What it, or its next shard, waits for most; null when final or running.")
+    waits_for: list[WaitsFor] = Field(description="All that it waits for, that which matters most first.")
     retry_of: UUID | None
     cancel_requested_at: datetime | None
     created_at: datetime
@@ -89,18 +111,64 @@ class DryRun(Shape):
     counts: dict[str, Any]
 
 
+class RetryWanted(Wanted):
+    """Which jobs to retry, by their own properties, and which of their items, by reason or its class."""
+
+    state: RetryState | None = Field(None, description="Only jobs that ended so.")
+    reason: Reason | None = Field(None, description="Only items that ended for this reason.")
+    failure: Failure | None = Field(None, description="Only items whose reason is of this class.")
+    label: Label | None = None
+    model: str | None = Field(None, max_length=80, description="`name` (any version) or `name:version`.")
+    created_after: AwareDatetime | None = Field(None, description="Only jobs made then or later.")
+    created_before: AwareDatetime | None = Field(None, description="Only jobs made earlier; null: than this request.")
+    dry_run: bool = Field(False, description="Only count what would be tried again.")
+
+
+class Retried(Shape):
+    """A job and the new one that tries again what failed of it."""
+
+    job: UUID
+    retry: UUID
+
+
+class NotRetried(Shape):
+    """A job that could not be retried, and why."""
+
+    job: UUID
+    detail: str
+
+
+class BulkRetry(Shape):
+    """What was tried again, or would be."""
+
+    dry_run: bool
+    jobs: int = Field(description="Jobs that were retried, or would be.")
+    items: int = Field(description="Their items that are tried again.")
+    by_reason: dict[str, int] = Field(description="The items by why they had ended.")
+    not_retryable: int = Field(description="Items that fit but have no bytes to be tried with: rejected files.")
+    retried: list[Retried]
+    refused: list[NotRetried]
+    remaining: int = Field(description="Jobs that fit and were left for another request like this.")
+    created_before: datetime = Field(description="To be sent with that request, so that it leaves these retries alone.")
+
+
 class JobQuery(Page):
     """Filters of the job list."""
 
     state: JobState | None = None
     kind: JobKind | None = None
+    priority: Lane | None = None
     label: Label | None = None
+    mine: bool = Field(False, description="Only jobs of the token's own principal.")
 
 
 class ItemQuery(Page):
     """Filters of a job's items."""
 
     state: ItemState | None = None
+    reason: Reason | None = None
+    failure: Failure | None = Field(None, description="The class of the reason.")
+    quarantined: bool | None = None
 
 
 class ItemShown(Shape):
@@ -116,6 +184,10 @@ class ItemShown(Shape):
     reason: Reason | None
     reason_text: str | None
     detail: str
+    failure: Failure | None = Field(description="The class of the reason, which settles whether a retry may help.")
+    quarantined: bool = Field(description="It killed what worked on it, each time, and is set aside for a person.")
+    evidence: dict[str, Any] | None = Field(description="Of a process that it ended: signal, tail of the log, sha256.")
+    tries: int = Field(description="Attempts that began on it and did not tell its outcome.")
     frames: int
     reused: bool
     conflict: bool
@@ -138,6 +210,7 @@ class HistoryShown(Shape):
     reason: str
     actor: str
     attempt: int
+    fence: int
     items_open: int | None
 
 

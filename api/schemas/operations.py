@@ -1,19 +1,40 @@
 """Shapes of queues, workers, models, tokens and health."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base import Shape, Wanted
+from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
 from shared.states import Lane, ModelState, Scope
+
+MOST = 2**31 - 1  # what a column of the database holds
+
+
+class Pause(Shape):
+    """Since when a lane is paused, by whom and why."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+class PauseWanted(Wanted):
+    """Why a lane is to be paused."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROL_CHARACTERS)] = Field(
+        description="For those whose jobs wait; nothing about patients."
+    )
 
 
 class QueueShown(Shape):
     """A lane: what waits in it and how fast it moves."""
 
     lane: Lane
+    weight: int = Field(description="Of the turns at the claim, the share that this lane gets while all have work.")
+    paused: Pause | None = Field(description="Null while the lane runs.")
+    broker: str = Field(description="`ok`, or since when the broker is unreachable.")
     queued_shards: int
     queued_items: int
     running_shards: int
@@ -36,6 +57,7 @@ class WorkerShown(Shape):
     lanes: list[Any]
     concurrency: int
     engines: list[Any]
+    loading: list[Any] = Field(description="Models being loaded, by the first characters of their digest.")
     rss_bytes: int
     running_shards: int
     started_at: datetime
@@ -77,20 +99,40 @@ class TokenWanted(Wanted):
     name: str = Field("", max_length=64)
     scopes: list[Scope] = Field(min_length=1)
     expires_days: float | None = Field(None, gt=0, le=3650)
+    max_open_items: int | None = Field(None, ge=1, le=MOST, description="Most instances open at once; null: as set.")
+    requests_per_minute: int | None = Field(None, ge=1, le=MOST, description="Most requests; null: as set.")
 
 
-class TokenShown(Shape):
-    """The secret is shown this once."""
+class TokenListed(Shape):
+    """A token without its secret; limits of null are those of the settings."""
 
     id: UUID
     principal: str
+    name: str
+    prefix: str = Field(description="The first characters of the secret, to know it by.")
     scopes: list[Scope]
+    max_open_items: int | None
+    requests_per_minute: int | None
+    created_at: datetime
     expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenList(Shape):
+    """A page of tokens, newest first."""
+
+    items: list[TokenListed]
+    next: str | None
+
+
+class TokenShown(TokenListed):
+    """The secret is shown this once."""
+
     token: str
 
 
 class Health(Shape):
     """How the service is."""
 
-    status: str
+    status: str = Field(description="`ok`, `degraded` (it works; jobs wait) or `not ready`.")
     checks: dict[str, str] = Field(default_factory=dict)

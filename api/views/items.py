@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from api.paging import integer_cursor, page_of
 from api.schemas.jobs import ItemQuery, ItemShown
 from shared.models import Instance, Item, Patient, Series, Study, UploadFile
-from shared.states import REASON_TEXTS
+from shared.states import REASON_TEXTS, failure_of, reasons_of
 
 
 def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:
@@ -25,12 +25,19 @@ def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:
         .order_by(Item.id)
         .limit(query.limit + 1)
     )
+    filters: list[ColumnElement[bool]] = []
     if query.state is not None:
-        statement = statement.where(Item.state == query.state)
+        filters.append(Item.state == query.state)
+    if query.reason is not None:
+        filters.append(Item.reason == query.reason)
+    if query.failure is not None:
+        filters.append(Item.reason.in_(sorted(reasons_of(query.failure))))
+    if query.quarantined is not None:
+        filters.append(Item.quarantined.is_(query.quarantined))
     after = integer_cursor(query.cursor)
     if after is not None:
         statement = statement.where(Item.id > after)
-    rows = session.execute(statement).all()
+    rows = session.execute(statement.where(*filters)).all()
     return page_of(rows, query.limit, lambda row: _shown(*row), lambda row: str(row[0].id))
 
 
@@ -49,6 +56,10 @@ def _shown(
         reason=item.reason,
         reason_text=REASON_TEXTS[item.reason] if item.reason else None,
         detail=item.detail,
+        failure=failure_of(item.reason) if item.reason else None,
+        quarantined=item.quarantined,
+        evidence=item.evidence,
+        tries=item.tries,
         frames=item.frames,
         reused=item.reused,
         conflict=bool((instance and instance.sop_conflict) or (study and study.patient_conflict)),

@@ -1,14 +1,16 @@
-"""A job as it stands: counts, position, and in words what it waits for."""
+"""A job as it stands: counts, place in line, and in words what it waits for."""
 
-from sqlalchemy import func, select
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from api.schemas.jobs import JobCounts, JobShown, ModelNamed
-from shared.db import db_now
-from shared.models import Job, ModelVersion, Shard
-from shared.repositories.shards import shards_ahead
-from shared.repositories.workers import live_workers
-from shared.states import FINAL_JOB_STATES, JobState, ShardState
+from api.services import services
+from api.views.situation import Situation
+from api.views.waiting import Waiting, waiting_of
+from shared.models import Job, ModelVersion
+from shared.repositories.waiting import next_shards
+from shared.states import FINAL_JOB_STATES
 
 
 def model_named(version: ModelVersion) -> ModelNamed:
@@ -17,9 +19,31 @@ def model_named(version: ModelVersion) -> ModelNamed:
 
 
 def job_shown(session: Session, job: Job) -> JobShown:
-    """The job as the API shows it."""
+    """One job, its place in line counted to the end."""
+    (shown,) = _all_shown(session, [job], exact=True)
+    return shown
+
+
+def jobs_shown(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
+    """Jobs of a list, or in a writing transaction, which should not take long.
+
+    A place far back in line is only said to be at least so far.
+    """
+    return _all_shown(session, jobs, exact=False)
+
+
+def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[JobShown]:
+    open_jobs = [job for job in jobs if job.state not in FINAL_JOB_STATES]
+    waitings: dict[object, Waiting] = {}
+    if open_jobs:
+        situation = Situation(session, services())
+        following = next_shards(session, [job.id for job in open_jobs], situation.now)
+        waitings = {job.id: waiting_of(situation, job, following.get(job.id), exact=exact) for job in open_jobs}
+    return [_shown(job, waitings.get(job.id, Waiting())) for job in jobs]
+
+
+def _shown(job: Job, waiting: Waiting) -> JobShown:
     ended = job.items_done + job.items_failed + job.items_cancelled
-    position = None if job.state in FINAL_JOB_STATES else shards_ahead(session, job.id)
     base = f"/api/v1/jobs/{job.id}"
     return JobShown(
         id=job.id,
@@ -37,8 +61,12 @@ def job_shown(session: Session, job: Job) -> JobShown:
             reused=job.items_reused,
         ),
         progress=ended / job.items_total if job.items_total else 1.0,
-        position=position,
-        waiting=_waiting(session, job, position),
+        position=waiting.position,
+        position_is_least=waiting.position_is_least,
+        eta_s=waiting.eta_s,
+        eta_error_s=waiting.eta_error_s,
+        waiting=waiting.sentence,
+        waits_for=list(waiting.causes),
         retry_of=job.retry_of,
         cancel_requested_at=job.cancel_requested_at,
         created_at=job.created_at,
@@ -47,30 +75,3 @@ def job_shown(session: Session, job: Job) -> JobShown:
         links={"self": base, "items": f"{base}/items", "history": f"{base}/history"}
         | {"reports": f"/api/v1/reports?job={job.id}"},
     )
-
-
-def _waiting(session: Session, job: Job, position: int | None) -> str | None:
-    if job.state in FINAL_JOB_STATES:
-        return None
-    if not any(job.lane in worker.lanes for worker in live_workers(session)):
-        return f"no live worker serves the {job.lane} lane"
-    if job.cancel_requested_at is not None:
-        return "cancel was requested; a running shard stops at its next write"
-    if position:
-        return f"{position} shards are ahead in the {job.lane} lane"
-    return _resting(session, job) or _first_in_lane(job)
-
-
-def _resting(session: Session, job: Job) -> str | None:
-    tried_again_at = session.scalar(
-        select(func.min(Shard.not_before)).where(
-            Shard.job_id == job.id, Shard.state == ShardState.QUEUED, Shard.not_before > db_now()
-        )
-    )
-    return f"a worker was lost; tried again at {tried_again_at:%H:%M:%S} UTC" if tried_again_at else None
-
-
-def _first_in_lane(job: Job) -> str | None:
-    if job.state is JobState.QUEUED:
-        return "first in its lane; a worker takes it as soon as one is free"
-    return None

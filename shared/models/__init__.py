@@ -1,6 +1,6 @@
 """SQLAlchemy tables, a file per noun; importing this package fills the metadata that migrations compare with."""
 
-from shared.models.base import Base
+from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
@@ -37,4 +37,5 @@ __all__ = [
     "Upload",
     "UploadFile",
     "WorkerProcess",
+    "table_of",
 ]

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from sqlalchemy import JSON, BigInteger, Enum, Integer, MetaData, String
+from sqlalchemy import JSON, BigInteger, Enum, Integer, MetaData, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -32,6 +32,11 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Document, list[Any]: Document}  # noqa: RUF012 - SQLAlchemy's name
+
+
+def table_of(model: type[Base]) -> Table:
+    """The table itself, for statements that need nothing of the ORM: building those takes a fraction of the time."""
+    return cast("Table", model.__table__)
 
 
 def enum_column(kind: type[StrEnum]) -> Enum:

@@ -23,6 +23,7 @@ class Job(Base):
         Index("ix_job_state", "state", "id"),
         Index("ix_job_principal_id", "principal_id", "id"),
         Index("ix_job_label", "label", "id"),
+        Index("ix_job_lane", "lane", "id"),
         Index("ix_job_token_id", "token_id", "state"),
         Index("ix_job_retry_of", "retry_of"),
     )

@@ -48,7 +48,9 @@ def take_back_lost(
 
     The attempt on the items `begun` does not count: it was not their fault.
     """
-    shard = session.scalar(select(Shard).where(*held(claim)).with_for_update().execution_options(populate_existing=True))
+    shard = session.scalar(
+        select(Shard).where(*held(claim)).with_for_update().execution_options(populate_existing=True)
+    )
     if shard is None:
         return False
     take_back_tries(session, begun)

@@ -1,5 +1,6 @@
 """Moves of jobs and shards: one conditional UPDATE each, its history row and what it changes in the counters."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,12 @@ from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.errors import IllegalTransitionError
-from shared.models import History, Job
+from shared.models import History, Job, table_of
 from shared.repositories.tallies import count, jobs_in
 from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
+
+# Made once, and on the table itself: building a statement takes longer than running it.
+_ADD = insert(table_of(History))
 
 
 def changed_rows(result: Any) -> int:
@@ -57,17 +61,23 @@ def record(  # noqa: PLR0913 - a history row has these columns
     items_open: int | None = None,
 ) -> None:
     """Write one history row."""
-    session.execute(
-        insert(History).values(
-            job_id=job_id,
-            shard_id=shard_id,
-            from_state=before,
-            to_state=after,
-            reason=reason,
-            actor=actor,
-            attempt=attempt,
-            fence=fence,
-            items_open=items_open,
-            at=utc_now(),
-        )
-    )
+    row = {
+        "job_id": job_id,
+        "shard_id": shard_id,
+        "from_state": before,
+        "to_state": after,
+        "reason": reason,
+        "actor": actor,
+        "attempt": attempt,
+        "fence": fence,
+        "items_open": items_open,
+        "at": utc_now(),
+    }
+    session.execute(_ADD, row)
+
+
+def record_made(session: Session, job_id: UUID, shard_ids: Sequence[int], *, actor: str) -> None:
+    """Write the first history row of each new shard."""
+    common: dict[str, Any] = {"job_id": job_id, "from_state": None, "to_state": ShardState.QUEUED, "reason": ""}
+    common |= {"actor": actor, "attempt": 0, "fence": 0, "items_open": None, "at": utc_now()}
+    session.execute(_ADD, [common | {"shard_id": shard_id} for shard_id in shard_ids])

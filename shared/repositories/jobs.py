@@ -1,7 +1,7 @@
 """Jobs: made with their items and shards in one transaction, listed by cursor, cancelled by a flag."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
-from shared.models import Item, Job, JobPatient, Shard
+from shared.models import Item, Job, JobPatient, Shard, table_of
 from shared.repositories.history import changed_rows, record
 from shared.repositories.items import end_open_items, settle_job
-from shared.repositories.lanes import first_turn
-from shared.repositories.shards import NewShard, cancel_queued, create_shard
+from shared.repositories.shards import NewShards, cancel_queued, create_shards
 from shared.repositories.tallies import count, jobs_in
 from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
@@ -73,30 +72,27 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     record(session, job_id=job_id, after=JobState.QUEUED, reason="accepted", actor="api")
     pending = [target for target in targets if target.state is ItemState.PENDING]
     known = [target for target in targets if target.state is not ItemState.PENDING]
-    _insert_items(session, job_id, new.model_version_id, None, known)
-    shards = [pending[start : start + shard_items] for start in range(0, len(pending), shard_items)]
-    turn = first_turn(session, new.lane, new.principal_id)
-    for part in shards:
-        shard_id = create_shard(session, NewShard(job_id, new.principal_id, new.lane, turn, len(part)), now)
-        _insert_items(session, job_id, new.model_version_id, shard_id, part)
-        turn += len(part)
+    sizes = [min(shard_items, len(pending) - start) for start in range(0, len(pending), shard_items)]
+    shard_ids = create_shards(session, NewShards(job_id, new.principal_id, new.lane), sizes)
+    shard_of = [shard_id for shard_id, size in zip(shard_ids, sizes, strict=True) for _ in range(size)]
+    _insert_items(session, job, zip([*known, *pending], [*(None for _ in known), *shard_of], strict=True))
     _count_patients(session, job_id, targets)
     settle_job(session, job_id, actor="api")
     session.refresh(job)
-    return job_id, len(shards)
+    return job_id, len(sizes)
 
 
-def _insert_items(
-    session: Session, job_id: UUID, model_version_id: int, shard_id: int | None, targets: Sequence[Target]
-) -> None:
-    now = utc_now()
-    common = {"job_id": job_id, "model_version_id": model_version_id, "shard_id": shard_id}
+def _insert_items(session: Session, job: Job, targets: Iterable[tuple[Target, int | None]]) -> None:
+    """The job's items, each with the shard that it is in, if any."""
+    common = {"job_id": job.id, "model_version_id": job.model_version_id, "tries": 0, "quarantined": False}
     rows = [
-        common | vars(target) | {"finished_at": None if target.state is ItemState.PENDING else now}
-        for target in targets
+        common
+        | vars(target)
+        | {"shard_id": shard_id, "finished_at": None if target.state is ItemState.PENDING else job.created_at}
+        for target, shard_id in targets
     ]
     for start in range(0, len(rows), INSERT_ROWS):
-        session.execute(insert(Item), rows[start : start + INSERT_ROWS])
+        session.execute(insert(table_of(Item)), rows[start : start + INSERT_ROWS])
 
 
 def _count_patients(session: Session, job_id: UUID, targets: Sequence[Target]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from shared.db import db_now
 from shared.errors import FencedOutError
 from shared.models import Item, Job, Shard
-from shared.repositories.history import changed_rows, check_shard_move, record
+from shared.repositories.history import changed_rows, check_shard_move, record, record_made
 from shared.repositories.items import take_back_tries
-from shared.repositories.lanes import due
-from shared.repositories.tallies import count, shard_changes
+from shared.repositories.lanes import due, first_turn
+from shared.repositories.tallies import count, items_queued, shard_changes, shards_in
 from shared.states import Failure, ItemState, Lane, ShardState
 
 
@@ -33,36 +33,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class NewShard:
-    """What a shard row needs."""
+class NewShards:
+    """Whose shards are made, and in which lane."""
 
     job_id: UUID
     principal_id: int
     lane: Lane
-    turn: int
-    items_total: int
 
 
-def create_shard(session: Session, new: NewShard, now: datetime) -> int:
-    """A queued shard; returns its id."""
-    statement = (
-        insert(Shard)
-        .values(
-            **vars(new),
-            state=ShardState.QUEUED,
-            attempt=0,
-            fence=0,
-            crash_count=0,
-            failure_count=0,
-            not_before=db_now(),
-            created_at=now,
-        )
-        .returning(Shard.id)
-    )
-    shard_id = session.execute(statement).scalar_one()
-    count(session, shard_changes(new.lane, None, ShardState.QUEUED, items_before=0, items_after=new.items_total))
-    record(session, job_id=new.job_id, shard_id=shard_id, after=ShardState.QUEUED, actor="api")
-    return shard_id
+def create_shards(session: Session, new: NewShards, sizes: Sequence[int]) -> Sequence[int]:
+    """Queued shards of so many items each, in turn; returns their ids in order."""
+    if not sizes:
+        return ()
+    now = session.execute(select(db_now())).scalar_one()
+    first = first_turn(session, new.lane, new.principal_id)
+    common = vars(new) | {"state": ShardState.QUEUED, "not_before": now, "created_at": now}
+    common |= {"attempt": 0, "fence": 0, "crash_count": 0, "failure_count": 0}
+    turns = accumulate(sizes, initial=first)
+    rows = [common | {"turn": turn, "items_total": size} for turn, size in zip(turns, sizes, strict=False)]
+    statement = insert(Shard).returning(Shard.id, sort_by_parameter_order=True)
+    shard_ids = session.scalars(statement, rows).all()
+    queued, items = shards_in(new.lane, ShardState.QUEUED), items_queued(new.lane)
+    count(session, {queued: len(sizes), items: sum(sizes)})
+    record_made(session, new.job_id, shard_ids, actor="api")
+    return shard_ids
 
 
 def claim_next(session: Session, lanes: Sequence[Lane], owner: str, lease_s: float) -> Claim | None:

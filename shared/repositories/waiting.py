@@ -1,20 +1,23 @@
 """Where queued shards stand in line, for many jobs at once and without counting long lines."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.db import db_now
 from shared.models import Shard
 from shared.repositories.parts import in_parts
 from shared.states import Lane, ShardState
 
 
-def next_shards(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, Shard]:
-    """The queued shard of each job that is claimed first; one that rests only where all of the job's do."""
-    in_order = (Shard.not_before > db_now(), Shard.turn, Shard.id)
+def next_shards(session: Session, job_ids: Sequence[UUID], now: datetime) -> dict[UUID, Shard]:
+    """The queued shard of each job that is claimed first; one that rests only where all of the job's do.
+
+    `now` is the database's; as a value, not as its function, so that the statement is compiled once.
+    """
+    in_order = (Shard.not_before > now, Shard.turn, Shard.id)
     found: dict[UUID, Shard] = {}
     for some in in_parts(job_ids):
         rank = func.row_number().over(partition_by=Shard.job_id, order_by=in_order)

@@ -14,27 +14,23 @@ from sqlalchemy import select, update
 
 from shared.config import Settings, load_settings
 from shared.db import db_now, make_engine, reading
-from shared.health import RECOVERY_OVERDUE_S, ailment
+from shared.health import RECOVERY_OVERDUE_S, SILENCE_S, ailment
 from shared.migrate import prepare_database
 from shared.models import Principal, Shard, WorkerProcess
-from shared.repositories.workers import beat, stop
+from shared.repositories.workers import stop
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
 from tests.factories import claim, submit_job
 from tests.system import free_port
-
-
-def start_worker(prepared: Prepared, name: str) -> None:
-    with UnitOfWork(prepared.engine) as uow:
-        beat(uow.session, name, lanes=["routine"], concurrency=1, engines=[], rss_bytes=1)
+from tests.waiting import add_worker
 
 
 def test_worker_is_ill_until_one_of_this_host_beats(any_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "here")
-    start_worker(any_prepared, "elsewhere-7")
+    add_worker(any_prepared.engine, "elsewhere-7")
     alone = ailment("worker", any_prepared.settings)
 
-    start_worker(any_prepared, "here-7")
+    add_worker(any_prepared.engine, "here-7")
 
     assert "no worker of this host" in alone
     assert ailment("worker", any_prepared.settings) == ""
@@ -43,11 +39,11 @@ def test_worker_is_ill_until_one_of_this_host_beats(any_prepared: Prepared, monk
 @pytest.mark.parametrize("how", ["silent", "stopped"])
 def test_worker_is_ill_when_it_is_gone(prepared: Prepared, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "here")
-    start_worker(prepared, "here-7")
+    add_worker(prepared.engine, "here-7")
 
     with UnitOfWork(prepared.engine) as uow:
         if how == "silent":
-            uow.session.execute(update(WorkerProcess).values(heartbeat_at=db_now(-31.0)))
+            uow.session.execute(update(WorkerProcess).values(heartbeat_at=db_now(-SILENCE_S - 1.0)))
         else:
             stop(uow.session, "here-7")
 

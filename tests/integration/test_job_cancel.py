@@ -13,7 +13,6 @@ from shared.models import History, Item, Job, JobPatient, Prediction, Shard
 from shared.repositories.items import settle_job
 from shared.repositories.jobs import request_cancel
 from shared.repositories.shards import finish
-from shared.repositories.workers import beat
 from shared.states import ItemState, JobState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take, work_until_empty
@@ -21,6 +20,7 @@ from tests.conftest import Api, Prepared
 from tests.factories import claim, rows_of, submit_job
 from tests.fake_worker import FakeRuntime
 from tests.invariants import check_invariants
+from tests.waiting import add_worker
 from worker.tasks import infer_next
 
 
@@ -82,7 +82,7 @@ def test_worker_keeps_what_it_committed_when_its_job_is_cancelled(any_prepared: 
         if number == 10:
             _cancel(any_prepared, job_id)
 
-    infer_next(FakeRuntime(settings, engine, cancel_midway), "routine")
+    infer_next(FakeRuntime(settings, engine, cancel_midway))
 
     job = _job(any_prepared, job_id)
     assert job.state is JobState.CANCELLED
@@ -204,11 +204,11 @@ def test_cancel_answers_409_when_the_job_is_over(any_api: Api) -> None:
 def test_cancel_of_a_running_job_says_what_it_waits_for(any_api: Api) -> None:
     job_id = submit_job(any_api.prepared.engine, 8, shard_items=4)
     take(any_api.prepared.engine, "worker-1")
-    with UnitOfWork(any_api.prepared.engine) as uow:
-        beat(uow.session, "worker-1", lanes=["routine"], concurrency=1, engines=[], rss_bytes=1)
+    add_worker(any_api.prepared.engine)
 
     answer = any_api.post(f"/api/v1/jobs/{job_id}/cancel").json
 
     assert (answer["state"], answer["counts"]["cancelled"]) == ("running", 4)
     assert answer["cancel_requested_at"]
     assert "cancel was requested" in answer["waiting"]
+    assert answer["waits_for"] == ["cancel_requested"]

@@ -1,20 +1,15 @@
-"""Jobs as a client follows them: item by item, move by move, what they wait for, and what is tried again."""
+"""Jobs as a client follows them: item by item, move by move; and what is tried again."""
 
-from uuid import UUID
-
-from scheduler.recovery import recover_shards
 from shared.repositories.jobs import Target
-from shared.repositories.workers import beat
 from shared.states import ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
-from tests.claimers import commit, take, work_until_empty
+from tests.claimers import commit, take
 from tests.conftest import Api
 from tests.factories import (
     add_instance,
     add_model,
     add_upload,
     claim,
-    let_leases_run_out,
     submit_job,
 )
 from tests.invariants import check_invariants
@@ -115,38 +110,5 @@ def test_history_tells_every_move_oldest_first(any_api: Api) -> None:
         (False, "running", "done", None),
     ]
     assert [move["actor"] for move in moves] == ["api", "api", *["worker-1"] * 4]
-    assert moves[2]["attempt"] == 1
+    assert [(move["attempt"], move["fence"]) for move in moves] == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (0, 0)]
     assert moves[-1]["reason"] == "3 done, 0 failed, 0 cancelled"
-
-
-def test_job_says_what_it_waits_for(any_api: Api) -> None:
-    engine = any_api.prepared.engine
-    first, second = submit_job(engine, 2, shard_items=1), submit_job(engine)
-
-    def shown(job_id: UUID) -> tuple[int | None, str | None]:
-        job = any_api.get(f"{JOBS}/{job_id}").json
-        return job["position"], job["waiting"]
-
-    assert shown(first) == (0, "no live worker serves the routine lane")
-    with UnitOfWork(engine) as uow:
-        beat(uow.session, "worker-1", lanes=["routine"], concurrency=1, engines=[], rss_bytes=1)
-    assert shown(first)[1] == "first in its lane; a worker takes it as soon as one is free"
-    assert shown(second) == (2, "2 shards are ahead in the routine lane")
-    take(engine, "worker-1")
-    assert shown(second)[0] == 1
-    work_until_empty(engine, "worker-1")
-    assert shown(second) == (None, None)
-
-
-def test_job_says_when_a_lost_shard_is_tried_again(any_api: Api) -> None:
-    engine = any_api.prepared.engine
-    job_id = submit_job(engine)
-    take(engine, "worker-1")
-    let_leases_run_out(engine)
-    recover_shards(engine, any_api.prepared.settings.model_copy(update={"retry_backoff_s": 600.0}))
-    with UnitOfWork(engine) as uow:
-        beat(uow.session, "worker-2", lanes=["routine"], concurrency=1, engines=[], rss_bytes=1)
-
-    waiting = any_api.get(f"{JOBS}/{job_id}").json["waiting"]
-
-    assert waiting.startswith("a worker was lost; tried again at ")

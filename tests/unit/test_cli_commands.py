@@ -30,6 +30,8 @@ def job(state: str, **changes: Any) -> dict[str, Any]:
         "model": {"name": "m", "version": 3},
         "counts": counts,
         "position": None,
+        "eta_s": None,
+        "eta_error_s": None,
         "waiting": None,
         "retry_of": None,
         "created_at": "2026-11-24T12:00:00Z",
@@ -65,6 +67,12 @@ def test_watch_ends_with_the_code_of_the_state(server: CannedServer, state: str,
     assert "1 truncated: Ends early." in result.stdout
     assert f"see overread job {JOB} --items" in result.stdout
     assert ["state", state] in [line.split() for line in result.stdout.splitlines()]
+
+
+def test_bar_says_what_a_job_waits_for_and_when_it_is_likely_over() -> None:
+    running = job("running", position=2, waiting="2 shards are ahead", eta_s=300.0, eta_error_s=40.0)
+
+    assert watch_module.note_of(running) == "1 failed; 2 shards are ahead; likely over in 5 min ± 40 s"
 
 
 def test_bar_says_how_many_were_cancelled(server: CannedServer) -> None:

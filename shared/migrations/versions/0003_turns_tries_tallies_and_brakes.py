@@ -52,6 +52,7 @@ def upgrade() -> None:
         batch_op.create_foreign_key(op.f("fk_job_token_id_token"), "token", ["token_id"], ["id"])
         batch_op.create_index("ix_job_token_id", ["token_id", "state"], unique=False)
         batch_op.create_index("ix_job_retry_of", ["retry_of"], unique=False)
+        batch_op.create_index("ix_job_lane", ["lane", "id"], unique=False)
     with op.batch_alter_table("item", schema=None) as batch_op:
         batch_op.drop_index("ix_item_finished_at")
     _create_tables()
@@ -118,6 +119,7 @@ def downgrade() -> None:
     with op.batch_alter_table("item", schema=None) as batch_op:
         batch_op.create_index("ix_item_finished_at", ["finished_at"], unique=False)
     with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index("ix_job_lane")
         batch_op.drop_index("ix_job_retry_of")
         batch_op.drop_index("ix_job_token_id")
         batch_op.drop_constraint(op.f("fk_job_token_id_token"), type_="foreignkey")
