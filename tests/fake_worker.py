@@ -15,7 +15,7 @@ from worker.inference.batch import FramePrediction
 from worker.runtime import Runtime
 
 
-class WorkerDied(BaseException):  # noqa: N818 - no error that product code may handle
+class WorkerDied(BaseException):
     """What decoding or loading raises where the whole process is to die: the worker writes nothing after it."""
 
 

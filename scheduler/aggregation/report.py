@@ -87,11 +87,13 @@ def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
     None where the job was cancelled before anything was known of the patient.
     """
     version = session.get_one(ModelVersion, session.get_one(Job, job_id).model_version_id)
+    # Read before the evidence: another scheduler that tells of more in between then takes this number, and this one
+    # looks again. The other way round, older evidence would make the newest version.
+    previous = newest_report(session, patient_id, version.id)
     evidence = gather(session, patient_id, version)
     if not any(one.frames for one in evidence.instances) and _only_cancelled(session, job_id, patient_id):
         return None
     inputs_digest = evidence.digest(version.digest)
-    previous = newest_report(session, patient_id, version.id)
     if previous is not None and previous.inputs_digest == inputs_digest:
         return previous.id
     contract = ModelContract.model_validate(version.contract)

@@ -57,7 +57,7 @@ def begin_items(session: Session, item_ids: Sequence[int]) -> None:
 
 
 def take_back_tries(session: Session, item_ids: Sequence[int]) -> None:
-    """An attempt that was given back does not count."""
+    """An attempt that was given back does not count; nor does it where its begin was not committed after all."""
     _add_tries(session, item_ids, -1)
 
 
@@ -65,7 +65,7 @@ def _add_tries(session: Session, item_ids: Sequence[int], number: int) -> None:
     for some in in_parts(item_ids):
         session.execute(
             update(Item)
-            .where(Item.id.in_(some), Item.state == ItemState.PENDING)
+            .where(Item.id.in_(some), Item.state == ItemState.PENDING, Item.tries >= -number)
             .values(tries=Item.tries + number)
             .execution_options(synchronize_session=False)
         )

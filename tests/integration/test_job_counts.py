@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import FencedOutError, IllegalTransitionError
-from shared.models import History, Item, Job, JobPatient, Shard
+from shared.models import History, Item, Job, JobPatient, Shard, Tally
 from shared.repositories.history import move_job
 from shared.repositories.items import Outcome, end_open_items, pending_items, record_outcomes, settle_job
 from shared.repositories.jobs import Target, request_cancel
@@ -41,7 +41,7 @@ class _World:
         self.claims: list[Claim] = []
         self.final: dict[Any, str] = {}
         with UnitOfWork(self.engine) as uow:
-            for table in (History, Item, JobPatient, Shard, Job):
+            for table in (History, Item, JobPatient, Shard, Job, Tally):
                 uow.session.execute(delete(table))
 
     def submit(self, pick: int) -> None:
@@ -66,7 +66,7 @@ class _World:
             job_id = self.jobs[pick % len(self.jobs)]
             with UnitOfWork(self.engine) as uow:
                 ended = select(Item.id).where(Item.job_id == job_id, Item.state.in_(FINAL_ITEM_STATES))
-                assert record_outcomes(uow.session, job_id, failed(uow.session.scalars(ended).all())) == 0
+                assert record_outcomes(uow.session, job_id, failed(uow.session.scalars(ended).all()), fence=1) == 0
 
     def give_back(self, pick: int) -> None:
         if self.claims:
@@ -91,7 +91,7 @@ class _World:
             with UnitOfWork(self.engine) as uow:
                 hold(uow.session, claimed, LEASE_S)
                 items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)][:most]
-                record_outcomes(uow.session, claimed.job_id, outcome(items))
+                record_outcomes(uow.session, claimed.job_id, outcome(items), fence=claimed.fence)
                 finish(uow.session, claimed)
                 settle_job(uow.session, claimed.job_id, actor=claimed.owner)
         except FencedOutError:
@@ -161,7 +161,7 @@ def test_job_ends_as_its_items_did(any_prepared: Prepared, outcome: Any, state: 
 
     with UnitOfWork(engine) as uow:
         items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)]
-        assert record_outcomes(uow.session, job_id, outcome(items)) == 3
+        assert record_outcomes(uow.session, job_id, outcome(items), fence=claimed.fence) == 3
         assert finish(uow.session, claimed)
         assert settle_job(uow.session, job_id, actor="worker-1") is state
 
@@ -174,10 +174,10 @@ def test_item_keeps_its_first_outcome_when_it_gets_another(any_prepared: Prepare
     claimed = claim(engine)
     with UnitOfWork(engine) as uow:
         items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)]
-        record_outcomes(uow.session, job_id, done(items))
+        record_outcomes(uow.session, job_id, done(items), fence=claimed.fence)
 
     with UnitOfWork(engine) as uow:
-        changed = record_outcomes(uow.session, job_id, failed(items))
+        changed = record_outcomes(uow.session, job_id, failed(items), fence=claimed.fence)
         changed += end_open_items(uow.session, job_id, [claimed.shard_id], ItemState.FAILED, Reason.WORKER_CRASHED)
 
     assert changed == 0

@@ -9,19 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from shared.clock import utc_now
 from shared.db import db_now, reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, Shard
+from shared.repositories.crashes import expired
 from shared.repositories.items import pending_items, record_outcomes
-from shared.repositories.shards import claim_next, due_for_hint, expired, finish, hold, release, take_back
-from shared.states import ItemState, JobState, Lane, ShardState
+from shared.repositories.shards import claim_next, finish, hold, put_off, release
+from shared.states import Failure, ItemState, JobState, Lane, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take, work_until_empty
 from tests.conftest import Prepared
-from tests.factories import claim, done, let_leases_run_out, rows_of, submit_job
+from tests.factories import claim, done, let_leases_run_out, rows_of, submit_job, take_back_all
 from tests.invariants import check_invariants
 
 NUM_THREADS = 6
@@ -35,9 +36,7 @@ def _shard(prepared: Prepared, shard_id: int) -> Shard:
 def _retake(prepared: Prepared) -> None:
     """Recovery takes the only running shard back."""
     let_leases_run_out(prepared.engine)
-    with UnitOfWork(prepared.engine) as uow:
-        (lost,) = expired(uow.session, 10)
-        assert take_back(uow.session, lost, ShardState.QUEUED, reason="lease ran out")
+    assert take_back_all(prepared.engine) == 1
 
 
 def test_claims_are_unique_when_threads_race(any_prepared: Prepared) -> None:
@@ -83,12 +82,24 @@ def test_claim_raises_attempt_and_fence_by_one_when_it_takes_a_shard(any_prepare
     submit_job(any_prepared.engine)
 
     first = claim(any_prepared.engine)
+    _retake(any_prepared)
+    second = claim(any_prepared.engine)
+
+    assert (first.attempt, first.fence) == (1, 1)
+    assert (second.attempt, second.fence) == (2, 3)
+    check_invariants(any_prepared.engine)
+
+
+def test_attempt_does_not_count_when_the_shard_was_released(any_prepared: Prepared) -> None:
+    submit_job(any_prepared.engine)
+
+    first = claim(any_prepared.engine)
     with UnitOfWork(any_prepared.engine) as uow:
         assert release(uow.session, first, reason="worker is stopping")
     second = claim(any_prepared.engine)
 
     assert (first.attempt, first.fence) == (1, 1)
-    assert (second.attempt, second.fence) == (2, 2)
+    assert (second.attempt, second.fence) == (1, 2)
     check_invariants(any_prepared.engine)
 
 
@@ -106,7 +117,7 @@ def test_claim_returns_none_when_the_shard_rests(any_prepared: Prepared) -> None
     submit_job(any_prepared.engine)
     claimed = claim(any_prepared.engine)
     with UnitOfWork(any_prepared.engine) as uow:
-        release(uow.session, claimed, reason="storage is away", delay_s=60.0)
+        put_off(uow.session, claimed, Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
 
     assert take(any_prepared.engine, "worker-2") is None
 
@@ -162,7 +173,7 @@ def test_commit_leaves_nothing_when_the_fence_fails_midway(any_prepared: Prepare
 
     def write_then_check() -> None:
         with UnitOfWork(engine) as uow:
-            record_outcomes(uow.session, late.job_id, done(items))
+            record_outcomes(uow.session, late.job_id, done(items), fence=late.fence)
             hold(uow.session, late, 60.0)
 
     with pytest.raises(FencedOutError):
@@ -234,20 +245,6 @@ def test_hold_extends_the_lease_when_the_shard_is_ours(any_prepared: Prepared) -
     assert after - before > timedelta(seconds=30)
 
 
-def test_shards_are_hinted_once_an_interval_when_nobody_claims_them(any_prepared: Prepared) -> None:
-    submit_job(any_prepared.engine, 3, shard_items=1)
-    claim(any_prepared.engine)
-
-    def due() -> int:
-        with UnitOfWork(any_prepared.engine) as uow:
-            return len(due_for_hint(uow.session, Lane.ROUTINE, 60.0, 10))
-
-    assert due() == 0
+def test_claim_returns_none_when_all_lanes_are_empty(any_prepared: Prepared) -> None:
     with UnitOfWork(any_prepared.engine) as uow:
-        uow.session.execute(update(Shard).values(hinted_at=db_now(-61.0)))
-    assert [due(), due()] == [2, 0]
-
-
-def test_claim_returns_none_when_the_lane_is_empty(any_prepared: Prepared) -> None:
-    with UnitOfWork(any_prepared.engine) as uow:
-        assert claim_next(uow.session, Lane.URGENT, "worker-1", 60.0) is None
+        assert claim_next(uow.session, list(Lane), "worker-1", 60.0) is None

@@ -179,14 +179,16 @@ def _commit(
             finish(session, claim)
             settle_job(session, claim.job_id, actor=claim.owner)
         leave = None if last else _why_leave(runtime, session, held, progress=bool(results))
-        blobs = [item.blob_sha256 for item in begin] if leave is None else []
+        following = begin if leave is None else ()
+        blobs = [item.blob_sha256 for item in following]
         predicted = predicted_frames(session, work.model.digest, blobs, generation=work.generation)
-        begin_items(session, [item.item_id for item in begin] if leave is None else [])
+        begin_items(session, [item.item_id for item in following])
+        # Before the commit: it may go through and still be reported as failed.
+        held.begun |= {item.item_id for item in following}
     held.moved()
     held.begun -= {result.item.item_id for result in results}
     if leave is not None:
         raise leave
-    held.begun |= {item.item_id for item in begin}
     return predicted
 
 
