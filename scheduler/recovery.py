@@ -55,7 +55,8 @@ def recover_shards(engine: Engine, settings: Settings) -> int:
 
 def _recover(engine: Engine, settings: Settings, shard: Shard) -> bool:
     crashes = shard.crash_count + 1
-    loss = Loss(Failure.CRASH, "lease ran out", ACTOR, {"owner": shard.owner, "signal": "unknown: its lease ran out"})
+    known = {"owner": shard.owner, "signal": "unknown: its lease ran out"}
+    loss = Loss(Failure.CRASH, "lease ran out", ACTOR, known, from_outside=True)
     delay_s = backoff_s(settings.retry_backoff_s, crashes, settings.max_backoff_s)
     with UnitOfWork(engine) as uow:
         moved = take_back_expired(uow.session, shard, loss, max_crashes=settings.max_crashes, delay_s=delay_s)

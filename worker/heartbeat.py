@@ -64,6 +64,9 @@ class Heartbeat(threading.Thread):
         except FencedOutError:
             # The task finds out at its next write; there is nothing to extend.
             self._runtime.let_go(held.claim)
+        except SQLAlchemyError as error:
+            # The next beat makes up for it; the other shards' leases must not wait for that.
+            log.warning("lease_not_extended", shard=held.claim.shard_id, error=type(error).__name__)
 
     def end(self) -> None:
         """Stop beating and say that the worker left."""

@@ -91,7 +91,7 @@ def _lose(
     claim, most, delay_s = held.claim, runtime.settings.max_crashes, runtime.settings.retry_backoff_s
     log.error("shard_lost", shard=claim.shard_id, reason=reason)
     failure = Failure.TIMEOUT if evidence.get("signal") == "timeout" else Failure.CRASH
-    loss = Loss(failure, reason, runtime.name, evidence)
+    loss = Loss(failure, reason, runtime.name, evidence, from_outside=evidence.get("signal") == "SIGKILL")
     with runtime.unit_of_work() as uow:
         take_back_lost(uow.session, claim, loss, max_crashes=most, delay_s=delay_s, begun=begun)
 

@@ -45,7 +45,15 @@ ANY_IMAGE: Json = {
 }
 
 
-def fit_model(cohort: Path, package: Path, seed: int, log_dir: Path, on_epoch: Callable[[int, int], None]) -> None:
+def fit_model(
+    cohort: Path,
+    package: Path,
+    seed: int,
+    log_dir: Path,
+    on_epoch: Callable[[int, int], None],
+    *,
+    epochs: int = EPOCHS,
+) -> None:
     """Fit the network in a process of its own and write the package; `on_epoch` hears (epoch, epochs)."""
     package.parent.mkdir(parents=True, exist_ok=True)
     draft = package.with_name("contract.json")
@@ -58,7 +66,7 @@ def fit_model(cohort: Path, package: Path, seed: int, log_dir: Path, on_epoch: C
         "--labels": cohort / "labels.csv",
         "--contract": draft,
         "--out": unfinished,
-        "--epochs": EPOCHS,
+        "--epochs": epochs,
         "--seed": seed,
     }
     words = tuple(str(word) for option in options.items() for word in option)

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,7 @@ from api.cli.child import Service, leashed, open_log
 from api.cli.errors import StartError
 from api.cli.folders import check_free_space, keep_token, prepare_data_dir, sole_use
 from api.cli.services import MODULES, python_module, service_environment
-from api.cli.supervisor import Supervisor
+from api.cli.supervisor import RestartPolicy, Supervisor
 from shared.config import Settings, load_settings
 
 MIGRATE_TIMEOUT_S = 300.0
@@ -39,24 +39,38 @@ class RunningSystem:
     settings: Settings
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How many processes of a service run (one, unless named), with which settings beside the environment's."""
+
+    copies: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    policy: RestartPolicy | None = None
+
+
 @contextmanager
 def embedded_system(
-    data_dir: Path, host: str | None, port: int | None, on_event: Callable[[str], None]
+    data_dir: Path,
+    host: str | None,
+    port: int | None,
+    on_event: Callable[[str], None],
+    layout: Layout | None = None,
 ) -> Iterator[RunningSystem]:
     """Start everything on `data_dir` (port 0: a free one), wait until it is ready, end everything at the end."""
+    layout = layout or Layout()
     with ExitStack() as stack:
         prepare_data_dir(data_dir)
         stack.enter_context(sole_use(data_dir))
-        settings, socket_path = _settle(stack, data_dir, host, port)
+        given = dict(layout.settings) | {"data_dir": data_dir, "api_host": host, "api_port": port}
+        settings, socket_path = _settle(stack, given)
         check_free_space(data_dir, settings.min_free_bytes)
         stack.enter_context(_log_to(data_dir / "logs" / "supervisor.log"))
         environment = service_environment(settings)
         token = _migrate(data_dir, environment)
         if token is not None:
             keep_token(data_dir, token)
-        supervisor = Supervisor(
-            list(_services(data_dir, socket_path, environment)), data_dir / "logs", on_event=on_event
-        )
+        services = list(_services(data_dir, socket_path, environment, layout.copies))
+        supervisor = Supervisor(services, data_dir / "logs", policy=layout.policy, on_event=on_event)
         supervisor.start()
         stack.callback(supervisor.stop)
         url = client_url(settings.api_host, settings.api_port)
@@ -93,9 +107,8 @@ def _bind_once(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _settle(stack: ExitStack, data_dir: Path, host: str | None, port: int | None) -> tuple[Settings, Path | None]:
+def _settle(stack: ExitStack, given: Mapping[str, object]) -> tuple[Settings, Path | None]:
     """The settings every service gets, and the embedded broker's socket (None: the broker is elsewhere)."""
-    given = {"data_dir": data_dir, "api_host": host, "api_port": port}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(**overrides)
     overrides["api_port"] = choose_port(settings.api_host, settings.api_port)
@@ -106,11 +119,15 @@ def _settle(stack: ExitStack, data_dir: Path, host: str | None, port: int | None
     return load_settings(**overrides), socket_path
 
 
-def _services(data_dir: Path, socket_path: Path | None, environment: Mapping[str, str]) -> Iterator[Service]:
+def _services(
+    data_dir: Path, socket_path: Path | None, environment: Mapping[str, str], copies: Mapping[str, int]
+) -> Iterator[Service]:
     if socket_path is not None:
         yield valkey.valkey_service(data_dir, socket_path, environment)
     for name in START_ORDER:
-        yield Service(name, python_module(MODULES[name]), environment, grace_s=GRACE_S[name])
+        for copy in range(1, copies.get(name, 1) + 1):
+            called = name if copy == 1 else f"{name}-{copy}"
+            yield Service(called, python_module(MODULES[name]), environment, grace_s=GRACE_S[name])
 
 
 def _migrate(data_dir: Path, environment: Mapping[str, str]) -> str | None:

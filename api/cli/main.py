@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from api.cli import demo, jobs, operate, registry, reports, services, submit, up
+from api.cli import demo, jobs, operate, registry, reports, retry, services, submit, up
+from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
 from api.cli.output import make_console, plain
 from shared.errors import OverreadError
@@ -31,12 +32,14 @@ main = click.version_option(package_name="overread", prog_name="overread", messa
 for command in (
     up.up,
     demo.demo,
+    breaking.chaos,
+    breaking.verify,
     submit.submit,
     jobs.jobs,
     jobs.job,
     jobs.watch,
     jobs.cancel,
-    jobs.retry,
+    retry.retry,
     reports.reports,
     reports.report,
     registry.models,

@@ -15,14 +15,22 @@ from shared.repositories.shards import Claim, held, record_move
 from shared.states import Failure, ItemState, Reason, ShardState
 
 
+# A host that restarts again and again must not condemn what it never began on.
+OUTSIDE_PATIENCE = 5
+
+
 @dataclass(frozen=True)
 class Loss:
-    """How a shard lost who worked on it, and what is known of it (plain JSON, no patient data)."""
+    """How a shard lost who worked on it, and what is known of it (plain JSON, no patient data).
+
+    `from_outside`: it may well have been somebody else's doing (a kill, a power cut), as far as is known.
+    """
 
     failure: Failure
     reason: str
     actor: str
     evidence: Mapping[str, Any]
+    from_outside: bool = False
 
 
 def expired(session: Session, limit: int) -> Sequence[Shard]:
@@ -61,10 +69,12 @@ def _take_back(session: Session, shard: Shard, loss: Loss, max_crashes: int, del
     """One conditional UPDATE; the raised fence makes whatever the late owner still writes void.
 
     An item that `max_crashes` attempts began on without a word is what kills: it is quarantined, its neighbours go
-    on. Where no item had begun, the shard itself is at fault after as many crashes.
+    on. Where no item had begun, the shard itself is at fault after as many crashes, or after several times as many
+    that may have come from outside.
     """
     killers = _killers(session, shard, max_crashes)
-    after = _state_after(session, shard, killers, max_crashes)
+    most = max_crashes * (OUTSIDE_PATIENCE if loss.from_outside else 1)
+    after = _state_after(session, shard, killers, most)
     check_shard_move(ShardState.RUNNING, after)
     values: dict[str, Any] = {"state": after, "fence": Shard.fence + 1, "crash_count": Shard.crash_count + 1}
     values |= {"owner": None, "lease_until": None, "not_before": db_now(delay_s)}
@@ -98,14 +108,14 @@ def _killers(session: Session, shard: Shard, max_crashes: int) -> list[tuple[Ite
     return [(item, sha256) for item, sha256 in session.execute(statement)]
 
 
-def _state_after(session: Session, shard: Shard, killers: Sequence[tuple[Item, str]], max_crashes: int) -> ShardState:
+def _state_after(session: Session, shard: Shard, killers: Sequence[tuple[Item, str]], most: int) -> ShardState:
     if session.get_one(Job, shard.job_id).cancel_requested_at is not None:
         return ShardState.CANCELLED
     pending = select(Item.tries).where(Item.shard_id == shard.id, Item.state == ItemState.PENDING)
     tries = session.scalars(pending).all()
     if len(tries) == len(killers):
         return ShardState.DONE
-    if shard.crash_count + 1 >= max_crashes and not any(tries):
+    if shard.crash_count + 1 >= most and not any(tries):
         return ShardState.QUARANTINED
     return ShardState.QUEUED
 

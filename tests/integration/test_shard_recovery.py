@@ -14,7 +14,7 @@ from shared.config import Settings
 from shared.db import db_now, reading
 from shared.errors import FencedOutError, StorageUnavailableError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
-from shared.repositories.crashes import expired, take_back_expired
+from shared.repositories.crashes import OUTSIDE_PATIENCE, expired, take_back_expired
 from shared.repositories.jobs import request_cancel
 from shared.repositories.shards import release
 from shared.states import FINAL_JOB_STATES, Failure, ItemState, JobState, Reason, ShardState
@@ -47,7 +47,7 @@ def _recover(prepared: Prepared, settings: Settings | None = None) -> int:
 
 
 def _crash_until_set_aside(prepared: Prepared) -> None:
-    for _ in range(prepared.settings.max_crashes):
+    for _ in range(prepared.settings.max_crashes * OUTSIDE_PATIENCE):
         let_backoffs_run_out(prepared.engine)
         claim(prepared.engine)
         assert _recover(prepared) == 1
@@ -95,7 +95,7 @@ def test_shard_is_quarantined_when_it_lost_its_worker_too_often(any_prepared: Pr
         assert (job.state, job.items_failed) == (JobState.FAILED, 3)
         last = session.scalars(select(History).where(History.shard_id.is_not(None)).order_by(History.id.desc())).first()
         assert last is not None
-        assert (last.to_state, last.items_open, last.attempt) == (ShardState.QUARANTINED, 3, 3)
+        assert (last.to_state, last.items_open, last.attempt) == (ShardState.QUARANTINED, 3, 3 * OUTSIDE_PATIENCE)
     assert take(engine, "late") is None
     check_invariants(engine)
 

@@ -10,6 +10,7 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import EngineLostError
 from shared.models import Instance, Item, Job, Prediction, Shard
+from shared.repositories.crashes import OUTSIDE_PATIENCE
 from shared.repositories.items import begin_items
 from shared.repositories.shards import Claim
 from shared.states import Failure, ItemState, JobState, Reason, ShardState
@@ -196,15 +197,17 @@ def test_shard_is_quarantined_when_workers_die_before_any_item_began(any_prepare
     job_id = submit_job(any_prepared.engine, 5)
     host = _Host(any_prepared)
 
-    assert [host.run_worker(_die) for _ in range(4)] == [True, True, True, False]
+    lives = 3 * OUTSIDE_PATIENCE
+
+    assert [host.run_worker(_die) for _ in range(lives + 1)] == [True] * lives + [False]
 
     shard = _shard(any_prepared)
-    assert (shard.state, shard.crash_count, shard.failure) == (ShardState.QUARANTINED, 3, Failure.CRASH)
+    assert (shard.state, shard.crash_count, shard.failure) == (ShardState.QUARANTINED, lives, Failure.CRASH)
     assert shard.evidence
     assert _tries(any_prepared) == [0] * 5
     job = _job(any_prepared, job_id)
     assert (job.state, job.items_failed) == (JobState.FAILED, 5)
-    assert host.decoded == [[]] * 4
+    assert host.decoded == [[]] * (lives + 1)
     check_invariants(any_prepared.engine)
 
 
