@@ -14,7 +14,6 @@ from shared.repositories.items import Outcome, end_open_items, record_outcomes, 
 from shared.repositories.shards import Claim, held, record_move
 from shared.states import Failure, ItemState, Reason, ShardState
 
-
 # A host that restarts again and again must not condemn what it never began on.
 OUTSIDE_PATIENCE = 5
 
