@@ -36,7 +36,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return zip_package(folder, folder.parent / "model.zip")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow_fault)])
 def database(request: pytest.FixtureRequest) -> str:
     """Each kind of database in turn."""
     return str(request.param)

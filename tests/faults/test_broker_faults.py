@@ -55,6 +55,7 @@ def _counts(system: System, job_id: str) -> dict[str, int]:
     return dict(system.job(job_id)["counts"])
 
 
+@pytest.mark.slow_fault
 def test_no_shard_is_lost_when_valkey_is_wiped_under_500_queued_and_20_running(systems: Systems) -> None:
     with systems(shard_items=1, commit_items=1, worker_concurrency=20) as system:
         job = system.submit(films("wiped", 540))
@@ -85,6 +86,7 @@ def test_submissions_are_accepted_and_run_later_when_valkey_never_started(
         assert_nothing_lost(system, [job["id"] for job in jobs])
 
 
+@pytest.mark.slow_fault
 def test_all_is_done_when_a_tenth_of_the_messages_is_lost_with_its_taker(systems: Systems, data_dir: Path) -> None:
     with systems(environment=injecting(data_dir / "inject", lose_delivery=0.1)) as system:
         jobs = [system.submit(films(f"lost{number}", 8))["id"] for number in range(12)]

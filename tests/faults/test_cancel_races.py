@@ -15,6 +15,11 @@ def _cancel(system: System, job_id: str) -> bool:
     return answer.status_code == 202
 
 
+def _incomplete_reports(system: System, job_id: str) -> bool:
+    reports = system.pages("/api/v1/reports", job=job_id)
+    return any(report["completeness"]["share"] < 1.0 for report in reports)
+
+
 def _assert_stays_cancelled(system: System, job_id: str) -> None:
     job = system.finished(job_id)
     system.kill("worker")
@@ -25,6 +30,7 @@ def _assert_stays_cancelled(system: System, job_id: str) -> None:
     assert after["counts"]["pending"] == 0
 
 
+@pytest.mark.slow_fault
 def test_queued_shards_never_start_when_their_job_is_cancelled(systems: Systems) -> None:
     with systems(worker_concurrency=1, shard_items=64) as system:
         ahead = system.submit(films("ahead", 60, instances=2))["id"]
@@ -38,6 +44,7 @@ def test_queued_shards_never_start_when_their_job_is_cancelled(systems: Systems)
         assert_nothing_lost(system, [ahead, queued])
 
 
+@pytest.mark.slow_fault
 def test_running_job_stops_at_its_next_batch_and_its_report_says_incomplete(systems: Systems) -> None:
     with systems(shard_items=64) as system:
         job = system.submit(films("running", 3, instances=60))["id"]
@@ -49,11 +56,11 @@ def test_running_job_stops_at_its_next_batch_and_its_report_says_incomplete(syst
         counts = system.job(job)["counts"]
         assert counts["done"] > 0
         assert counts["cancelled"] > 0
-        reports = system.pages("/api/v1/reports", job=job)
-        assert any(report["completeness"]["share"] < 1.0 for report in reports)
+        eventually(lambda: _incomplete_reports(system, job), 30.0, "a report says that it is incomplete")
         assert_nothing_lost(system, [job])
 
 
+@pytest.mark.slow_fault
 @pytest.mark.parametrize("instances", [1, 3, 6])
 def test_cancel_at_the_finish_is_either_refused_or_final(systems: Systems, instances: int) -> None:
     with systems() as system:

@@ -11,6 +11,7 @@ from tests.faults.injection import assert_nothing_lost, injecting
 HOURS = 3600
 
 
+@pytest.mark.slow_fault
 @pytest.mark.parametrize("service", ["worker", "scheduler"])
 @pytest.mark.parametrize("skew_s", [2 * HOURS, -2 * HOURS], ids=["ahead", "behind"])
 def test_no_lease_is_stolen_when_a_clock_is_two_hours_wrong(

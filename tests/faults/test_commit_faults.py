@@ -4,6 +4,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.cohorts import films
 from tests.faults.conftest import Systems
@@ -29,6 +30,7 @@ def _submitted(system: System, body: bytes, key: str) -> str:
     return str(eventually(told, 90.0, "the submission is acknowledged", interval_s=0.3))
 
 
+@pytest.mark.slow_fault
 def test_nothing_is_doubled_when_commits_go_through_but_say_they_failed(systems: Systems) -> None:
     keys = [str(uuid4()) for _ in range(10)]
     with systems(fault_commit_error_rate=0.05) as system:
@@ -44,6 +46,7 @@ def test_nothing_is_doubled_when_commits_go_through_but_say_they_failed(systems:
         assert_nothing_lost(system, [job["id"] for job in listed])
 
 
+@pytest.mark.slow_fault
 def test_job_runs_when_the_api_dies_between_commit_and_hint(systems: Systems, data_dir: Path) -> None:
     key = str(uuid4())
     with systems(environment=injecting(data_dir / "inject", dies_before_hint=True)) as system:

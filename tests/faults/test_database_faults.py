@@ -58,6 +58,7 @@ def _assert_only_refused_politely(client: Client) -> None:
     assert client.without_retry_after == 0
 
 
+@pytest.mark.slow_fault
 def test_clients_hear_503_and_work_goes_on_when_sqlite_is_locked(package: Path) -> None:
     with system_on("sqlite", None, package, database_timeout_s=1) as system:
         job = system.submit(films("locked", 60, instances=2))["id"]
@@ -108,6 +109,7 @@ def own_postgres(postgres_url: str) -> Iterator[OwnPostgres]:  # after the share
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow_fault
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "kill"])
 def test_clients_hear_503_and_work_goes_on_when_postgresql_restarts(
     package: Path, own_postgres: OwnPostgres, by: signal.Signals

@@ -55,6 +55,7 @@ def test_instance_that_kills_its_decoder_is_quarantined_after_two_tries(systems:
         assert system.pids("worker") == worker
 
 
+@pytest.mark.slow_fault
 def test_instance_that_kills_the_engine_is_found_and_quarantined_after_three(systems: Systems, data_dir: Path) -> None:
     with systems(environment=injecting(data_dir / "inject", engine_segfault=True)) as system:
         worker = system.pids("worker")
@@ -66,6 +67,7 @@ def test_instance_that_kills_the_engine_is_found_and_quarantined_after_three(sys
         assert system.pids("worker") == worker
 
 
+@pytest.mark.slow_fault
 def test_engine_that_hangs_is_killed_at_its_deadline(systems: Systems, data_dir: Path) -> None:
     with systems(environment=injecting(data_dir / "inject", engine_hang=True), engine_timeout_s=2) as system:
         worker = system.pids("worker")
@@ -77,6 +79,7 @@ def test_engine_that_hangs_is_killed_at_its_deadline(systems: Systems, data_dir:
         assert system.pids("worker") == worker
 
 
+@pytest.mark.slow_fault
 def test_instance_that_kills_the_worker_is_quarantined_after_three(systems: Systems, data_dir: Path) -> None:
     with systems(environment=injecting(data_dir / "inject", worker_dies_of_poison=True)) as system:
         job = system.submit(_study(poisoned_film("POISON", 99)))
@@ -84,6 +87,7 @@ def test_instance_that_kills_the_worker_is_quarantined_after_three(systems: Syst
         _assert_only_the_killer_is_quarantined(system, job["id"], "worker_crashed", tries=3)
 
 
+@pytest.mark.slow_fault
 def test_model_that_kills_the_engine_fails_its_job_and_no_other(systems: Systems, data_dir: Path) -> None:
     with systems(environment=injecting(data_dir / "inject", load_segfault=True)) as system:
         job = system.submit(films("load", 4))
@@ -142,6 +146,7 @@ def test_late_writes_are_void_when_a_stopped_worker_comes_back(systems: Systems)
         assert_nothing_lost(system, [job])
 
 
+@pytest.mark.slow_fault
 def test_attempt_does_not_count_when_a_worker_is_asked_to_end(systems: Systems) -> None:
     with systems(shard_items=64) as system:
         job = system.submit(films("term", 120, instances=2))["id"]
