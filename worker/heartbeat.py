@@ -1,8 +1,10 @@
 """The heartbeat: says that the worker lives and extends the leases of shards that move forward."""
 
+import os
 import resource
 import threading
 import time
+from pathlib import Path
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -78,6 +80,12 @@ class Heartbeat(threading.Thread):
             log.warning("heartbeat_failed", error=type(error).__name__)
 
 
-def _rss_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as handle:  # noqa: PTH123 - a kernel file, not a path to handle
-        return int(handle.read().split()[1]) * PAGE_BYTES
+def _rss_bytes(pid: int | None = None) -> int:
+    """Resident memory of this process and all that it started: the engine and the decode children."""
+    folder = Path("/proc") / str(pid or os.getpid())
+    try:
+        own = int((folder / "statm").read_text().split()[1]) * PAGE_BYTES
+        children = [child for task in (folder / "task").iterdir() for child in (task / "children").read_text().split()]
+    except OSError:
+        return 0  # it ended as it was looked at
+    return own + sum(_rss_bytes(int(child)) for child in children)
