@@ -31,7 +31,7 @@ def _study(killer: bytes) -> bytes:
 
 
 def _assert_only_the_killer_is_quarantined(system: System, job_id: str, reason: str, tries: int) -> dict[str, Any]:
-    job = system.finished(job_id, 120.0)
+    job = system.finished(job_id, 300.0)
     items = {item["name"]: item for item in system.items(job_id)}
     killer = items.pop("killer.dcm")
     assert job["counts"] == job["counts"] | {"done": NEIGHBOURS, "failed": 1}
