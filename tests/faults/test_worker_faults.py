@@ -5,10 +5,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from tests.cohorts import film, films, zipped
 from tests.faults.conftest import Systems
@@ -121,14 +124,47 @@ def test_every_job_is_done_when_the_worker_is_killed_again_and_again(systems: Sy
         assert_nothing_lost(system, jobs)
 
 
+def _stop_between_transactions(pid: int, database_url: str) -> None:
+    """SIGSTOP at an instant when the process holds no lock: what it held, all would wait for until it went on."""
+
+    def stopped_without_lock() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if _nobody_holds_a_lock(database_url):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    eventually(stopped_without_lock, 60.0, "the worker is stopped between two transactions", interval_s=0.05)
+
+
+def _nobody_holds_a_lock(database_url: str) -> bool:
+    """Within a second: living processes are done with their transactions in much less."""
+    engine = create_engine(database_url, connect_args={"timeout": 1} if "sqlite" in database_url else {})
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return True
+            time.sleep(1.0)
+            open_since_then = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND state LIKE 'idle in transaction%%' AND state_change < now() - interval '0.9 seconds'"
+            )
+            return connection.exec_driver_sql(open_since_then).scalar_one() == 0
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+
+
 def test_late_writes_are_void_when_a_stopped_worker_comes_back(systems: Systems) -> None:
     with systems(shard_items=64) as system:
         (stopped,) = system.pids("worker")
         job = system.submit(films("late", 120, instances=2))["id"]
         eventually(lambda: system.job(job)["counts"]["done"] > 0, 60.0, "the first worker is at it", interval_s=0.01)
 
-        os.kill(stopped, signal.SIGSTOP)
         environment = service_environment(system)
+        _stop_between_transactions(stopped, environment["OVERREAD_DATABASE_URL"])
         log = (system.data_dir / "logs" / "second-worker.log").open("wb")
         second = subprocess.Popen([sys.executable, "-m", "worker.serve"], env=environment, stdout=log, stderr=log)
         try:
