@@ -157,6 +157,7 @@ def _nobody_holds_a_lock(database_url: str) -> bool:
         engine.dispose()
 
 
+@pytest.mark.slow_fault
 def test_late_writes_are_void_when_a_stopped_worker_comes_back(systems: Systems) -> None:
     with systems(shard_items=64) as system:
         (stopped,) = system.pids("worker")
