@@ -1,6 +1,7 @@
 """The duty: where shards are due and workers idle, tell the queue again."""
 
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -26,8 +27,9 @@ class Hints:
     def run(self) -> int:
         """Hint every lane that has work for idle workers, at most once in `hint_interval_s`; 0: nothing is pressing."""
         now = time.monotonic()
+        lanes = [lane for lane in Lane if self._is_time(lane, now)]
         with reading(self._engine) as session:
-            wanted = {lane: self._wanted(session, lane) for lane in Lane if self._is_time(lane, now)}
+            wanted = self._wanted(session, lanes) if lanes else {}
         for lane, number in wanted.items():
             if number and self._hints.send(lane, number):
                 self._sent_at[lane] = now
@@ -36,12 +38,10 @@ class Hints:
     def _is_time(self, lane: Lane, now: float) -> bool:
         return now - self._sent_at.get(lane, -self._settings.hint_interval_s) >= self._settings.hint_interval_s
 
-    def _wanted(self, session: Session, lane: Lane) -> int:
-        workers = [worker for worker in live_workers(session, self._settings.lease_s) if lane in worker.lanes]
-        if not workers:
-            return 0
+    def _wanted(self, session: Session, lanes: Sequence[Lane]) -> dict[Lane, int]:
+        workers = live_workers(session, self._settings.lease_s)
         counts = totals(session)
-        running = sum(counts[shards_in(any_lane, ShardState.RUNNING)] for any_lane in Lane)
-        idle = sum(worker.concurrency for worker in workers) - running
+        running = sum(counts[shards_in(lane, ShardState.RUNNING)] for lane in Lane)
+        threads = {lane: sum(worker.concurrency for worker in workers if lane in worker.lanes) for lane in lanes}
         # One at least: shards that are held by a worker that died count as running until their leases run out.
-        return due_up_to(session, lane, max(idle, 1))
+        return {lane: due_up_to(session, lane, max(most - running, 1)) for lane, most in threads.items() if most}

@@ -11,6 +11,7 @@ from shared.clock import utc_now
 from shared.db import reading
 from shared.models import Blob, IdempotencyKey
 from shared.repositories.imaging import lock_index
+from shared.repositories.pace import drop_old
 from shared.repositories.parts import in_parts
 from shared.storage import FOLDERS, ContentStore
 from shared.unit_of_work import UnitOfWork
@@ -29,9 +30,10 @@ ORPHANS_AT_ONCE = 200
 
 
 def sweep(engine: Engine, store: ContentStore) -> int:
-    """Drop expired idempotency keys, temporary files of dead requests, blobs without a row; how many files went."""
+    """Drop expired rows, temporary files of dead requests and blobs without a row; returns how many files went."""
     with UnitOfWork(engine) as uow:
         uow.session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at < utc_now()))
+        drop_old(uow.session)
     temporary = store.sweep(TEMPORARY_FILE_AGE_S, time.time())
     return temporary + remove_orphans(engine, store, folders_of_turn(int(time.time() // TURN_S)))
 

@@ -16,6 +16,8 @@ from shared.config import Settings
 
 MIN_CONNECT_TIMEOUT_S = 2  # libpq takes no less
 READ_ONLY = "overread_read_only"
+# Times the database's timeout that a transaction may idle: far longer than any of ours computes between two statements.
+IDLE_TIMEOUTS = 4
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -88,8 +90,11 @@ def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
-def make_engine(settings: Settings) -> Engine:
-    """An engine for the configured database, which says within `database_timeout_s` that it cannot be had."""
+def make_engine(settings: Settings, *, may_idle: bool = False) -> Engine:
+    """An engine for the configured database, which says within `database_timeout_s` that it cannot be had.
+
+    PostgreSQL ends a transaction in which nothing was asked for several times as long, unless it `may_idle`.
+    """
     url = make_url(settings.database_url)
     timeout_s = settings.database_timeout_s
     if url.get_backend_name() == "sqlite":
@@ -99,7 +104,7 @@ def make_engine(settings: Settings) -> Engine:
         return engine
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=16,
@@ -112,6 +117,17 @@ def make_engine(settings: Settings) -> Engine:
             "keepalives_idle": max(1, round(timeout_s)),
         },
     )
+    _prepare_postgresql(engine, 0.0 if may_idle else timeout_s * IDLE_TIMEOUTS)
+    return engine
+
+
+def _prepare_postgresql(engine: Engine, idle_s: float) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        # A process that is stopped within a transaction must not keep its locks for ever: recovery would wait for them.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {round(idle_s * 1000)}")
+        connection.commit()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from scheduler.aggregation.document import build_document
@@ -15,6 +15,7 @@ from shared.db import reading
 from shared.identifiers import new_id
 from shared.model_contract import ModelContract
 from shared.models import Item, Job, JobPatient, ModelVersion, Patient, Report
+from shared.outage import is_outage
 from shared.repositories.audit import add_audit_event
 from shared.repositories.reports import newest_report
 from shared.states import ItemState, ReportStatus
@@ -71,7 +72,10 @@ class Aggregation:
         except IntegrityError:
             # Another scheduler made this version at the same moment; the next look finds it.
             return False
-        except Exception as error:  # noqa: BLE001 - the boundary between patients
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and is_outage(error):
+                # It is not the patient: all are tried again at the duty's next turn.
+                raise
             self._resting[(job_id, patient_id)] = time.monotonic() + RETRY_S
             # The text and trace of an unforeseen error could hold patient data.
             log.error(  # noqa: TRY400

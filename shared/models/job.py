@@ -11,6 +11,9 @@ from shared.models.base import Base, BigInt, RowId, enum_column
 from shared.models.registry import ModelVersion
 from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
+# Of what a move was made for, so much is kept.
+MAX_REASON = 128
+
 
 class Job(Base):
     """What a user asked for; its model version is pinned when it is accepted.
@@ -146,7 +149,7 @@ class History(Base):
     shard_id: Mapped[int | None] = mapped_column(BigInt)
     from_state: Mapped[str | None] = mapped_column(String(32))
     to_state: Mapped[str] = mapped_column(String(32))
-    reason: Mapped[str] = mapped_column(String(128), default="")
+    reason: Mapped[str] = mapped_column(String(MAX_REASON), default="")
     actor: Mapped[str] = mapped_column(String(128))
     attempt: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)

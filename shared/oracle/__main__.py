@@ -21,7 +21,8 @@ def main() -> int:
     """Judge, print, and say by the exit code whether all checks passed."""
     options = _options()
     settings = load_settings()
-    with reading(make_engine(settings)) as session:
+    # It reads all rows in one transaction, and every stored file meanwhile.
+    with reading(make_engine(settings, may_idle=True)) as session:
         answer = judge(
             session,
             ContentStore(settings.store_dir),

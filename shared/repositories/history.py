@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.clock import utc_now
 from shared.errors import IllegalTransitionError
 from shared.models import History, Job, table_of
+from shared.models.job import MAX_REASON
 from shared.repositories.tallies import count, jobs_in
 from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
 
@@ -66,7 +67,7 @@ def record(  # noqa: PLR0913 - a history row has these columns
         "shard_id": shard_id,
         "from_state": before,
         "to_state": after,
-        "reason": reason,
+        "reason": reason[:MAX_REASON],
         "actor": actor,
         "attempt": attempt,
         "fence": fence,

@@ -171,18 +171,6 @@ def cancel_running(session: Session, claim: Claim) -> bool:
     return _leave(session, claim, ShardState.CANCELLED, "cancelled by request")
 
 
-def running_of(session: Session, job_id: UUID) -> bool:
-    """True when a worker holds a shard of the job."""
-    statement = select(Shard.id).where(Shard.job_id == job_id, Shard.state == ShardState.RUNNING).limit(1)
-    return session.scalar(statement) is not None
-
-
-def next_queued(session: Session, job_id: UUID) -> Shard | None:
-    """The job's queued shard that is claimed first."""
-    statement = select(Shard).where(Shard.job_id == job_id, Shard.state == ShardState.QUEUED)
-    return session.scalar(statement.order_by(Shard.turn, Shard.id).limit(1))
-
-
 def shards_ahead(session: Session, shard: Shard, most: int) -> int:
     """How many queued shards of the lane come before this one; not counted beyond `most`."""
     before = (

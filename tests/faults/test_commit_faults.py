@@ -11,8 +11,6 @@ from tests.faults.conftest import Systems
 from tests.faults.injection import assert_nothing_lost, injecting
 from tests.system import System, eventually
 
-HOUR_S = 3600
-
 
 def _submitted(system: System, body: bytes, key: str) -> str:
     """The job's id, from a client that asks again under the same key until it is told."""

@@ -7,16 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Event
 
+import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from scheduler.recovery import recover_shards
 from shared.config import Settings
-from shared.db import db_now, reading
+from shared.db import db_now, make_engine, reading
 from shared.errors import FencedOutError, StorageUnavailableError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
+from shared.outage import is_outage
 from shared.repositories.crashes import OUTSIDE_PATIENCE, expired, take_back_expired
 from shared.repositories.jobs import request_cancel
-from shared.repositories.shards import release
+from shared.repositories.shards import hold, release
 from shared.states import FINAL_JOB_STATES, Failure, ItemState, JobState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take
@@ -150,6 +153,41 @@ def test_take_back_moves_nothing_when_the_lease_was_extended_meanwhile(any_prepa
     assert not moved
     commit(engine, claimed)
     check_invariants(engine)
+
+
+def test_recovery_goes_on_when_a_worker_is_stopped_within_a_transaction(postgres_prepared: Prepared) -> None:
+    """It keeps the lock of the shard's row; SQLite has one lock for all, which only its end gives back."""
+    settings = postgres_prepared.settings.model_copy(update={"database_timeout_s": 0.25})
+    stopped = make_engine(settings)
+    submit_job(postgres_prepared.engine, 2)
+    claimed = claim(postgres_prepared.engine, lease_s=-1.0)
+
+    def go_on_only_after_recovery() -> None:
+        with UnitOfWork(stopped) as uow:
+            hold(uow.session, claimed, -1.0)
+            assert recover_shards(postgres_prepared.engine, settings) == 1
+
+    with pytest.raises(DBAPIError) as caught:
+        go_on_only_after_recovery()
+
+    assert is_outage(caught.value)
+    with reading(postgres_prepared.engine) as session:
+        assert session.scalars(select(Shard.state)).one() is ShardState.QUEUED
+    stopped.dispose()
+    check_invariants(postgres_prepared.engine)
+
+
+def test_history_keeps_the_beginning_of_a_long_reason(any_prepared: Prepared) -> None:
+    submit_job(any_prepared.engine, 1)
+    claimed = claim(any_prepared.engine)
+
+    with UnitOfWork(any_prepared.engine) as uow:
+        assert release(uow.session, claimed, reason="because " * 100)
+
+    with reading(any_prepared.engine) as session:
+        last = session.scalars(select(History.reason).order_by(History.id.desc())).first()
+    assert last is not None
+    assert last.startswith("because because")
 
 
 def test_lost_shard_is_cancelled_when_its_job_was(any_prepared: Prepared) -> None:

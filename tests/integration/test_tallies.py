@@ -6,15 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, insert, select
 
+from scheduler.sweep import sweep
 from scheduler.tallies import WORTH_FOLDING, fold_tallies
 from shared.clock import utc_now
 from shared.db import reading
 from shared.models import Pace, Tally
 from shared.repositories.jobs import request_cancel
-from shared.repositories.pace import BUCKET_S, add_pace, drop_old, last_minute, measured, rate_of
+from shared.repositories.pace import BUCKET_S, add_pace, last_minute, measured, rate_of
 from shared.repositories.shards import put_off, release
 from shared.repositories.tallies import FOLDED_AT_ONCE, count, fold, items_queued, jobs_in, shards_in, totals
 from shared.states import Failure, JobState, Lane, ShardState
+from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take
 from tests.conftest import Prepared
@@ -235,8 +237,7 @@ def test_pace_of_the_last_minute_counts_what_was_done_now(any_prepared: Prepared
 def test_pace_older_than_a_day_is_forgotten(any_prepared: Prepared) -> None:
     _paces(any_prepared.engine, {24 * 3600 // BUCKET_S + 1: 5, 1: 7})
 
-    with UnitOfWork(any_prepared.engine) as uow:
-        drop_old(uow.session)
+    sweep(any_prepared.engine, ContentStore(any_prepared.settings.store_dir))
 
     with reading(any_prepared.engine) as session:
         assert session.scalars(select(Pace.items)).all() == [7]

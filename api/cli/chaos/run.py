@@ -106,7 +106,7 @@ class Chaos:
         while True:
             self.tell("asking the oracle ...")
             answer = ask_oracle(ground.system.settings, jobs=jobs, faults=faults)
-            waits = [finding["what"] for finding in answer["findings"]] == [UNREPORTED]
+            waits = any(finding["what"] == UNREPORTED for finding in answer["findings"])
             if not waits or time.monotonic() > deadline_s:
                 return answer
             ground.system.supervisor.wait(LOOK_S)

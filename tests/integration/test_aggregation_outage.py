@@ -1,0 +1,74 @@
+"""A database that is busy or away while reports are made costs the reports only as long as it lasts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
+
+from scheduler.aggregation.report import Aggregation
+from shared.db import make_engine, reading
+from shared.models import JobPatient, Report
+from tests.claimers import commit, take
+from tests.conftest import Prepared
+from tests.factories import rows_of, submit_job
+
+PATIENTS = 3
+
+
+def _job_without_reports(prepared: Prepared) -> None:
+    submit_job(prepared.engine, PATIENTS, patients=PATIENTS)
+    claimed = take(prepared.engine, "worker-1")
+    assert claimed is not None
+    commit(prepared.engine, claimed, num_failed=PATIENTS)
+
+
+def _num_unreported(prepared: Prepared) -> int:
+    with reading(prepared.engine) as session:
+        return rows_of(session, JobPatient, JobPatient.reported_at.is_(None))
+
+
+def _num_reports(prepared: Prepared) -> int:
+    with reading(prepared.engine) as session:
+        return rows_of(session, Report)
+
+
+def test_reports_are_made_at_the_next_turn_when_sqlite_was_locked(prepared: Prepared) -> None:
+    _job_without_reports(prepared)
+    hurried = make_engine(prepared.settings.model_copy(update={"database_timeout_s": 0.2}))
+    aggregation = Aggregation(hurried)
+
+    with prepared.engine.begin(), pytest.raises(OperationalError):
+        aggregation.run()
+    assert _num_unreported(prepared) == PATIENTS
+
+    assert aggregation.run() == PATIENTS
+    assert _num_unreported(prepared) == 0
+    assert _num_reports(prepared) == PATIENTS
+    hurried.dispose()
+
+
+@contextmanager
+def _failing(engine: Engine, error: type[Exception]) -> Iterator[None]:
+    """As if each report's row met this error."""
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO report"):
+            raise error
+
+    event.listen(engine, "before_cursor_execute", fail)
+    yield
+    event.remove(engine, "before_cursor_execute", fail)
+
+
+def test_patient_rests_when_its_report_fails_for_a_reason_of_its_own(any_prepared: Prepared) -> None:
+    _job_without_reports(any_prepared)
+    aggregation = Aggregation(any_prepared.engine)
+
+    with _failing(any_prepared.engine, ZeroDivisionError):
+        assert aggregation.run() == 0
+
+    assert aggregation.run() == 0
+    assert _num_unreported(any_prepared) == PATIENTS
+    assert Aggregation(any_prepared.engine).run() == PATIENTS
