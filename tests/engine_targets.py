@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from shared.errors import InvalidModelPackageError
 from shared.model_contract import ModelContract
-from worker.engines.wire import ANSWER, DONE
+from shared.sandbox.wire import FRAME
+from worker.engines.wire import DONE
 
 JOURNAL = "journal"
 GATE = "gate"
@@ -52,7 +53,7 @@ def babble() -> None:
 
 
 def claim_gigabytes() -> None:
-    _write_everywhere(ANSWER.pack(DONE, 2, 2**32 - 1) + b"{}")
+    _write_everywhere(FRAME.pack(DONE, 2, 2**32 - 1) + b"{}")
 
 
 def _write_everywhere(data: bytes) -> None:

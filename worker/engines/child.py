@@ -5,16 +5,11 @@ Run as `python -m worker.engines.child TARGET PARENT_PID FRAMES_DESCRIPTOR...` b
 
 import contextlib
 import ctypes
-import faulthandler
 import gc
 import importlib
-import json
-import os
 import resource
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +18,11 @@ import numpy as np
 
 from shared.errors import InvalidModelPackageError
 from shared.model_contract import ModelContract
+from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
 from worker.engines.base import Engine, is_memory_exhausted
 from worker.engines.frames import SharedFrames
-from worker.engines.wire import ANSWER, BEGUN, DONE, FAILED, MEMORY, READY, REFUSED, REQUEST
+from worker.engines.wire import BEGUN, DONE, FAILED, MEMORY, READY, REFUSED
 
-PARENT_CHECK_S = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Loader = Callable[..., Engine]
@@ -35,17 +30,17 @@ Loader = Callable[..., Engine]
 
 def main(target: str, parent_pid: int, descriptors: list[int]) -> None:
     """Answer requests until the parent closes the pipe or dies."""
-    requests, answers, crash_log = _take_pipes()
+    requests, answers, crash_log = take_pipes()
     _guard(parent_pid, crash_log)
     try:
         load = _import_loader(target)
     except Exception as error:  # noqa: BLE001 - whatever the import raised, the parent must hear of it
-        _send(answers, FAILED, {"class": type(error).__name__})
+        send(answers, FAILED, {"class": type(error).__name__})
         return
     served = _Served(load, [SharedFrames(descriptor, writable=False) for descriptor in descriptors])
-    _send(answers, READY, {})
-    while (request := _next_request(requests)) is not None:
-        _send(answers, BEGUN, {})
+    send(answers, READY, {})
+    while (request := next_request(requests)) is not None:
+        send(answers, BEGUN, {})
         _answer(served, request, answers)
 
 
@@ -77,21 +72,11 @@ def _answer(served: _Served, request: dict[str, Any], answers: int) -> None:
     try:
         meta, payload = act(request)
     except InvalidModelPackageError as error:
-        _send(answers, REFUSED, {"message": error.message})
+        send(answers, REFUSED, {"message": error.message})
     except Exception as error:  # noqa: BLE001 - texts of foreign errors can hold patient data: only the class goes
-        _send(answers, MEMORY if is_memory_exhausted(error) else FAILED, {"class": type(error).__name__})
+        send(answers, MEMORY if is_memory_exhausted(error) else FAILED, {"class": type(error).__name__})
     else:
-        _send(answers, DONE, meta, payload)
-
-
-def _take_pipes() -> tuple[int, int, int]:
-    """Keep the pipes to ourselves: a library that prints must not write into the protocol or the crash log."""
-    requests, answers, crash_log = os.dup(0), os.dup(1), os.dup(2)
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
-    return requests, answers, crash_log
+        send(answers, DONE, meta, payload)
 
 
 def _guard(parent_pid: int, crash_log: int) -> None:
@@ -100,18 +85,11 @@ def _guard(parent_pid: int, crash_log: int) -> None:
     # Ctrl-C and a service manager's TERM reach the whole group; the parent finishes its batches and then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    faulthandler.enable(crash_log, all_threads=False)
-    # The parent's patience ends with SIGPROF, which works while C code holds the interpreter.
-    faulthandler.register(signal.SIGPROF, crash_log, all_threads=False, chain=True)
-    # So does the kernel's signal at the death of the parent's engine thread, which lives as long as it needs us.
+    tell_where_it_died(crash_log)
+    # The thread that watches the parent cannot run while C code holds the interpreter; the kernel's signal at the death
+    # of the parent's engine thread, which lives as long as it needs us, works then too.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_with_parent, args=(parent_pid,), daemon=True).start()
-
-
-def _end_with_parent(parent_pid: int) -> None:
-    while os.getppid() == parent_pid:
-        time.sleep(PARENT_CHECK_S)
-    os._exit(0)
+    end_with_parent(parent_pid)
 
 
 def _import_loader(target: str) -> Loader:
@@ -121,32 +99,6 @@ def _import_loader(target: str) -> Loader:
     getattr(module, "warm_up", lambda: None)()
     loader: Loader = getattr(module, function)
     return loader
-
-
-def _next_request(requests: int) -> dict[str, Any] | None:
-    header = _read(requests, REQUEST.size)
-    data = header and _read(requests, REQUEST.unpack(header)[0])
-    if not data:
-        return None
-    request: dict[str, Any] = json.loads(data)
-    return request
-
-
-def _read(descriptor: int, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        chunk = os.read(descriptor, size - len(data))
-        if not chunk:
-            return None
-        data += chunk
-    return bytes(data)
-
-
-def _send(answers: int, kind: bytes, meta: dict[str, Any], payload: bytes | memoryview = b"") -> None:
-    text = json.dumps(meta).encode()
-    view = memoryview(ANSWER.pack(kind, len(text), len(payload)) + text + payload)
-    while view:
-        view = view[os.write(answers, view) :]
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from typing import Any
 
 from shared.errors import EngineMemoryError, InvalidModelPackageError
 from shared.sandbox.death import CrashLog, how_it_ended
+from shared.sandbox.wire import FRAME, REQUEST
 from worker.engines.death import TIMEOUT, EngineDeathError
 from worker.engines.frames import SharedFrames
 from worker.engines.wire import (
-    ANSWER,
     BEGUN,
     DONE,
     MAX_META_BYTES,
@@ -25,7 +25,6 @@ from worker.engines.wire import (
     MEMORY,
     READY,
     REFUSED,
-    REQUEST,
 )
 
 LAST_WORDS_S = 1.0
@@ -147,8 +146,8 @@ class EngineProcess:
         self._begun = False
 
     def _receive(self, most_bytes: int) -> tuple[bytes, dict[str, Any], bytes]:
-        header = self._read(ANSWER.size)
-        kind, meta_bytes, payload_bytes = ANSWER.unpack(header)
+        header = self._read(FRAME.size)
+        kind, meta_bytes, payload_bytes = FRAME.unpack(header)
         if meta_bytes > MAX_META_BYTES or payload_bytes > most_bytes:
             raise self._babbled()
         try:
