@@ -12,10 +12,10 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
-from shared.db import db_now
+from shared.db import db_now, reading
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
-from shared.models import Instance, ModelVersion, Principal, Shard, Study, UploadFile
+from shared.models import Instance, Item, Job, ModelVersion, Principal, Shard, Study, UploadFile
 from shared.repositories.crashes import Loss, expired, take_back_expired
 from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
 from shared.repositories.items import Outcome
@@ -225,3 +225,27 @@ def add_principal(session: Session, name: str) -> int:
 def rows_of(session: Session, table: Any, *where: Any) -> int:
     """How many rows of a table there are."""
     return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
+
+
+def only_shard(engine: Engine) -> Shard:
+    """The one shard there is, as it stands."""
+    with reading(engine) as session:
+        return session.scalars(select(Shard)).one()
+
+
+def job_of(engine: Engine, job_id: UUID) -> Job:
+    """A job as it stands."""
+    with reading(engine) as session:
+        return session.get_one(Job, job_id)
+
+
+def items_of(engine: Engine, claimed: Claim) -> list[int]:
+    """The items of a claimed shard, in order."""
+    with reading(engine) as session:
+        return list(session.scalars(select(Item.id).where(Item.shard_id == claimed.shard_id).order_by(Item.id)))
+
+
+def tries_of(engine: Engine) -> list[int]:
+    """The tries of all items, in order."""
+    with reading(engine) as session:
+        return list(session.scalars(select(Item.tries).order_by(Item.id)))

@@ -16,7 +16,7 @@ from shared.config import Settings
 from shared.queue import TaskName, make_celery
 from tests.cohorts import films
 from tests.faults.conftest import Systems
-from tests.faults.injection import assert_nothing_lost, injecting, service_environment
+from tests.faults.injection import assert_nothing_lost, has_struck, injecting, service_environment
 from tests.system import System, eventually
 
 LEASE_S = 2
@@ -92,6 +92,7 @@ def test_all_is_done_when_a_tenth_of_the_messages_is_lost_with_its_taker(systems
         jobs = [system.submit(films(f"lost{number}", 8))["id"] for number in range(12)]
 
         assert all(system.finished(job, 180.0)["state"] == "done" for job in jobs)
+        assert has_struck(data_dir / "inject", "lose_delivery")
         assert_nothing_lost(system, jobs)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cohorts import films
 from tests.faults.conftest import Systems
-from tests.faults.injection import assert_nothing_lost, injecting
+from tests.faults.injection import assert_nothing_lost, has_struck, injecting
 from tests.system import System, eventually
 
 
@@ -40,6 +40,8 @@ def test_nothing_is_doubled_when_commits_go_through_but_say_they_failed(systems:
         assert again == jobs
         assert len(set(jobs)) == len(jobs)
         assert {system.finished(job)["state"] for job in jobs} == {"done"}
+        logs = [(system.data_dir / "logs" / f"{service}.log").read_text() for service in ("api", "worker")]
+        assert all("OperationalError" in log for log in logs)
         listed = system.pages("/api/v1/jobs")
         assert_nothing_lost(system, [job["id"] for job in listed])
 
@@ -50,6 +52,7 @@ def test_job_runs_when_the_api_dies_between_commit_and_hint(systems: Systems, da
     with systems(environment=injecting(data_dir / "inject", dies_before_hint=True)) as system:
         job = _submitted(system, films("hint", 4), key)
 
+        assert has_struck(data_dir / "inject", "dies_before_hint")
         assert system.finished(job)["state"] == "done"
         (only,) = system.pages("/api/v1/jobs")
         assert only["id"] == job
@@ -72,6 +75,7 @@ def test_no_job_and_no_row_when_the_api_dies_between_rename_and_commit(systems: 
         # The same bytes again: what was renamed is used, and from now on has its row.
         job = system.submit(films("rename", 4))["id"]
 
+        assert has_struck(data_dir / "inject", "dies_before_commit")
         assert nothing == []
         assert orphans > 0
         assert system.finished(job)["counts"]["done"] == 4

@@ -49,10 +49,17 @@ class Client(threading.Thread):
         self.join()
 
 
-def _assert_only_refused_politely(client: Client) -> None:
+def _assert_refused_politely_and_served_again(client: Client, system: System, job: str) -> None:
+    """To be called when the fault is over."""
+    served = client.told[202]
+    eventually(lambda: client.told[202] > served + 1, 60.0, "clients are served again")
+    client.end()
     assert set(client.told) <= {202, 503}
     assert client.told[503] > 0
     assert client.without_retry_after == 0
+    assert system.finished(job)["counts"]["done"] == 120
+    assert all(system.finished(one)["state"] == "done" for one in client.accepted)
+    assert_nothing_lost(system, [job, *client.accepted])
 
 
 @pytest.mark.slow_fault
@@ -66,13 +73,8 @@ def test_clients_hear_503_and_work_goes_on_when_sqlite_is_locked(package: Path) 
             locker.execute("BEGIN IMMEDIATE")
             eventually(lambda: client.told[503] >= 3, 60.0, "clients are refused")
             locker.execute("ROLLBACK")
-        eventually(lambda: client.told[202] > 0, 60.0, "clients are served")
-        client.end()
 
-        _assert_only_refused_politely(client)
-        assert system.finished(job)["counts"]["done"] == 120
-        assert all(system.finished(one)["state"] == "done" for one in client.accepted)
-        assert_nothing_lost(system, [job, *client.accepted])
+        _assert_refused_politely_and_served_again(client, system, job)
 
 
 @pytest.fixture
@@ -98,9 +100,4 @@ def test_clients_hear_503_and_work_goes_on_when_postgresql_restarts(
         time.sleep(1.0)  # the fault itself: how long the server is away
         server.start()
 
-        eventually(lambda: client.told[202] > 1, 60.0, "clients are served")
-        client.end()
-        _assert_only_refused_politely(client)
-        assert system.finished(job)["counts"]["done"] == 120
-        assert all(system.finished(one)["state"] == "done" for one in client.accepted)
-        assert_nothing_lost(system, [job, *client.accepted])
+        _assert_refused_politely_and_served_again(client, system, job)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,39 +47,38 @@ def _assert_only_the_killer_is_quarantined(system: System, job_id: str, reason: 
     return dict(killer)
 
 
-def test_instance_that_kills_its_decoder_is_quarantined_after_two_tries(systems: Systems, data_dir: Path) -> None:
-    with systems(environment=injecting(data_dir / "inject", decode_segfault=True)) as system:
+@dataclass(frozen=True)
+class Killer:
+    """A fault of the plan, the film on which it strikes, and what is to be recorded of that film."""
+
+    fault: str
+    film: bytes
+    reason: str
+    tries: int
+    signal: str
+    failure: str
+
+
+KILLERS = {
+    "decoder": Killer("decode_segfault", poisoned_film("POISON", 99), "decode_crashed", 2, "SIGSEGV", "crash"),
+    "engine": Killer("engine_segfault", constant_film("POISON", 99), "engine_crashed", 3, "SIGSEGV", "crash"),
+    "hang": Killer("engine_hang", constant_film("POISON", 99), "engine_timeout", 3, "timeout", "timeout"),
+}
+SLOW = pytest.mark.slow_fault
+
+
+@pytest.mark.parametrize("kind", ["decoder", pytest.param("engine", marks=SLOW), pytest.param("hang", marks=SLOW)])
+def test_instance_that_ends_its_process_is_quarantined_and_no_other(
+    systems: Systems, data_dir: Path, kind: str
+) -> None:
+    killer = KILLERS[kind]
+    with systems(environment=injecting(data_dir / "inject", **{killer.fault: True}), engine_timeout_s=2) as system:
         worker = system.pids("worker")
 
-        job = system.submit(_study(poisoned_film("POISON", 99)))
+        job = system.submit(_study(killer.film))
 
-        killer = _assert_only_the_killer_is_quarantined(system, job["id"], "decode_crashed", tries=2)
-        assert killer["evidence"]["signal"] == "SIGSEGV"
-        assert killer["failure"] == "crash"
-        assert system.pids("worker") == worker
-
-
-@pytest.mark.slow_fault
-def test_instance_that_kills_the_engine_is_found_and_quarantined_after_three(systems: Systems, data_dir: Path) -> None:
-    with systems(environment=injecting(data_dir / "inject", engine_segfault=True)) as system:
-        worker = system.pids("worker")
-
-        job = system.submit(_study(constant_film("POISON", 99)))
-
-        killer = _assert_only_the_killer_is_quarantined(system, job["id"], "engine_crashed", tries=3)
-        assert killer["evidence"]["signal"] == "SIGSEGV"
-        assert system.pids("worker") == worker
-
-
-@pytest.mark.slow_fault
-def test_engine_that_hangs_is_killed_at_its_deadline(systems: Systems, data_dir: Path) -> None:
-    with systems(environment=injecting(data_dir / "inject", engine_hang=True), engine_timeout_s=2) as system:
-        worker = system.pids("worker")
-
-        job = system.submit(_study(constant_film("POISON", 99)))
-
-        killer = _assert_only_the_killer_is_quarantined(system, job["id"], "engine_timeout", tries=3)
-        assert killer["failure"] == "timeout"
+        item = _assert_only_the_killer_is_quarantined(system, job["id"], killer.reason, killer.tries)
+        assert (item["evidence"]["signal"], item["failure"]) == (killer.signal, killer.failure)
         assert system.pids("worker") == worker
 
 
@@ -157,7 +157,6 @@ def _nobody_holds_a_lock(database_url: str) -> bool:
         engine.dispose()
 
 
-@pytest.mark.slow_fault
 def test_late_writes_are_void_when_a_stopped_worker_comes_back(systems: Systems) -> None:
     with systems(shard_items=64) as system:
         (stopped,) = system.pids("worker")

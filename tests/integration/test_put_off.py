@@ -1,14 +1,12 @@
 """What goes wrong without an item's fault is not counted against it, and rests before it is tried again."""
 
-from uuid import UUID
-
 import pytest
 from sqlalchemy import select
 
 from shared.config import Settings
 from shared.db import db_now, reading
 from shared.errors import StorageUnavailableError
-from shared.models import Item, Job, Shard
+from shared.models import Item, Shard
 from shared.repositories.crashes import Loss, take_back_lost
 from shared.repositories.items import begin_items
 from shared.repositories.jobs import request_cancel
@@ -16,30 +14,21 @@ from shared.repositories.shards import Claim
 from shared.states import Failure, ItemState, JobState, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
-from tests.factories import LOSS, claim, let_backoffs_run_out, let_leases_run_out, submit_job, take_back_all
+from tests.factories import (
+    LOSS,
+    claim,
+    items_of,
+    job_of,
+    let_backoffs_run_out,
+    let_leases_run_out,
+    only_shard,
+    submit_job,
+    take_back_all,
+    tries_of,
+)
 from tests.fake_worker import FakeRuntime
 from tests.invariants import check_invariants
 from worker.tasks import infer_next
-
-
-def _shard(prepared: Prepared) -> Shard:
-    with reading(prepared.engine) as session:
-        return session.scalars(select(Shard)).one()
-
-
-def _job(prepared: Prepared, job_id: UUID) -> Job:
-    with reading(prepared.engine) as session:
-        return session.get_one(Job, job_id)
-
-
-def _items_of(prepared: Prepared, claimed: Claim) -> list[int]:
-    with reading(prepared.engine) as session:
-        return list(session.scalars(select(Item.id).where(Item.shard_id == claimed.shard_id).order_by(Item.id)))
-
-
-def _tries(prepared: Prepared) -> list[int]:
-    with reading(prepared.engine) as session:
-        return list(session.scalars(select(Item.tries).order_by(Item.id)))
 
 
 def _storage_is_away(_: int) -> None:
@@ -54,18 +43,18 @@ def test_transient_failures_never_quarantine_and_rest_longer_each_time_up_to_a_l
 
     for failures in range(1, 7):
         infer_next(FakeRuntime(settings, engine, _storage_is_away))
-        shard = _shard(any_prepared)
+        shard = only_shard(any_prepared.engine)
         assert (shard.state, shard.failure, shard.failure_count) == (ShardState.QUEUED, Failure.TRANSIENT, failures)
         assert shard.crash_count == 0
-        assert _tries(any_prepared) == [0] * 5
+        assert tries_of(any_prepared.engine) == [0] * 5
         rests.append(_rest_s(any_prepared))
         let_backoffs_run_out(engine)
 
     # Between half and all of 10, 20, 40, 40 ... seconds, less the time that the test takes.
     assert all(whole / 2 - 3 < rest <= whole for rest, whole in zip(rests, [10, 20, 40, 40, 40, 40], strict=True))
     infer_next(FakeRuntime(settings, engine))
-    assert _job(any_prepared, job_id).state is JobState.DONE
-    assert _shard(any_prepared).failure_count == 0
+    assert job_of(any_prepared.engine, job_id).state is JobState.DONE
+    assert only_shard(any_prepared.engine).failure_count == 0
     check_invariants(engine)
 
 
@@ -87,17 +76,17 @@ def test_tries_are_taken_back_when_a_worker_stops_gracefully(any_prepared: Prepa
 
     for _ in range(4):
         _run_until_told_to_stop(any_prepared, settings)
-        shard = _shard(any_prepared)
+        shard = only_shard(any_prepared.engine)
         assert (shard.state, shard.attempt, shard.crash_count) == (ShardState.QUEUED, 0, 0)
         with reading(any_prepared.engine) as session:
             assert set(session.scalars(select(Item.tries).where(Item.state == ItemState.PENDING))) == {0}
 
-    assert sum(_tries(any_prepared)) == 8
+    assert sum(tries_of(any_prepared.engine)) == 8
     check_invariants(any_prepared.engine)
 
 
 def _begin_all(prepared: Prepared, claimed: Claim) -> list[int]:
-    items = _items_of(prepared, claimed)
+    items = items_of(prepared.engine, claimed)
     with UnitOfWork(prepared.engine) as uow:
         begin_items(uow.session, items)
     return items
@@ -115,7 +104,7 @@ def test_owner_that_lost_its_engine_says_whether_the_items_were_at_fault(
         begun = items if innocent else ()
         assert take_back_lost(uow.session, claimed, LOSS, max_crashes=3, delay_s=0.0, begun=begun)
 
-    assert _tries(any_prepared) == [0 if innocent else 1] * 3
+    assert tries_of(any_prepared.engine) == [0 if innocent else 1] * 3
     check_invariants(any_prepared.engine)
 
 
@@ -130,8 +119,8 @@ def test_late_owner_that_lost_its_engine_changes_nothing(any_prepared: Prepared)
     with UnitOfWork(any_prepared.engine) as uow:
         assert not take_back_lost(uow.session, late, LOSS, max_crashes=3, delay_s=0.0, begun=items)
 
-    assert _tries(any_prepared) == [1] * 3
-    assert _shard(any_prepared).owner == "present"
+    assert tries_of(any_prepared.engine) == [1] * 3
+    assert only_shard(any_prepared.engine).owner == "present"
 
 
 def test_timeout_is_recorded_as_such(any_prepared: Prepared) -> None:
@@ -142,7 +131,8 @@ def test_timeout_is_recorded_as_such(any_prepared: Prepared) -> None:
     with UnitOfWork(any_prepared.engine) as uow:
         assert take_back_lost(uow.session, claimed, loss, max_crashes=3, delay_s=0.0)
 
-    assert (_shard(any_prepared).failure, _shard(any_prepared).evidence) == (Failure.TIMEOUT, {"signal": "timeout"})
+    shard = only_shard(any_prepared.engine)
+    assert (shard.failure, shard.evidence) == (Failure.TIMEOUT, {"signal": "timeout"})
 
 
 def test_killer_is_quarantined_in_a_cancelled_job_and_its_neighbours_are_cancelled(any_prepared: Prepared) -> None:
@@ -157,6 +147,6 @@ def test_killer_is_quarantined_in_a_cancelled_job_and_its_neighbours_are_cancell
 
     assert take_back_all(any_prepared.engine) == 1
 
-    job = _job(any_prepared, job_id)
+    job = job_of(any_prepared.engine, job_id)
     assert (job.state, job.items_failed, job.items_cancelled) == (JobState.CANCELLED, 1, 2)
     check_invariants(any_prepared.engine)

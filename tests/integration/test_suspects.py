@@ -1,7 +1,6 @@
 """What kills workers is found by name and set aside, while its neighbours get their predictions."""
 
 from collections.abc import Callable, Sequence
-from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -9,20 +8,23 @@ from sqlalchemy import select
 from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import EngineLostError
-from shared.models import Instance, Item, Job, Prediction, Shard
+from shared.models import Instance, Item, Prediction
 from shared.repositories.crashes import OUTSIDE_PATIENCE
 from shared.repositories.items import begin_items
-from shared.repositories.shards import Claim
 from shared.states import Failure, ItemState, JobState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
 from tests.factories import (
     claim,
+    items_of,
+    job_of,
     let_backoffs_run_out,
     let_leases_run_out,
+    only_shard,
     rows_of,
     submit_job,
     take_back_all,
+    tries_of,
 )
 from tests.fake_worker import FakeRuntime, WorkerDied
 from tests.invariants import check_invariants
@@ -69,26 +71,6 @@ def _digests(prepared: Prepared) -> list[str]:
         return list(session.scalars(statement))
 
 
-def _shard(prepared: Prepared) -> Shard:
-    with reading(prepared.engine) as session:
-        return session.scalars(select(Shard)).one()
-
-
-def _job(prepared: Prepared, job_id: UUID) -> Job:
-    with reading(prepared.engine) as session:
-        return session.get_one(Job, job_id)
-
-
-def _items_of(prepared: Prepared, claimed: Claim) -> list[int]:
-    with reading(prepared.engine) as session:
-        return list(session.scalars(select(Item.id).where(Item.shard_id == claimed.shard_id).order_by(Item.id)))
-
-
-def _tries(prepared: Prepared) -> list[int]:
-    with reading(prepared.engine) as session:
-        return list(session.scalars(select(Item.tries).order_by(Item.id)))
-
-
 @pytest.mark.parametrize("position", [0, 7, 19])
 def test_instance_is_quarantined_when_three_workers_died_of_it(any_prepared: Prepared, position: int) -> None:
     job_id = submit_job(any_prepared.engine, 20, patients=4)
@@ -104,9 +86,9 @@ def test_instance_is_quarantined_when_three_workers_died_of_it(any_prepared: Pre
         assert (item.evidence["sha256"], item.evidence["tries"]) == (killer, 3)
         assert item.evidence["signal"]
         assert rows_of(session, Item, Item.state == ItemState.DONE) == rows_of(session, Prediction) == 19
-    job = _job(any_prepared, job_id)
+    job = job_of(any_prepared.engine, job_id)
     assert (job.state, job.items_done, job.items_failed) == (JobState.PARTIAL, 19, 1)
-    assert _shard(any_prepared).state is ShardState.DONE
+    assert only_shard(any_prepared.engine).state is ShardState.DONE
     check_invariants(any_prepared.engine)
 
 
@@ -117,7 +99,7 @@ def test_what_had_begun_is_suspected_when_a_worker_died(any_prepared: Prepared) 
     assert host.run_worker()
 
     # The first window of two was committed, two more had begun, and two had not.
-    assert _tries(any_prepared) == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert tries_of(any_prepared.engine) == [1, 1, 1, 1, 1, 1, 0, 0]
     with reading(any_prepared.engine) as session:
         assert rows_of(session, Item, Item.state == ItemState.DONE) == 2
 
@@ -127,7 +109,7 @@ def test_suspects_are_tried_one_by_one_before_the_others(any_prepared: Prepared)
     engine = any_prepared.engine
     submit_job(engine, 8)
     digests = _digests(any_prepared)
-    items = _items_of(any_prepared, claim(engine))
+    items = items_of(any_prepared.engine, claim(engine))
     with UnitOfWork(engine) as uow:
         begin_items(uow.session, [items[5], items[2]])
     let_leases_run_out(engine)
@@ -157,7 +139,7 @@ def test_only_the_killer_is_suspected_again_when_suspects_are_tried_alone(any_pr
     assert host.run_worker()
     assert host.run_worker()
 
-    assert _tries(any_prepared) == [2, 2, 2, 1, 1, 1]
+    assert tries_of(any_prepared.engine) == [2, 2, 2, 1, 1, 1]
     with reading(any_prepared.engine) as session:
         done = select(Item.id).where(Item.state == ItemState.DONE).order_by(Item.id)
         assert len(session.scalars(done).all()) == 2
@@ -176,7 +158,7 @@ def test_every_killer_is_quarantined_when_a_shard_has_several(any_prepared: Prep
     with reading(any_prepared.engine) as session:
         evidence = session.scalars(select(Item.evidence).where(Item.quarantined).order_by(Item.id)).all()
     assert [found["sha256"] for found in evidence if found] == killers
-    job = _job(any_prepared, job_id)
+    job = job_of(any_prepared.engine, job_id)
     assert (job.state, job.items_done, job.items_failed) == (JobState.PARTIAL, 4, 2)
     check_invariants(any_prepared.engine)
 
@@ -187,8 +169,8 @@ def test_shard_of_nothing_but_a_killer_ends_with_it(any_prepared: Prepared) -> N
 
     assert [host.run_worker() for _ in range(4)] == [True, True, True, False]
 
-    assert _job(any_prepared, job_id).state is JobState.FAILED
-    assert _shard(any_prepared).state is ShardState.DONE
+    assert job_of(any_prepared.engine, job_id).state is JobState.FAILED
+    assert only_shard(any_prepared.engine).state is ShardState.DONE
     check_invariants(any_prepared.engine)
 
 
@@ -201,11 +183,11 @@ def test_shard_is_quarantined_when_workers_die_before_any_item_began(any_prepare
 
     assert [host.run_worker(_die) for _ in range(lives + 1)] == [True] * lives + [False]
 
-    shard = _shard(any_prepared)
+    shard = only_shard(any_prepared.engine)
     assert (shard.state, shard.crash_count, shard.failure) == (ShardState.QUARANTINED, lives, Failure.CRASH)
     assert shard.evidence
-    assert _tries(any_prepared) == [0] * 5
-    job = _job(any_prepared, job_id)
+    assert tries_of(any_prepared.engine) == [0] * 5
+    job = job_of(any_prepared.engine, job_id)
     assert (job.state, job.items_failed) == (JobState.FAILED, 5)
     assert host.decoded == [[]] * (lives + 1)
     check_invariants(any_prepared.engine)
@@ -215,11 +197,11 @@ def test_crashes_are_forgiven_when_the_shard_moves_on(any_prepared: Prepared) ->
     submit_job(any_prepared.engine, 4)
     host = _Host(any_prepared)
     assert [host.run_worker(_die) for _ in range(2)] == [True, True]
-    assert _shard(any_prepared).crash_count == 2
+    assert only_shard(any_prepared.engine).crash_count == 2
 
     assert not host.run_worker()
 
-    shard = _shard(any_prepared)
+    shard = only_shard(any_prepared.engine)
     assert (shard.state, shard.crash_count) == (ShardState.DONE, 0)
 
 
@@ -234,8 +216,8 @@ def test_shard_is_quarantined_with_evidence_when_its_model_kills_the_engine(any_
 
     assert not host.run_worker(_engine_dies)
 
-    shard = _shard(any_prepared)
+    shard = only_shard(any_prepared.engine)
     assert (shard.state, shard.crash_count) == (ShardState.QUARANTINED, 3)
     assert shard.evidence == {"signal": "SIGSEGV", "log": "a trace"}
-    assert _job(any_prepared, job_id).state is JobState.FAILED
+    assert job_of(any_prepared.engine, job_id).state is JobState.FAILED
     check_invariants(any_prepared.engine)

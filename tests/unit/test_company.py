@@ -45,33 +45,19 @@ def test_many_work_in_company_at_once() -> None:
             guest.leave()
 
 
-@pytest.mark.parametrize("kind", ["shared", "alone"])
-def test_one_alone_waits_until_the_others_are_out(kind: str) -> None:
+@pytest.mark.parametrize(("inside", "outside"), [("shared", "alone"), ("alone", "alone"), ("alone", "shared")])
+def test_who_comes_waits_when_either_is_to_be_alone(inside: str, outside: str) -> None:
     company = Company()
 
     with ThreadPoolExecutor(2) as pool:
-        first = _Guest(pool, getattr(company, kind))
+        first = _Guest(pool, getattr(company, inside))
         assert first.inside.wait(WAIT_S)
-        suspect = _Guest(pool, company.alone)
-        assert suspect.waits.wait(WAIT_S)
-        assert not suspect.inside.is_set()
+        second = _Guest(pool, getattr(company, outside))
+        assert second.waits.wait(WAIT_S)
+        assert not second.inside.is_set()
         first.leave()
-        assert suspect.inside.wait(WAIT_S)
-        suspect.leave()
-
-
-def test_nobody_comes_in_while_one_is_alone() -> None:
-    company = Company()
-
-    with ThreadPoolExecutor(2) as pool:
-        suspect = _Guest(pool, company.alone)
-        assert suspect.inside.wait(WAIT_S)
-        other = _Guest(pool, company.shared)
-        assert other.waits.wait(WAIT_S)
-        assert not other.inside.is_set()
-        suspect.leave()
-        assert other.inside.wait(WAIT_S)
-        other.leave()
+        assert second.inside.wait(WAIT_S)
+        second.leave()
 
 
 def test_one_who_wants_to_be_alone_goes_before_those_who_come_later() -> None:

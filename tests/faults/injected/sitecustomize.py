@@ -86,7 +86,7 @@ def lose_delivery(module):
     chance = random.Random(os.getpid())
 
     def before(*_, **__):
-        if chance.random() < PLAN["lose_delivery"]:
+        if _only_once("lose_delivery") or chance.random() < PLAN["lose_delivery"]:
             os._exit(1)
 
     _wrap(module.QoS, "append", before)
