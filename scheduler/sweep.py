@@ -7,8 +7,7 @@ import structlog
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
-from shared.clock import utc_now
-from shared.db import reading
+from shared.db import db_now, reading
 from shared.models import Blob, IdempotencyKey
 from shared.repositories.imaging import lock_index
 from shared.repositories.pace import drop_old
@@ -32,7 +31,7 @@ ORPHANS_AT_ONCE = 200
 def sweep(engine: Engine, store: ContentStore) -> int:
     """Drop expired rows, temporary files of dead requests and blobs without a row; returns how many files went."""
     with UnitOfWork(engine) as uow:
-        uow.session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at < utc_now()))
+        uow.session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at < db_now()))
         drop_old(uow.session)
     temporary = store.sweep(TEMPORARY_FILE_AGE_S, time.time())
     return temporary + remove_orphans(engine, store, folders_of_turn(int(time.time() // TURN_S)))

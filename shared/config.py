@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     fault_commit_error_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: commits that seem to fail.")
     fault_hint_loss_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: hints that are not sent.")
     fault_hint_double_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: hints that are sent twice.")
+    fault_clock_error_s: float = Field(
+        0.0, ge=0.0, description="The same: by so much, ahead or behind, a process's clock may be wrong."
+    )
 
     @model_validator(mode="before")
     @classmethod

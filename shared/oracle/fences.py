@@ -11,8 +11,8 @@ from shared.oracle.claims import claims
 from shared.oracle.findings import Finding, Verdict, found, gather, stream
 from shared.states import ItemState
 
-# Outcomes carry the time of the worker that wrote them, moves that of whoever made them: clocks may differ so much.
-CLOCK_TOLERANCE = timedelta(seconds=2)
+# Outcomes and moves are dated by the database's clock, which may be set back by so much, not more, while it serves.
+CLOCK_TOLERANCE = timedelta(seconds=0.1)
 
 
 def check_fences(session: Session) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""Moves of jobs and shards: one conditional UPDATE each, its history row and what it changes in the counters."""
+"""Moves of jobs and shards: one conditional UPDATE each, its history row and what it changes in the counters.
+
+They are dated by the database's clock: whoever makes them, their times can be compared.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import CursorResult, insert, update
 from sqlalchemy.orm import Session
 
-from shared.clock import utc_now
+from shared.db import db_now
 from shared.errors import IllegalTransitionError
 from shared.models import History, Job, table_of
 from shared.models.job import MAX_REASON
@@ -15,7 +18,7 @@ from shared.repositories.tallies import count, jobs_in
 from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
 
 # Made once, and on the table itself: building a statement takes longer than running it.
-_ADD = insert(table_of(History))
+_ADD = insert(table_of(History)).values(at=db_now())
 
 
 def changed_rows(result: Any) -> int:
@@ -72,7 +75,6 @@ def record(  # noqa: PLR0913 - a history row has these columns
         "attempt": attempt,
         "fence": fence,
         "items_open": items_open,
-        "at": utc_now(),
     }
     session.execute(_ADD, row)
 
@@ -80,5 +82,5 @@ def record(  # noqa: PLR0913 - a history row has these columns
 def record_made(session: Session, job_id: UUID, shard_ids: Sequence[int], *, actor: str) -> None:
     """Write the first history row of each new shard."""
     common: dict[str, Any] = {"job_id": job_id, "from_state": None, "to_state": ShardState.QUEUED, "reason": ""}
-    common |= {"actor": actor, "attempt": 0, "fence": 0, "items_open": None, "at": utc_now()}
+    common |= {"actor": actor, "attempt": 0, "fence": 0, "items_open": None}
     session.execute(_ADD, [common | {"shard_id": shard_id} for shard_id in shard_ids])

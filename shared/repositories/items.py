@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from shared.clock import utc_now
+from shared.db import db_now
 from shared.models import Instance, Item, Job, JobPatient
 from shared.repositories.history import move_job
 from shared.repositories.parts import in_parts
@@ -116,7 +116,7 @@ def _end_items(
         statement = (
             update(Item)
             .where(column.in_(some), Item.state == ItemState.PENDING)
-            .values(**outcome, finished_at=utc_now())
+            .values(**outcome, finished_at=db_now())
             .returning(Item.patient_id)
             .execution_options(synchronize_session=False)
         )
@@ -160,7 +160,7 @@ def settle_job(session: Session, job_id: UUID, *, actor: str) -> JobState | None
         return None
     after = _final_state(job.items_done, job.items_failed, job.items_cancelled, job.cancel_requested_at is not None)
     reason = f"{job.items_done} done, {job.items_failed} failed, {job.items_cancelled} cancelled"
-    moved = move_job(session, job_id, job.state, after, reason=reason, actor=actor, finished_at=utc_now())
+    moved = move_job(session, job_id, job.state, after, reason=reason, actor=actor, finished_at=db_now())
     return after if moved else None
 
 
@@ -181,5 +181,5 @@ def start_job(session: Session, job_id: UUID, *, actor: str) -> bool:
         JobState.RUNNING,
         reason="first shard claimed",
         actor=actor,
-        started_at=utc_now(),
+        started_at=db_now(),
     )

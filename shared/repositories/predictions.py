@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.clock import utc_now
+from shared.db import db_now
 from shared.models import Prediction
 from shared.repositories.parts import in_parts
 
@@ -44,13 +44,12 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
             "engine": provenance.engine,
             "precision": provenance.precision,
             "generation": provenance.generation,
-            "created_at": utc_now(),
         }
         for prediction in predictions
     ]
     dialect = session.get_bind().dialect.name
-    insert_or_ignore = (postgresql if dialect == "postgresql" else sqlite).insert(Prediction).on_conflict_do_nothing()
-    session.execute(insert_or_ignore, rows)
+    insert_or_ignore = (postgresql if dialect == "postgresql" else sqlite).insert(Prediction)
+    session.execute(insert_or_ignore.values(created_at=db_now()).on_conflict_do_nothing(), rows)
 
 
 def predicted_frames(

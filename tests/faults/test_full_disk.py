@@ -1,6 +1,5 @@
 """A disk that is really full: refused, not half-stored; what runs goes on once there is room again."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import httpx
 import pytest
 
 from tests.cohorts import films
-from tests.faults.injection import QUICK, assert_nothing_lost
+from tests.faults.injection import QUICK, assert_nothing_lost, namespaces_allowed
 from tests.system import System, eventually, running_system
 
 MIB = 1024 * 1024
@@ -17,15 +16,10 @@ SIZE = "160m"
 IN_SMALL_DISK = f'mkdir -p "{{data_dir}}" && mount -t tmpfs -o size={SIZE} tmpfs "{{data_dir}}" && exec "$@"'
 
 
-def _namespaces_allowed() -> bool:
-    probe = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False)
-    return probe.returncode == 0
-
-
 @pytest.fixture
 def small_disk(package: Path, data_dir: Path) -> Iterator[System]:
     """The product with its data folder on a tmpfs of 160 MiB."""
-    if not _namespaces_allowed():
+    if not namespaces_allowed():
         pytest.skip("this kernel gives no user namespaces, so no small disk can be had")
     prefix = ("unshare", "-Urm", "bash", "-c", IN_SMALL_DISK, "bash")
     with running_system(prefix=prefix, min_free_bytes=2 * MIB, **QUICK) as system:

@@ -1,16 +1,19 @@
 """Faults inside the processes: never by accident, and as often as was asked for."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from celery import Celery
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from shared import faults as module
+from shared.clock import utc_now
 from shared.config import Settings
+from shared.db import db_now
 from shared.faults import Faults, arm, faults
 from shared.queue import HintSender
 from shared.states import Lane
@@ -20,7 +23,7 @@ from shared.unit_of_work import UnitOfWork
 @pytest.fixture(autouse=True)
 def _disarmed() -> Iterator[None]:
     yield
-    module._of_process[0] = Faults()
+    arm(Settings())
 
 
 class _Broker(Celery):
@@ -39,6 +42,26 @@ def test_no_fault_strikes_when_settings_are_the_usual() -> None:
     assert {faults().copies_of_hint() for _ in range(1000)} == {1}
     for _ in range(1000):
         faults().after_commit()
+
+
+def test_clocks_of_processes_are_wrong_by_their_own_times() -> None:
+    wrong = Faults(Settings(fault_clock_error_s=7200.0))
+    errors_s = [wrong.clock_error_s(process) for process in range(200)]
+
+    assert len(set(errors_s)) == len(errors_s)
+    assert -7200.0 <= min(errors_s) < -5000.0 < 5000.0 < max(errors_s) <= 7200.0
+
+
+def test_only_what_is_shown_is_wrong_when_the_clock_of_this_process_is() -> None:
+    arm(Settings(fault_clock_error_s=7200.0))
+    error_s = (utc_now() - datetime.now(UTC)).total_seconds()
+    engine = create_engine("sqlite://")
+
+    with engine.connect() as connection:
+        by_database_s = (connection.execute(select(db_now())).scalar_one() - datetime.now(UTC)).total_seconds()
+
+    assert error_s == pytest.approx(faults().clock_error_s(os.getpid()), abs=1.0)
+    assert by_database_s == pytest.approx(0.0, abs=1.0)
 
 
 def test_start_warns_when_faults_are_on() -> None:

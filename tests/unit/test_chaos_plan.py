@@ -33,7 +33,7 @@ def test_plan_is_the_same_by_seed() -> None:
 
 
 def test_each_round_of_the_plan_has_every_kind_once() -> None:
-    kinds = kinds_on("postgresql")
+    kinds = kinds_on("postgresql", has_disk=True)
 
     planned = list(islice(plan(3, kinds, 4.0), 2 * len(kinds)))
 
@@ -41,8 +41,9 @@ def test_each_round_of_the_plan_has_every_kind_once() -> None:
     assert all(2.0 <= one.wait_s <= 6.0 and 0.0 <= one.choice < 1.0 for one in planned)
 
 
-def test_postgresql_is_not_killed_when_the_database_is_sqlite() -> None:
-    assert set(Kind) - set(kinds_on("sqlite")) == {Kind.POSTGRESQL_KILLED}
+def test_faults_that_cannot_be_had_are_not_planned() -> None:
+    assert set(Kind) - set(kinds_on("sqlite", has_disk=True)) == {Kind.POSTGRESQL_KILLED}
+    assert set(Kind) - set(kinds_on("postgresql", has_disk=False)) == {Kind.DISK_FULL}
 
 
 def test_ledger_writes_what_the_oracle_reads(tmp_path: Path) -> None:

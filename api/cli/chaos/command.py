@@ -13,9 +13,9 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from api.cli.chaos.plan import NOT_HAD
+from api.cli.chaos.disk import go_on_in_namespace, small_disk
 from api.cli.chaos.run import EVERY_S, Chaos, Wanted
-from api.cli.chaos.stage import QUICK, Cast
+from api.cli.chaos.stage import QUICK, Cast, data_folder
 from api.cli.chaos.tables import print_verdict
 from api.cli.chaos.verdict import ask_oracle
 from api.cli.client import Json
@@ -57,6 +57,7 @@ def chaos(
 
     It touches nothing of yours: all of it lies in a folder of its own. Exit code 0: nothing was lost or doubled.
     """
+    go_on_in_namespace(cast["database"])
     used = random.randint(0, MAX_SEED) if seed is None else seed  # noqa: S311 - any number will do
     wanted = Wanted(Cast(used, **cast), minutes * MINUTE_S, shards, every)
     folder = Path(tempfile.mkdtemp(prefix="overread-chaos-", dir=scratch))
@@ -65,8 +66,8 @@ def chaos(
     remarks = make_console(to_stderr=True)
     remarks.print(plain(f"Seed {used}; everything lies in {folder}"), soft_wrap=True)
     try:
-        with endable(), remarks.status("") as status:
-            run = Chaos(wanted, folder, Progress(remarks, status))
+        with endable(), remarks.status("") as status, small_disk(data_folder(folder)) as disk:
+            run = Chaos(wanted, folder, Progress(remarks, status), disk)
             answer = run.run()
     except KeyboardInterrupt:
         remarks.print(plain(f"Broken off; what there is lies in {folder}"), soft_wrap=True)
@@ -122,8 +123,8 @@ def _show(answer: Json, run: Chaos, *, as_json: bool) -> None:
         return
     out = make_console()
     print_verdict(out, answer, _beside(run))
-    for kind, why in NOT_HAD.items():
-        out.print(plain(f"not had: {kind}: {why}"), soft_wrap=True)
+    if run.disk is None:
+        out.print("not had: disk full: no mount namespace could be had (beside PostgreSQL: only by root)")
     out.print(plain(f"To repeat it: {answer['repeat']}"), soft_wrap=True)
     end = "Nothing was lost, nothing was doubled." if answer["passed"] else "FAILED: see the lines in red."
     out.print(end, style="green" if answer["passed"] else "red")
@@ -131,14 +132,13 @@ def _show(answer: Json, run: Chaos, *, as_json: bool) -> None:
 
 def _beside(run: Chaos) -> Mapping[str, Any]:
     cast = run.wanted.cast
-    rates = {
-        name.removeprefix("fault_").removesuffix("_rate"): QUICK[name] for name in QUICK if name.startswith("fault_")
-    }
+    rates = {name.removeprefix("fault_").removesuffix("_rate"): QUICK[name] for name in QUICK if name.endswith("_rate")}
     return {
         "ran": f"{cast.workers} workers, {cast.schedulers} schedulers on {cast.database}, "
         f"{run.wanted.seconds:.0f} s, seed {cast.seed}",
         "faults done": len(run.ledger.faults()),
         "faults by chance all the while": ", ".join(f"{name.replace('_', ' ')} {rate}" for name, rate in rates.items()),
+        "clocks wrong by up to": f"{QUICK['fault_clock_error_s']:.0f} s, each process by another time",
         "clients met": _counted(run.ledger.answers()),
     }
 

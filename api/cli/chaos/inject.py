@@ -12,6 +12,7 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from api.cli.chaos.broker import Broker
+from api.cli.chaos.disk import SmallDisk
 from api.cli.chaos.ledger import Done, Ledger, now
 from api.cli.chaos.plan import Kind, Planned
 from api.cli.chaos.postgres import Postgres
@@ -25,6 +26,8 @@ ENGINE, DECODER = "worker.engines.child", "shared.sandbox.child"
 BACK_TIMEOUT_S = 60.0
 WORK_TIMEOUT_S = 10.0
 POLL_S = 0.05
+# So long the disk is full: clients, workers and duties all try to write in this.
+DISK_FULL_S = 3.0
 # How far past its lease a worker is stopped: recovery looks several times in this.
 PAST_THE_LEASE = 1.75
 
@@ -37,6 +40,7 @@ class Ground:
     client: Client
     broker: Broker
     postgres: Postgres | None
+    disk: SmallDisk | None
 
     def broker_answers(self) -> bool:
         """True when Valkey does."""
@@ -46,6 +50,14 @@ class Ground:
         """True when the API does, with an answer that it got from the database."""
         try:
             self.client.get("/api/v1/jobs", {"limit": "1"})
+        except (ApiError, UnreachableError):
+            return False
+        return True
+
+    def is_ready(self) -> bool:
+        """True when the API says that it takes work."""
+        try:
+            self.client.get("/readyz")
         except (ApiError, UnreachableError):
             return False
         return True
@@ -100,6 +112,7 @@ class Injector:
             Kind.HINTS_STALE: lambda planned: _message(planned, broker.send_stale_hints),
             Kind.HINTS_JUNK: lambda planned: _message(planned, broker.send_junk),
             Kind.HINTS_LOST: lambda planned: _message(planned, broker.lose_hints),
+            Kind.DISK_FULL: self._fill_disk,
         }
 
     def _kill_api(self, planned: Planned) -> Done | None:
@@ -151,6 +164,17 @@ class Injector:
             return None
         postgres.restart()
         return self._timed(done, self._ground.api_answers)
+
+    def _fill_disk(self, planned: Planned) -> Done | None:
+        disk = self._ground.disk
+        done = Done(planned.kind, now())
+        if disk is None or not disk.fill():
+            return None
+        try:
+            self._stopped.wait(DISK_FULL_S)
+        finally:
+            disk.make_room()
+        return self._timed(done, self._ground.is_ready)
 
     def _busy_worker(self, planned: Planned) -> tuple[str, int]:
         """A worker that holds shards; any one where none does after a while."""

@@ -22,13 +22,7 @@ class Kind(StrEnum):
     HINTS_STALE = "hints stale"
     HINTS_JUNK = "hints of junk and pickle"
     HINTS_LOST = "hints lost"
-
-
-# What this program cannot do, and says so.
-NOT_HAD = {
-    "full disk": "it would need a file system of its own; tests/faults of the sources fill one",
-    "clock steps": "they would need rights over the machine's clock, or libfaketime",
-}
+    DISK_FULL = "disk full"
 
 
 @dataclass(frozen=True)
@@ -40,9 +34,11 @@ class Planned:
     choice: float
 
 
-def kinds_on(database: str) -> list[Kind]:
-    """The faults that can be had with this kind of database."""
-    return [kind for kind in Kind if kind is not Kind.POSTGRESQL_KILLED or database == "postgresql"]
+def kinds_on(database: str, *, has_disk: bool) -> list[Kind]:
+    """The faults that can be had with this kind of database, with a disk of the run's own or without."""
+    not_had = set() if database == "postgresql" else {Kind.POSTGRESQL_KILLED}
+    not_had |= set() if has_disk else {Kind.DISK_FULL}
+    return [kind for kind in Kind if kind not in not_had]
 
 
 def plan(seed: int, kinds: Sequence[Kind], every_s: float) -> Iterator[Planned]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from api.cli.chaos.disk import SmallDisk
 from api.cli.chaos.inject import Ground, Injector
 from api.cli.chaos.ledger import Ledger
 from api.cli.chaos.load import MOST_OPEN_SHARDS, Load, Pace
@@ -40,16 +41,20 @@ class Wanted:
 
 @dataclass
 class Chaos:
-    """The steps of a run; `tell` hears a line about each, `ledger` keeps what was said and done."""
+    """The steps of a run; `tell` hears a line about each, `ledger` keeps what was said and done.
+
+    `disk` is one of the run's own over its data folder, where that can be had.
+    """
 
     wanted: Wanted
     folder: Path
     tell: Callable[[str], None]
+    disk: SmallDisk | None = None
     ledger: Ledger = field(default_factory=Ledger)
 
     def run(self) -> Json:
         """All of it; the oracle's answer."""
-        with staged(self.folder, self.wanted.cast, self.tell) as ground:
+        with staged(self.folder, self.wanted.cast, self.disk, self.tell) as ground:
             self._break(ground)
             self._drain(ground)
             return self._judge(ground)
@@ -91,7 +96,7 @@ class Chaos:
 
     def kinds(self) -> list[Kind]:
         """The faults of this run."""
-        return kinds_on(self.wanted.cast.database)
+        return kinds_on(self.wanted.cast.database, has_disk=self.disk is not None)
 
     def _drain(self, ground: Ground) -> None:
         deadline_s = time.monotonic() + DRAIN_TIMEOUT_S

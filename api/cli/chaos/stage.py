@@ -7,6 +7,7 @@ from pathlib import Path
 
 from api.cli import valkey
 from api.cli.chaos.broker import Broker
+from api.cli.chaos.disk import MIB, SmallDisk
 from api.cli.chaos.inject import Ground
 from api.cli.chaos.postgres import Postgres, running_postgres
 from api.cli.client import Client
@@ -34,9 +35,11 @@ QUICK: dict[str, object] = {
     "max_backoff_s": 2.0,
     "database_timeout_s": 5.0,
     "requests_per_minute": 60_000,
+    "min_free_bytes": 16 * MIB,
     "fault_commit_error_rate": 0.01,
     "fault_hint_loss_rate": 0.1,
     "fault_hint_double_rate": 0.1,
+    "fault_clock_error_s": 7200.0,
 }
 # What is killed every few seconds comes back as soon.
 POLICY = RestartPolicy(first_wait_s=0.5, longest_wait_s=2.0, most_failed_starts=50)
@@ -52,13 +55,19 @@ class Cast:
     database: str
 
 
+def data_folder(folder: Path) -> Path:
+    """Where the system's data lie in the run's folder; made where it is not there."""
+    data_dir = folder / "data"
+    make_private(data_dir)
+    return data_dir
+
+
 @contextmanager
-def staged(folder: Path, cast: Cast, tell: Callable[[str], None]) -> Iterator[Ground]:
+def staged(folder: Path, cast: Cast, disk: SmallDisk | None, tell: Callable[[str], None]) -> Iterator[Ground]:
     """The running system with its model, ended with the block; only the PostgreSQL outlives its services."""
     with ExitStack() as stack:
         postgres = stack.enter_context(running_postgres(folder / "postgresql")) if cast.database != "sqlite" else None
-        data_dir = folder / "data"
-        make_private(data_dir)
+        data_dir = data_folder(folder)
         layout = Layout(
             copies={"worker": cast.workers, "scheduler": cast.schedulers},
             settings=QUICK | _own(data_dir, postgres) | {"fault_seed": cast.seed},
@@ -70,7 +79,7 @@ def staged(folder: Path, cast: Cast, tell: Callable[[str], None]) -> Iterator[Gr
         system = stack.enter_context(embedded_system(data_dir, LOCALHOST, ANY_FREE_PORT, lambda _: None, layout))
         client = stack.enter_context(Client(system.url, kept_token(data_dir)))
         add_model(client, package)
-        yield Ground(system, client, Broker(system.settings), postgres)
+        yield Ground(system, client, Broker(system.settings), postgres, disk)
 
 
 def _own(data_dir: Path, postgres: Postgres | None) -> dict[str, object]:

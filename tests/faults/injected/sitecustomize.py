@@ -100,10 +100,11 @@ def dies_before_commit(module):
     _wrap(module, "_index", lambda *_: _only_once("dies_before_commit") and _die())
 
 
-def clock_skew(_module=None):
+def clock_skew(service, seconds):
     import time_machine
 
-    time_machine.travel(time.time() + PLAN["clock_skew"], tick=True).start()
+    time_machine.travel(time.time() + seconds, tick=True).start()
+    (HERE / f"{service}.clock").write_text(str(time.time()))
 
 
 HOOKS = {
@@ -145,5 +146,6 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, _Finder({HOOKS[name][0]: HOOKS[name][1] for name in PLAN if name in HOOKS}))
 # Only services whose clocks are said to be wrong: their names are in the command line that Python was started with.
-if "clock_skew" in PLAN and any(name.encode() in Path("/proc/self/cmdline").read_bytes() for name in PLAN["skewed"]):
-    clock_skew()
+for service, seconds in PLAN.get("clock_skew", {}).items():
+    if f"{service}.serve".encode() in Path("/proc/self/cmdline").read_bytes():
+        clock_skew(service, seconds)
