@@ -164,7 +164,7 @@ class System:
 
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """Every move of the job and its shards."""
-        return list(self.http.get(f"/api/v1/jobs/{job_id}/history").json()["items"])
+        return self.pages(f"/api/v1/jobs/{job_id}/history")
 
     def reports(self, job_id: str, patients: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """The job's reports, once there are as many as patients."""

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
@@ -14,6 +13,7 @@ from api.intake.accept import Wish, accept_job
 from api.intake.submit import Selection, next_generation, plan_job, resolve_model
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
+from api.schemas.base import Page
 from api.schemas.jobs import (
     DryRun,
     HistoryList,
@@ -26,11 +26,12 @@ from api.schemas.jobs import (
     JobWanted,
 )
 from api.services import services
+from api.views.history import history_shown
 from api.views.items import items_shown
 from api.views.jobs import job_shown, jobs_shown, model_named
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
-from shared.models import History, Job
+from shared.models import Job
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import get_job, list_jobs, request_cancel
 from shared.states import Scope
@@ -133,29 +134,14 @@ def get_items(job_id: UUID, query_data: ItemQuery) -> Any:
 
 @blueprint.get("/<uuid:job_id>/history")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(Page, location="query")
 @blueprint.output(HistoryList)
 @blueprint.doc(summary="See a job's history")
-def get_history(job_id: UUID) -> Any:
+def get_history(job_id: UUID, query_data: Page) -> Any:
     """Every move of the job and its shards, oldest first."""
     with reading(services().engine) as session:
         find_job(session, job_id)
-        rows = session.scalars(select(History).where(History.job_id == job_id).order_by(History.id))
-        return {
-            "items": [
-                {
-                    "at": row.at,
-                    "shard": row.shard_id,
-                    "before": row.from_state,
-                    "after": row.to_state,
-                    "reason": row.reason,
-                    "actor": row.actor,
-                    "attempt": row.attempt,
-                    "fence": row.fence,
-                    "items_open": row.items_open,
-                }
-                for row in rows
-            ]
-        }
+        return history_shown(session, job_id, query_data)
 
 
 @blueprint.post("/<uuid:job_id>/cancel")

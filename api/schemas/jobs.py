@@ -215,6 +215,7 @@ class HistoryShown(Shape):
 
 
 class HistoryList(Shape):
-    """All moves, oldest first."""
+    """A page of moves, oldest first."""
 
     items: list[HistoryShown]
+    next: str | None

@@ -68,7 +68,7 @@ def test_every_report_is_made_when_worker_is_killed_mid_job(system: System, tmp_
     system.kill("worker")
 
     job = system.finished(job["id"])
-    history = system.http.get(f"/api/v1/jobs/{job['id']}/history").json()["items"]
+    history = system.history(job["id"])
     _assert_nothing_lost(system, job, PATIENTS)
     lost = {move["shard"] for move in history if move["reason"] == "lease ran out"}
     claims = [move for move in history if move["shard"] in lost and move["after"] == "running"]

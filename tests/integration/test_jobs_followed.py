@@ -112,3 +112,18 @@ def test_history_tells_every_move_oldest_first(any_api: Api) -> None:
     assert [move["actor"] for move in moves] == ["api", "api", *["worker-1"] * 4]
     assert [(move["attempt"], move["fence"]) for move in moves] == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (0, 0)]
     assert moves[-1]["reason"] == "3 done, 0 failed, 0 cancelled"
+
+
+def test_history_comes_in_pages_that_follow_each_other(any_api: Api) -> None:
+    job_id = submit_job(any_api.prepared.engine, 6, shard_items=1)
+    whole = any_api.get(f"{JOBS}/{job_id}/history").json
+
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = any_api.get(f"{JOBS}/{job_id}/history?limit=3{cursor}").json
+        pages.append(page["items"])
+        cursor = f"&cursor={page['next']}" if page["next"] else None
+
+    assert whole["next"] is None
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [move for page in pages for move in page] == whole["items"]

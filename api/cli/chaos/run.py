@@ -69,10 +69,10 @@ class Chaos:
                 ground.system.supervisor.wait(LOOK_S)
 
     def _wants_more(self, elapsed_s: float) -> bool:
-        if self.ledger.open_shards >= MOST_OPEN_SHARDS:
-            return False
+        if not self.wanted.shards:
+            return self.ledger.open_shards < MOST_OPEN_SHARDS
         share = min(1.0, elapsed_s / (SHARE_OF_LOAD * self.wanted.seconds))
-        return not self.wanted.shards or self.ledger.shards < share * self.wanted.shards
+        return self.ledger.shards < share * self.wanted.shards
 
     @contextmanager
     def _faults(self, ground: Ground) -> Iterator[Future[None]]:
