@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
@@ -124,7 +124,8 @@ def list_jobs(  # noqa: PLR0913 - each is a filter
     limit: int = 50,
 ) -> Sequence[Job]:
     """Jobs, newest first, older than the cursor `before`."""
-    statement = select(Job)
+    # Many jobs have one model, which is read once, not joined to each of them: its contract can be long.
+    statement = select(Job).options(lazyload(Job.model_version))
     if state is not None:
         statement = statement.where(Job.state == state)
     if kind is not None:
