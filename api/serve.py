@@ -1,5 +1,6 @@
 """Runs the API under gunicorn: `python -m api.serve`."""
 
+import gc
 import socket
 import struct
 from typing import Any
@@ -22,6 +23,12 @@ def _give_up_on_silence(worker: Any) -> None:
     """Set a receive timeout on the listeners; on Linux, the connections they accept inherit it."""
     for listener in worker.sockets:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_S, 0))
+
+
+def leave_out_of_collections() -> None:
+    """What was made until now stays for good: looking through all of it again and again delays answers by 0.1 s."""
+    gc.collect()
+    gc.freeze()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -52,7 +59,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        leave_out_of_collections()
+        return app
 
 
 def main() -> None:

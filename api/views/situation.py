@@ -1,6 +1,6 @@
 """What bears on waiting: workers, brakes, counters, broker, lines and paces, each read at most once per request."""
 
-from bisect import bisect_left
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import select
@@ -13,7 +13,7 @@ from shared.repositories.lanes import brakes
 from shared.repositories.pace import Rate, measured
 from shared.repositories.shards import shards_ahead
 from shared.repositories.tallies import items_queued, shards_in, totals
-from shared.repositories.waiting import head_of_lane
+from shared.repositories.waiting import places
 from shared.repositories.workers import live_workers
 from shared.states import Lane, ShardState
 
@@ -32,7 +32,7 @@ class Situation:
         self.workers = live_workers(session, of.settings.lease_s)
         self.totals = totals(session)
         self.brakes = brakes(session)
-        self._heads: dict[Lane, list[tuple[int, int]]] = {}
+        self._places: dict[int, int] = {}
         self._rates: dict[Lane, Rate | None] = {}
 
     def braked_by(self, brake: LaneBrake) -> str:
@@ -45,13 +45,18 @@ class Situation:
             self._rates[lane] = measured(self._session, lane)
         return self._rates[lane]
 
+    def look_up(self, shards: Collection[Shard]) -> None:
+        """Find the places of these in line at once, for a list."""
+        self._places |= places(self._session, shards, HEAD_SHARDS)
+
     def place(self, shard: Shard, *, exact: bool) -> tuple[int, bool]:
-        """How many queued shards of the lane come before this one, and whether there may be more."""
+        """How many queued shards of the lane come before this one, and whether there may be more.
+
+        It is counted where it must be exact; otherwise it was looked up.
+        """
         if exact:
             return shards_ahead(self._session, shard, MOST_SHARDS), False
-        if shard.lane not in self._heads:
-            self._heads[shard.lane] = head_of_lane(self._session, shard.lane, HEAD_SHARDS)
-        place = bisect_left(self._heads[shard.lane], (shard.turn, shard.id))
+        place = self._places[shard.id]
         return place, place == HEAD_SHARDS
 
     def items_per_shard(self, lane: Lane) -> float:

@@ -1,6 +1,7 @@
 """Where queued shards stand in line, for many jobs at once and without counting long lines."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -31,12 +32,33 @@ def next_shards(session: Session, job_ids: Sequence[UUID], now: datetime) -> dic
     return found
 
 
-def head_of_lane(session: Session, lane: Lane, most: int) -> list[tuple[int, int]]:
-    """(turn, id) of the first queued shards of a lane, in the order of the claim."""
-    statement = (
-        select(Shard.turn, Shard.id)
+def places(session: Session, shards: Collection[Shard], most: int) -> dict[int, int]:
+    """How many queued shards of its lane come before each of these; `most` where there are so many or more."""
+    by_lane: dict[Lane, list[Shard]] = defaultdict(list)
+    for shard in shards:
+        by_lane[shard.lane].append(shard)
+    found: dict[int, int] = {}
+    for lane, of_lane in by_lane.items():
+        found |= _places_in_lane(session, lane, of_lane, most)
+    return found
+
+
+def _places_in_lane(session: Session, lane: Lane, shards: Sequence[Shard], most: int) -> dict[int, int]:
+    """From the first shards of the lane, which are counted where they are: only those asked for come here."""
+    in_order = (Shard.turn, Shard.id)
+    head = (
+        select(Shard.id, Shard.turn, (func.row_number().over(order_by=in_order) - 1).label("place"))
         .where(Shard.state == ShardState.QUEUED, Shard.lane == lane)
-        .order_by(Shard.turn, Shard.id)
+        .order_by(*in_order)
         .limit(most)
+        .subquery()
     )
-    return [(turn, shard_id) for turn, shard_id in session.execute(statement)]
+    wanted = head.c.id.in_([shard.id for shard in shards]) | (head.c.place == most - 1)
+    rows = session.execute(select(head.c.id, head.c.turn, head.c.place).where(wanted)).all()
+    known = {row.id: row.place for row in rows}
+    last = next(((row.turn, row.id) for row in rows if row.place == most - 1), None)
+    # One that is not among the first comes after them, or was claimed since it was read.
+    return {
+        shard.id: known.get(shard.id, most if last is not None and (shard.turn, shard.id) > last else 0)
+        for shard in shards
+    }
