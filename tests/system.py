@@ -130,20 +130,20 @@ class System:
     def finished(self, job_id: str, timeout_s: float = 120.0) -> dict[str, Any]:
         """The job once it is over."""
 
-        def over() -> bool:
-            return self.job(job_id)["state"] in FINAL
+        def over() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["state"] in FINAL else None
 
         try:
-            eventually(over, timeout_s, f"job {job_id} is over")
+            return dict(eventually(over, timeout_s, f"job {job_id} is over"))
         except AssertionError as error:
             raise AssertionError(f"{error}; it stands so:\n{self.situation(job_id)}") from None
-        return self.job(job_id)
 
     def situation(self, job_id: str) -> str:
         """What there is to see of a job that does not move."""
         seen = [self.job(job_id), self.history(job_id)[-20:]]
         seen += [self.http.get(f"/api/v1/{what}").json() for what in ("queues", "workers")]
-        logs = [log.read_text()[-3000:] for log in sorted((self.data_dir / "logs").glob("*.log"))]
+        logs = [log.read_text()[-3000:] for log in sorted((self.files / "logs").glob("*.log"))]
         return "\n".join([*map(json.dumps, seen), *logs])
 
     def pages(self, path: str, **query: str | int) -> list[dict[str, Any]]:

@@ -38,9 +38,8 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
     if open_jobs:
         situation = Situation(session, services())
         following = next_shards(session, [job.id for job in open_jobs], situation.now)
-        if not exact:
-            situation.look_up(following.values())
-        waitings = {job.id: waiting_of(situation, job, following.get(job.id), exact=exact) for job in open_jobs}
+        situation.look_up(following.values(), exact=exact)
+        waitings = {job.id: waiting_of(situation, job, following.get(job.id)) for job in open_jobs}
     return [_shown(job, waitings.get(job.id, Waiting())) for job in jobs]
 
 

@@ -32,7 +32,7 @@ class Situation:
         self.workers = live_workers(session, of.settings.lease_s)
         self.totals = totals(session)
         self.brakes = brakes(session)
-        self._places: dict[int, int] = {}
+        self._places: dict[int, tuple[int, bool]] = {}
         self._rates: dict[Lane, Rate | None] = {}
 
     def braked_by(self, brake: LaneBrake) -> str:
@@ -45,19 +45,17 @@ class Situation:
             self._rates[lane] = measured(self._session, lane)
         return self._rates[lane]
 
-    def look_up(self, shards: Collection[Shard]) -> None:
-        """Find the places of these in line at once, for a list."""
-        self._places |= places(self._session, shards, HEAD_SHARDS)
-
-    def place(self, shard: Shard, *, exact: bool) -> tuple[int, bool]:
-        """How many queued shards of the lane come before this one, and whether there may be more.
-
-        It is counted where it must be exact; otherwise it was looked up.
-        """
+    def look_up(self, shards: Collection[Shard], *, exact: bool) -> None:
+        """Find the places of these in line, counted to the end of it where they must be exact."""
         if exact:
-            return shards_ahead(self._session, shard, MOST_SHARDS), False
-        place = self._places[shard.id]
-        return place, place == HEAD_SHARDS
+            self._places |= {shard.id: (shards_ahead(self._session, shard, MOST_SHARDS), False) for shard in shards}
+            return
+        found = places(self._session, shards, HEAD_SHARDS)
+        self._places |= {shard_id: (place, place == HEAD_SHARDS) for shard_id, place in found.items()}
+
+    def place(self, shard: Shard) -> tuple[int, bool]:
+        """How many queued shards of the lane come before this one that was looked up, and whether there may be more."""
+        return self._places[shard.id]
 
     def items_per_shard(self, lane: Lane) -> float:
         """Open items of a queued shard of the lane, on average."""

@@ -38,11 +38,11 @@ class Waiting:
         return next(iter(self.causes.values()), None)
 
 
-def waiting_of(situation: Situation, job: Job, following: Shard | None, *, exact: bool) -> Waiting:
-    """How a job waits; `following` is its queued shard that is claimed first, None when it has none."""
+def waiting_of(situation: Situation, job: Job, following: Shard | None) -> Waiting:
+    """How a job waits; `following` is its queued shard that is claimed first, looked up, None when it has none."""
     if job.state in FINAL_JOB_STATES:
         return Waiting()
-    position, is_least = situation.place(following, exact=exact) if following else (None, False)
+    position, is_least = situation.place(following) if following else (None, False)
     causes = dict(_causes(situation, job, following, position, is_least))
     waiting = Waiting(position, is_least, causes=MappingProxyType(causes))
     return _with_eta(situation, job, following, waiting)

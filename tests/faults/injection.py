@@ -74,12 +74,6 @@ def system_on(database: str, postgres_url: str | None, package: Path, **given: A
         yield system
 
 
-def namespaces_allowed() -> bool:
-    """Whether a small disk can be had here without being root."""
-    probe = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False)
-    return probe.returncode == 0
-
-
 def new_database(postgres_url: str) -> str:
     """The URL of a new, empty database; it goes with the server."""
     from tests.conftest import postgres_admin

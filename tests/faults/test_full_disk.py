@@ -1,5 +1,6 @@
 """A disk that is really full: refused, not half-stored; what runs goes on once there is room again."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,21 +8,22 @@ import httpx
 import pytest
 
 from tests.cohorts import films
-from tests.faults.injection import QUICK, assert_nothing_lost, namespaces_allowed
+from tests.faults.injection import QUICK, assert_nothing_lost
 from tests.system import System, eventually, running_system
 
 MIB = 1024 * 1024
 SIZE = "160m"
 # A file system of its own without being root: a user and mount namespace that lasts as long as what runs in it.
+NAMESPACE = ("unshare", "-Urm")
 IN_SMALL_DISK = f'mkdir -p "{{data_dir}}" && mount -t tmpfs -o size={SIZE} tmpfs "{{data_dir}}" && exec "$@"'
 
 
 @pytest.fixture
 def small_disk(package: Path, data_dir: Path) -> Iterator[System]:
     """The product with its data folder on a tmpfs of 160 MiB."""
-    if not namespaces_allowed():
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this kernel gives no user namespaces, so no small disk can be had")
-    prefix = ("unshare", "-Urm", "bash", "-c", IN_SMALL_DISK, "bash")
+    prefix = (*NAMESPACE, "bash", "-c", IN_SMALL_DISK, "bash")
     with running_system(prefix=prefix, min_free_bytes=2 * MIB, **QUICK) as system:
         system.add_model(package)
         yield system

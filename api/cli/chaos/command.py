@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.status import Status
 
 from api.cli.chaos.disk import go_on_in_namespace, small_disk
+from api.cli.chaos.plan import NOT_HAD, Kind
 from api.cli.chaos.run import EVERY_S, Chaos, Wanted
 from api.cli.chaos.stage import QUICK, Cast, data_folder
 from api.cli.chaos.tables import print_verdict
@@ -72,7 +73,9 @@ def chaos(
     except KeyboardInterrupt:
         remarks.print(plain(f"Broken off; what there is lies in {folder}"), soft_wrap=True)
         click.get_current_context().exit(EXIT_INTERRUPTED)
-    answer = _with_two_answers(answer, run) | {"seed": used, "repeat": _repeat(wanted, minutes)}
+    not_had = [kind.value for kind in Kind if kind not in run.kinds()]
+    beside = {"seed": used, "repeat": _repeat(wanted, minutes), "not_had": not_had}
+    answer = _with_two_answers(answer, run) | beside
     _show(answer, run, as_json=as_json)
     if answer["passed"] and not keep:
         shutil.rmtree(folder, ignore_errors=True)
@@ -123,8 +126,8 @@ def _show(answer: Json, run: Chaos, *, as_json: bool) -> None:
         return
     out = make_console()
     print_verdict(out, answer, _beside(run))
-    if run.disk is None:
-        out.print("not had: disk full: no mount namespace could be had (beside PostgreSQL: only by root)")
+    for kind in answer["not_had"]:
+        out.print(plain(f"not had: {kind}: {NOT_HAD[Kind(kind)]}"), soft_wrap=True)
     out.print(plain(f"To repeat it: {answer['repeat']}"), soft_wrap=True)
     end = "Nothing was lost, nothing was doubled." if answer["passed"] else "FAILED: see the lines in red."
     out.print(end, style="green" if answer["passed"] else "red")

@@ -21,12 +21,14 @@ TRIES = 20
 
 def go_on_in_namespace(database: str) -> None:
     """Begin this command again in a mount namespace; return where that is done already, or cannot be had."""
-    if MARK in os.environ:
-        return
-    for namespace in _namespaces(database):
-        if _works([*namespace, "true"]):
-            words = [*namespace, sys.executable, *sys.argv]
-            os.execvpe(words[0], words, os.environ | {MARK: "yes"})  # noqa: S606 - becomes it
+    if MARK not in os.environ and (words := namespace(database)):
+        words += [sys.executable, *sys.argv]
+        os.execvpe(words[0], words, os.environ | {MARK: "yes"})  # noqa: S606 - becomes it
+
+
+def namespace(database: str) -> list[str]:
+    """The beginning of a command that is to have a mount namespace of its own; empty where none can be had."""
+    return next((words for words in _namespaces(database) if _works([*words, "true"])), [])
 
 
 def _namespaces(database: str) -> Iterator[list[str]]:
@@ -59,10 +61,6 @@ class SmallDisk:
         """Give it its size back."""
         if not self._has_size(SIZE_BYTES):
             raise StartError(f"the disk in {self._folder} could not be given its size back")
-
-    def has_room(self) -> bool:
-        """True unless it is full."""
-        return shutil.disk_usage(self._folder).free > 0
 
     def end(self) -> None:
         """Unmount it; what it held goes into the folder below."""

@@ -48,16 +48,15 @@ class Ground:
 
     def api_answers(self) -> bool:
         """True when the API does, with an answer that it got from the database."""
-        try:
-            self.client.get("/api/v1/jobs", {"limit": "1"})
-        except (ApiError, UnreachableError):
-            return False
-        return True
+        return self._answers("/api/v1/jobs", {"limit": "1"})
 
     def is_ready(self) -> bool:
         """True when the API says that it takes work."""
+        return self._answers("/readyz", {})
+
+    def _answers(self, path: str, query: dict[str, str]) -> bool:
         try:
-            self.client.get("/readyz")
+            self.client.get(path, query)
         except (ApiError, UnreachableError):
             return False
         return True

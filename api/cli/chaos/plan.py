@@ -25,6 +25,13 @@ class Kind(StrEnum):
     DISK_FULL = "disk full"
 
 
+# Why a fault cannot be had by every run.
+NOT_HAD = {
+    Kind.POSTGRESQL_KILLED: "the database is SQLite",
+    Kind.DISK_FULL: "no mount namespace could be had (beside PostgreSQL: only by root)",
+}
+
+
 @dataclass(frozen=True)
 class Planned:
     """A fault, how long to wait before it, and which of several victims it hits, from 0 to 1."""
