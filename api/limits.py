@@ -82,7 +82,7 @@ def check_open_items(session: Session, token_id: UUID, lane: Lane, wanted: int, 
 
 def _wait_s(session: Session, lane: Lane, too_many: int) -> int:
     """How long the lane needs for so many, as it was measured."""
-    rate = measured(session, lane)
+    rate = measured(session).get(lane)
     if rate is None or rate.items_per_s <= 0:
         return UNMEASURED_WAIT_S
     return min(max(SHORTEST_WAIT_S, math.ceil(too_many / rate.items_per_s)), LONGEST_WAIT_S)

@@ -33,17 +33,11 @@ class Situation:
         self.totals = totals(session)
         self.brakes = brakes(session)
         self._places: dict[int, tuple[int, bool]] = {}
-        self._rates: dict[Lane, Rate | None] = {}
+        self.rates: dict[Lane, Rate] = measured(session)
 
     def braked_by(self, brake: LaneBrake) -> str:
         """The name of who paused a lane."""
         return self._session.get_one(Principal, brake.principal_id).name
-
-    def rate(self, lane: Lane) -> Rate | None:
-        """The lane's measured throughput."""
-        if lane not in self._rates:
-            self._rates[lane] = measured(self._session, lane)
-        return self._rates[lane]
 
     def look_up(self, shards: Collection[Shard], *, exact: bool) -> None:
         """Find the places of these in line, counted to the end of it where they must be exact."""

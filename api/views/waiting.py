@@ -84,7 +84,7 @@ def paused_text(situation: Situation, brake: LaneBrake) -> str:
 
 def _with_eta(situation: Situation, job: Job, following: Shard | None, waiting: Waiting) -> Waiting:
     """With the time that the items before it and its own take at the lane's measured pace."""
-    rate = situation.rate(job.lane)
+    rate = situation.rates.get(job.lane)
     is_open_ended = waiting.position_is_least or not UNFORESEEABLE.isdisjoint(waiting.causes)
     if is_open_ended or rate is None or rate.items_per_s <= 0:
         return waiting

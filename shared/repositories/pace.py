@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
@@ -18,8 +20,14 @@ WINDOW_S = 300
 LAST_MINUTE_S = 60
 KEPT_S = 86_400
 
-# Made once, and on the table itself: building a statement takes longer than running it.
+# Made once, and on the table itself where rows are added: building a statement takes longer than running it.
 _ADD = insert(table_of(Pace))
+_BUCKETS = (
+    select(Pace.lane, func.sum(Pace.items))
+    .where(Pace.lane.in_(Lane), Pace.at > bindparam("since"), Pace.at <= bindparam("until"))
+    .group_by(Pace.lane, Pace.at)
+    .order_by(Pace.lane, Pace.at)
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,13 @@ def add_pace(session: Session, lane: Lane, items: int) -> None:
     session.execute(_ADD, {"lane": lane, "at": datetime.fromtimestamp(seconds, UTC), "items": items})
 
 
-def measured(session: Session, lane: Lane) -> Rate | None:
-    """The lane's throughput while it worked lately; None before there are two whole buckets of it."""
-    return rate_of(_items_by_bucket(session, lane, WINDOW_S))
+def measured(session: Session) -> dict[Lane, Rate]:
+    """Each lane's throughput while it worked lately; a lane without two whole buckets of it is left out."""
+    since_until = {"since": _ago(WINDOW_S), "until": _ago(BUCKET_S)}
+    by_lane = groupby(session.execute(_BUCKETS, since_until), key=itemgetter(0))
+    # The first bucket may have begun late and is left out.
+    rates = {lane: rate_of([int(items) for _, items in rows][1:]) for lane, rows in by_lane}
+    return {lane: rate for lane, rate in rates.items() if rate is not None}
 
 
 def rate_of(buckets: Sequence[int]) -> Rate | None:
@@ -54,17 +66,6 @@ def last_minute(session: Session, lane: Lane) -> float:
     """Items per second over the last minute, also where there were none."""
     statement = select(func.sum(Pace.items)).where(Pace.lane == lane, Pace.at > _ago(LAST_MINUTE_S + BUCKET_S))
     return int(session.scalar(statement) or 0) / LAST_MINUTE_S
-
-
-def _items_by_bucket(session: Session, lane: Lane, window_s: float) -> list[int]:
-    """Items of each bucket that is over, oldest first; the first may have begun late and is left out."""
-    statement = (
-        select(func.sum(Pace.items))
-        .where(Pace.lane == lane, Pace.at > _ago(window_s), Pace.at <= _ago(BUCKET_S))
-        .group_by(Pace.at)
-        .order_by(Pace.at)
-    )
-    return [int(items) for items in session.scalars(statement)][1:]
 
 
 def _ago(seconds: float) -> datetime:

@@ -15,6 +15,7 @@ COUNTED_SHARDS = (ShardState.QUEUED, ShardState.RUNNING)
 
 # Made once, and on the table itself: building a statement takes longer than running it, and every move adds here.
 _ADD = insert(table_of(Tally))
+_TOTALS = select(Tally.name, func.sum(Tally.value)).group_by(Tally.name)
 
 
 def jobs_in(state: JobState) -> str:
@@ -54,8 +55,7 @@ def shard_changes(
 
 def totals(session: Session) -> Counter[str]:
     """Every counter as it stands."""
-    rows = session.execute(select(Tally.name, func.sum(Tally.value)).group_by(Tally.name))
-    return Counter({name: int(value) for name, value in rows})
+    return Counter({name: int(value) for name, value in session.execute(_TOTALS)})
 
 
 def has_more_than(session: Session, rows: int) -> bool:

@@ -1,11 +1,10 @@
 """Where queued shards stand in line, for many jobs at once and without counting long lines."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, Subquery, bindparam, func, select, union_all
 from sqlalchemy.orm import Session
 
 from shared.models import Shard
@@ -32,33 +31,32 @@ def next_shards(session: Session, job_ids: Sequence[UUID], now: datetime) -> dic
     return found
 
 
+def _first_in(lane: Lane) -> Subquery:
+    """The first `most` queued shards of a lane, with their places."""
+    in_order = (Shard.turn, Shard.id)
+    place = (func.row_number().over(order_by=in_order) - 1).label("place")
+    queued = select(Shard.id, Shard.lane, Shard.turn, place).where(Shard.state == ShardState.QUEUED, Shard.lane == lane)
+    return queued.order_by(*in_order).limit(bindparam("most", type_=Integer)).subquery()
+
+
+# Made once: building it takes longer than running it. Places are counted where the shards are; what is read are those
+# that were asked for and the last of each lane's first.
+_FIRST = union_all(*(select(_first_in(lane)) for lane in Lane)).subquery()
+_PLACES = select(_FIRST).where(
+    _FIRST.c.id.in_(bindparam("shard_ids", expanding=True)) | (_FIRST.c.place == bindparam("last"))
+)
+
+
 def places(session: Session, shards: Collection[Shard], most: int) -> dict[int, int]:
     """How many queued shards of its lane come before each of these; `most` where there are so many or more."""
-    by_lane: dict[Lane, list[Shard]] = defaultdict(list)
-    for shard in shards:
-        by_lane[shard.lane].append(shard)
-    found: dict[int, int] = {}
-    for lane, of_lane in by_lane.items():
-        found |= _places_in_lane(session, lane, of_lane, most)
-    return found
+    asked = {"shard_ids": [shard.id for shard in shards], "most": most, "last": most - 1}
+    rows = session.execute(_PLACES, asked).all()
+    known: dict[int, int] = {row.id: row.place for row in rows}
+    last = {row.lane: (row.turn, row.id) for row in rows if row.place == most - 1}
 
+    def place(shard: Shard) -> int:
+        # One that is not among the first of its lane comes after them, or was claimed since it was read.
+        comes_after = shard.lane in last and (shard.turn, shard.id) > last[shard.lane]
+        return known.get(shard.id, most if comes_after else 0)
 
-def _places_in_lane(session: Session, lane: Lane, shards: Sequence[Shard], most: int) -> dict[int, int]:
-    """From the first shards of the lane, which are counted where they are: only those asked for come here."""
-    in_order = (Shard.turn, Shard.id)
-    head = (
-        select(Shard.id, Shard.turn, (func.row_number().over(order_by=in_order) - 1).label("place"))
-        .where(Shard.state == ShardState.QUEUED, Shard.lane == lane)
-        .order_by(*in_order)
-        .limit(most)
-        .subquery()
-    )
-    wanted = head.c.id.in_([shard.id for shard in shards]) | (head.c.place == most - 1)
-    rows = session.execute(select(head.c.id, head.c.turn, head.c.place).where(wanted)).all()
-    known = {row.id: row.place for row in rows}
-    last = next(((row.turn, row.id) for row in rows if row.place == most - 1), None)
-    # One that is not among the first comes after them, or was claimed since it was read.
-    return {
-        shard.id: known.get(shard.id, most if last is not None and (shard.turn, shard.id) > last else 0)
-        for shard in shards
-    }
+    return {shard.id: place(shard) for shard in shards}

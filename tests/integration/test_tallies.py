@@ -200,7 +200,7 @@ def test_pace_is_the_mean_of_whole_buckets_with_its_error(any_prepared: Prepared
     _paces(any_prepared.engine, {8: 7000, 7: 7000, 6: 7000}, lane=Lane.URGENT)
 
     with reading(any_prepared.engine) as session:
-        rate = measured(session, Lane.ROUTINE)
+        rate = measured(session)[Lane.ROUTINE]
 
     # The oldest bucket may have begun late, the present one is not over: 50, 50 and 50 items in 5 s each.
     assert rate is not None

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from shared.errors import EngineMemoryError, InvalidModelPackageError
@@ -17,6 +16,7 @@ from shared.sandbox.death import CrashLog, how_it_ended
 from shared.sandbox.wire import FRAME, REQUEST
 from worker.engines.death import TIMEOUT, EngineDeathError
 from worker.engines.frames import SharedFrames
+from worker.engines.scratch import scratch_folder
 from worker.engines.wire import (
     BEGUN,
     DONE,
@@ -48,9 +48,7 @@ class EngineProcess:
             for _ in range(NUM_SLOTS):
                 self.slots.append(SharedFrames.create())
                 owned.callback(self.slots[-1].close)
-            # What is killed cannot clean up after itself, and a copy of a model's weights can be large.
-            scratch = owned.enter_context(TemporaryDirectory(prefix="overread-engine-", ignore_cleanup_errors=True))
-            self._process = self._start(target, scratch)
+            self._process = self._start(target, owned.enter_context(scratch_folder()))
             self._owned = owned.pop_all()
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same

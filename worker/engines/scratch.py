@@ -1,0 +1,48 @@
+"""A temporary folder for an engine's process; what a killed worker left behind is removed when the next one starts."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PREFIX = "overread-engine-"
+# A younger one may not be locked yet by whoever made it.
+MIN_AGE_S = 60.0
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Room for copies of weights, which can be large; removed in the end, whatever the engine did in it."""
+    _remove_abandoned()
+    with (
+        TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder,
+        _locked(Path(folder)),
+    ):
+        yield folder
+
+
+def _remove_abandoned() -> None:
+    """What is killed cannot clean up after itself: folders that nobody holds are removed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # not ours, in use, or removed by another worker
+            is_ours = folder.stat(follow_symlinks=False).st_uid == os.geteuid() and not folder.is_symlink()
+            if is_ours and time.time() - folder.stat().st_mtime > MIN_AGE_S:
+                with _locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for as long as this process lives; raises BlockingIOError where another one does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
