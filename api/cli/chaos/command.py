@@ -34,7 +34,9 @@ PROGRESS_S = 10.0
 @click.command()
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The same seed, the same plan.  [default: by chance]")
 @click.option("--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="How long to break it.")
-@click.option("--shards", type=click.IntRange(min=0), default=0, help="So many, spread over the run; 0: as they come.")
+@click.option(
+    "--shards", type=click.IntRange(min=0), default=0, help="So many, and longer if it must be; 0: as they come."
+)
 @click.option(
     "--every", type=click.FloatRange(min=0.5), default=EVERY_S, show_default=True, help="Seconds between faults."
 )
