@@ -28,8 +28,8 @@ test: $(STAMP) ## Run every test but the faults that take minutes
 test-faults: $(STAMP) ## Cause every fault we promise to survive, on both databases (half an hour)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults
 
-soak: $(STAMP) ## Two hours of mixed load with a fault every few seconds
-	$(BIN)/overread chaos --minutes 120 --seed 20 --database postgresql --workers 2 --schedulers 2
+soak: $(STAMP) ## Two hours of mixed load with a fault every 20 seconds
+	$(BIN)/overread chaos --minutes 120 --every 20 --seed 20 --database postgresql --workers 2 --schedulers 2
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
