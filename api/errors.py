@@ -38,6 +38,7 @@ PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 5
 # Of a body's faults, so many are listed and so many told in the sentence.
 MAX_SHOWN, MAX_SAID = 100, 5
+NOT_JSON = "The body is not JSON; send a JSON object, or files with their type where the request takes files."
 TRY_AGAIN = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE, HTTPStatus.TOO_MANY_REQUESTS)
 
 STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
@@ -117,7 +118,9 @@ def _of_apiflask_error(error: HTTPError) -> Response:
         for message in messages
     ]
     extensions: dict[str, Any] = {"errors": found[:MAX_SHOWN]} if found else {}
-    said = summary(found) or HTTPStatus(error.status_code).description
+    # APIFlask has no word for a body that it cannot read.
+    no_json = NOT_JSON if error.status_code == HTTPStatus.BAD_REQUEST else None
+    said = summary(found) or no_json or HTTPStatus(error.status_code).description
     return problem(error.status_code, said, **extensions)
 
 

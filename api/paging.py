@@ -9,8 +9,10 @@ from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest
 
-from api.errors import MAX_SHOWN, summary
+from api.errors import MAX_SHOWN, NOT_JSON, summary
 from shared.errors import InvalidRequestError, MalformedRequestError
+
+MAX_ROW_ID = 2**63 - 1
 
 Row = TypeVar("Row")
 Model = TypeVar("Model", bound=BaseModel)
@@ -36,7 +38,14 @@ def uuid_cursor(text: str | None) -> UUID | None:
 
 def integer_cursor(text: str | None) -> int | None:
     """A cursor of a list ordered by row id."""
-    return _cursor(text, int)
+    return _cursor(text, _row_id)
+
+
+def _row_id(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= MAX_ROW_ID:
+        raise ValueError(f"{number} is no row's id")
+    return number
 
 
 def _cursor(text: str | None, kind: Callable[[str], Row]) -> Row | None:
@@ -53,7 +62,7 @@ def read_body(model: type[Model]) -> Model:
     try:
         return model.model_validate(request.get_json(force=True))
     except BadRequest as error:
-        raise MalformedRequestError("The body is not JSON; send a JSON object, or files with their type.") from error
+        raise MalformedRequestError(NOT_JSON) from error
     except ValidationError as error:
         raise invalid(error) from error
 

@@ -4,12 +4,14 @@ from celery import Celery
 
 from shared.config import Settings
 from shared.queue import WORKER_TIMEOUT_S, TaskName, make_celery
+from worker.broker import use_hint_transport
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
 
 def make_worker_app(settings: Settings, runtime: Runtime) -> Celery:
     """The Celery app of a worker process; its tasks use `runtime`."""
+    use_hint_transport()
     app = make_celery(settings, socket_timeout_s=WORKER_TIMEOUT_S)
 
     @app.task(name=TaskName.INFER_NEXT.value, shared=False)  # type: ignore[untyped-decorator]

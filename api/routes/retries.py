@@ -78,7 +78,7 @@ def _filter(asked: RetryWanted) -> RetryFilter:
     if not reasons:
         raise InvalidRequestError(f"The reason {asked.reason} is not of the class {asked.failure}: name one of them.")
     return RetryFilter(
-        states=RETRIED_STATES if asked.state is None else (asked.state,),
+        states=RETRIED_STATES if asked.state is None else (JobState(asked.state),),
         reasons=reasons,
         created_before=min(asked.created_before or now, now),
         created_after=asked.created_after,

@@ -1,14 +1,34 @@
 """What all shapes share."""
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_PAGE = 500
 
 # A user's own words; no control characters, which PostgreSQL refuses or terminals obey.
 NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]*$"
 Label = Annotated[str, Field(max_length=128, pattern=NO_CONTROL_CHARACTERS)]
+
+
+def _of_words(given: object) -> object:
+    """Pydantic also takes a number, as seconds or as milliseconds, whichever it looks like."""
+    if isinstance(given, str) and re.fullmatch(r"[-+.\d]+", given.strip()):
+        raise ValueError("a number came, a date and time was expected, such as 2026-01-31T22:00:00Z")
+    return given
+
+
+def _in_utc(given: datetime) -> datetime:
+    try:
+        return given.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside the years 1 to 9999 in UTC") from error
+
+
+# A time with its zone, in UTC.
+Moment = Annotated[AwareDatetime, BeforeValidator(_of_words), AfterValidator(_in_utc)]
 
 
 class Shape(BaseModel):

@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from api.schemas.base import Label, Page, Shape, Wanted
+from api.schemas.base import Label, Moment, Page, Shape, Wanted
 from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason
 
 
@@ -24,7 +24,7 @@ class WaitsFor(StrEnum):
     FREE_WORKER = "free_worker"
 
 
-RetryState = Literal[JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED]
+RetryState = Literal["failed", "partial", "cancelled"]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 PatientKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
@@ -119,8 +119,8 @@ class RetryWanted(Wanted):
     failure: Failure | None = Field(None, description="Only items whose reason is of this class.")
     label: Label | None = None
     model: str | None = Field(None, max_length=80, description="`name` (any version) or `name:version`.")
-    created_after: AwareDatetime | None = Field(None, description="Only jobs made then or later.")
-    created_before: AwareDatetime | None = Field(None, description="Only jobs made earlier; null: than this request.")
+    created_after: Moment | None = Field(None, description="Only jobs made then or later.")
+    created_before: Moment | None = Field(None, description="Only jobs made earlier; null: than this request.")
     dry_run: bool = Field(False, description="Only count what would be tried again.")
 
 

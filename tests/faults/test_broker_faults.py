@@ -14,6 +14,7 @@ import pytest
 from api.cli.valkey import answers_ping, broker_url, valkey_service
 from shared.config import Settings
 from shared.queue import TaskName, make_celery
+from shared.states import Lane
 from tests.cohorts import films
 from tests.faults.conftest import Systems
 from tests.faults.injection import assert_nothing_lost, has_struck, injecting, service_environment
@@ -125,6 +126,21 @@ class _Canary:
         return Path.touch, (self._path,)
 
 
+NO_MESSAGES = (
+    b"junk",
+    b"\xff\x80",
+    b"null",
+    b"7",
+    b"[1]",
+    b"{}",
+    b'{"properties": null}',
+    b'{"properties": {"delivery_tag": []}, "body": "e30="}',
+    b'{"properties": {"delivery_tag": "1", "body_encoding": "base64"}, "body": "e"}',
+    b"[" * 100_000,
+    pickle.dumps(ValueError()),
+)
+
+
 def test_each_effect_is_one_when_hints_are_doubled_stale_junk_or_pickle(systems: Systems, data_dir: Path) -> None:
     canary = data_dir / "canary"
     with systems() as system:
@@ -151,6 +167,9 @@ def test_each_effect_is_one_when_hints_are_doubled_stale_junk_or_pickle(systems:
                 content_type="application/x-python-serialize",
                 content_encoding="binary",
             )
+        with app.connection_for_write() as connection:
+            for lane in Lane:
+                connection.default_channel.client.lpush(lane.value, *NO_MESSAGES)
         more = system.submit(films("after", 5))["id"]
 
         assert system.finished(job)["counts"]["done"] == 40

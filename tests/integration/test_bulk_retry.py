@@ -1,7 +1,6 @@
 """What failed in many jobs is tried again at once: only what fits, once each, and one bad job costs no other."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -297,7 +296,19 @@ def test_items_tell_their_failure_and_evidence_and_are_found_by_them(any_api: Ap
     assert [item["failure"] for item in found("quarantined=false")] == ["permanent", None]
 
 
-def test_time_filter_needs_a_time_zone(api: Api) -> None:
-    naive = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None).isoformat()
+def test_filter_names_the_states_there_are_when_one_is_not(api: Api) -> None:
+    refused = api.post(RETRY, query_string={"state": "nope"})
 
-    assert api.post(RETRY, query_string={"created_after": naive}).status_code == 422
+    assert refused.status_code == 422
+    assert "'failed', 'partial' or 'cancelled'" in refused.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "given", ["2026-01-01T00:00:00", "2026-01-01", "99999999999", "-1.5", "0001-01-01T00:00:00+14:00", "soon"]
+)
+def test_time_filter_is_refused_when_it_is_no_time_with_its_zone(any_api: Api, given: str) -> None:
+    for name in ("created_after", "created_before"):
+        refused = any_api.post(RETRY, query_string={name: given, "dry_run": "true"})
+
+        assert refused.status_code == 422
+        assert refused.json["errors"][0]["pointer"].endswith(f"/{name}")

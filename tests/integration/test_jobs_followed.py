@@ -1,5 +1,7 @@
 """Jobs as a client follows them: item by item, move by move; and what is tried again."""
 
+import pytest
+
 from shared.repositories.jobs import Target
 from shared.states import ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
@@ -112,6 +114,14 @@ def test_history_tells_every_move_oldest_first(any_api: Api) -> None:
     assert [move["actor"] for move in moves] == ["api", "api", *["worker-1"] * 4]
     assert [(move["attempt"], move["fence"]) for move in moves] == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (0, 0)]
     assert moves[-1]["reason"] == "3 done, 0 failed, 0 cancelled"
+
+
+@pytest.mark.parametrize("cursor", ["99999999999999999999999", "-1", "9223372036854775808", "x"])
+@pytest.mark.parametrize("what", ["items", "history"])
+def test_page_is_refused_when_its_cursor_is_no_row(any_api: Api, what: str, cursor: str) -> None:
+    job_id = submit_job(any_api.prepared.engine, 1)
+
+    assert any_api.get(f"{JOBS}/{job_id}/{what}?cursor={cursor}").status_code == 422
 
 
 def test_history_comes_in_pages_that_follow_each_other(any_api: Api) -> None:

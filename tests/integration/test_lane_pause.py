@@ -41,6 +41,13 @@ def test_nothing_is_claimed_from_a_lane_while_it_is_paused(any_api: Api) -> None
     assert any_api.get(f"/api/v1/jobs/{job_id}").json["state"] == "done"
 
 
+def test_pause_says_what_it_needs_when_its_body_is_missing(api: Api) -> None:
+    refused = api.post(f"{QUEUES}/routine/pause")
+
+    assert refused.status_code == 400
+    assert "send a JSON object" in refused.json["detail"]
+
+
 def test_queue_and_job_say_who_paused_the_lane_and_why(any_api: Api) -> None:
     submitted = submit_job(any_api.prepared.engine)
     any_api.post(f"{QUEUES}/routine/pause", json=REASON)

@@ -10,6 +10,8 @@ COPIES = 5
 # pickle's opcodes for os.getcwd(): harmless, but code that a message would have run.
 PICKLE = b"cos\ngetcwd\n(tR."
 LONG = "x" * 100_000
+# Not even what a message is wrapped in.
+NO_MESSAGES = (b"junk", b"\xff\x80", b"null", b"{}", b'{"properties": {}}', PICKLE)
 
 
 class Broker:
@@ -37,11 +39,12 @@ class Broker:
         return self._send([*hints, ("overread.no_such_task", {}, Lane.ROUTINE.value)])
 
     def send_junk(self) -> bool:
-        """What is no JSON, no task, or wants to be unpickled."""
+        """What is no message, no JSON, no task, or wants to be unpickled."""
 
         def send(connection: Any) -> None:
             for lane in Lane:
                 _junk(connection.Producer(), lane.value)
+                connection.default_channel.client.lpush(lane.value, *NO_MESSAGES)
 
         return self._speak(send)
 

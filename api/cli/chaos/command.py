@@ -15,7 +15,7 @@ from rich.status import Status
 
 from api.cli.chaos.disk import go_on_in_namespace, small_disk
 from api.cli.chaos.plan import NOT_HAD, Kind
-from api.cli.chaos.run import EVERY_S, Chaos, Wanted
+from api.cli.chaos.run import EVERY_S, OPEN_STATES, Chaos, Wanted
 from api.cli.chaos.stage import QUICK, Cast, data_folder
 from api.cli.chaos.tables import print_verdict
 from api.cli.chaos.verdict import ask_oracle
@@ -166,6 +166,8 @@ def verify(data_dir: Path, sample: int, as_json: bool) -> None:
         click.echo(json_text(answer))
     else:
         print_verdict(make_console(), answer)
+        if still_open := sum(answer["jobs"].get(state, 0) for state in OPEN_STATES):
+            click.echo(f"{still_open} jobs are still open and count as lost: let them end, then ask again.")
     _end(answer)
 
 
