@@ -175,7 +175,12 @@ def test_each_effect_is_one_when_hints_are_doubled_stale_junk_or_pickle(systems:
         assert system.finished(job)["counts"]["done"] == 40
         assert system.finished(more)["state"] == "done"
         assert system.finished(cancelled)["state"] == "cancelled"
+        with app.connection_for_read() as connection:
+            waiting = connection.default_channel.client
+            eventually(lambda: not any(waiting.llen(lane.value) for lane in Lane), 60.0, "all of it was taken")
+        again = system.submit(films("again", 5))["id"]
+        assert system.finished(again)["state"] == "done"
         assert worker.is_running()
         assert system.pids("worker") == [worker.pid]
         assert not canary.exists()
-        assert_nothing_lost(system, [over, cancelled, job, more])
+        assert_nothing_lost(system, [over, cancelled, job, more, again])
