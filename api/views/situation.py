@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -33,7 +34,11 @@ class Situation:
         self.totals = totals(session)
         self.brakes = brakes(session)
         self._places: dict[int, tuple[int, bool]] = {}
-        self.rates: dict[Lane, Rate] = measured(session)
+
+    @cached_property
+    def rates(self) -> dict[Lane, Rate]:
+        """The measured throughput of each lane that has one."""
+        return measured(self._session)
 
     def braked_by(self, brake: LaneBrake) -> str:
         """The name of who paused a lane."""

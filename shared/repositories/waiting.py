@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Integer, Subquery, bindparam, func, select, union_all
+from sqlalchemy import Integer, Subquery, bindparam, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from shared.models import Shard
@@ -32,10 +32,13 @@ def next_shards(session: Session, job_ids: Sequence[UUID], now: datetime) -> dic
 
 
 def _first_in(lane: Lane) -> Subquery:
-    """The first `most` queued shards of a lane, with their places."""
+    """The first `most` queued shards of a lane, with their places; none where the lane is not among `lanes`."""
     in_order = (Shard.turn, Shard.id)
     place = (func.row_number().over(order_by=in_order) - 1).label("place")
-    queued = select(Shard.id, Shard.lane, Shard.turn, place).where(Shard.state == ShardState.QUEUED, Shard.lane == lane)
+    is_asked = literal(lane.value).in_(bindparam("lanes", expanding=True))
+    queued = select(Shard.id, Shard.lane, Shard.turn, place).where(
+        is_asked, Shard.state == ShardState.QUEUED, Shard.lane == lane
+    )
     return queued.order_by(*in_order).limit(bindparam("most", type_=Integer)).subquery()
 
 
@@ -49,8 +52,10 @@ _PLACES = select(_FIRST).where(
 
 def places(session: Session, shards: Collection[Shard], most: int) -> dict[int, int]:
     """How many queued shards of its lane come before each of these; `most` where there are so many or more."""
-    asked = {"shard_ids": [shard.id for shard in shards], "most": most, "last": most - 1}
-    rows = session.execute(_PLACES, asked).all()
+    if not shards:
+        return {}
+    asked = {"shard_ids": [shard.id for shard in shards], "lanes": sorted({shard.lane.value for shard in shards})}
+    rows = session.execute(_PLACES, asked | {"most": most, "last": most - 1}).all()
     known: dict[int, int] = {row.id: row.place for row in rows}
     last = {row.lane: (row.turn, row.id) for row in rows if row.place == most - 1}
 

@@ -74,6 +74,15 @@ def system_on(database: str, postgres_url: str | None, package: Path, **given: A
         yield system
 
 
+def mount_namespace(*, by_root_only: bool = False) -> tuple[str, ...]:
+    """The beginning of a command that gets a mount namespace of its own; empty where the kernel gives none."""
+    by_root = [("unshare", "--mount")] if os.geteuid() == 0 else []
+    for words in by_root if by_root_only else [("unshare", "-Urm"), *by_root]:
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            return words
+    return ()
+
+
 def new_database(postgres_url: str) -> str:
     """The URL of a new, empty database; it goes with the server."""
     from tests.conftest import postgres_admin

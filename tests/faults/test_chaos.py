@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.cli.chaos.disk import namespace
+from tests.cohorts import films
+from tests.faults.injection import mount_namespace
 from tests.system import OVERREAD, running_system
 
 TIMEOUT_S = 900.0
@@ -44,7 +45,7 @@ def test_nothing_is_lost_when_sqlite_system_is_broken_for_half_a_minute(tmp_path
     assert int(table["jobs submitted"]) > 0
     assert "--seed 5 --minutes 0.5" in done.stdout
     assert "Nothing was lost, nothing was doubled." in done.stdout
-    assert bool(namespace("sqlite")) != ("not had: disk full" in done.stdout)
+    assert bool(mount_namespace()) != ("not had: disk full" in done.stdout)
     # All was well, so nothing is left.
     assert list(tmp_path.iterdir()) == []
 
@@ -62,19 +63,25 @@ def test_nothing_is_lost_when_two_hosts_are_broken_for_minutes(tmp_path: Path, d
     kinds = {row["kind"] for row in answer["recovery"]}
     assert {"API killed", "worker killed", "scheduler killed", "Valkey killed"} <= kinds
     assert ("PostgreSQL killed" in kinds) == (database == "postgresql")
-    assert ("disk full" in kinds) == bool(namespace(database)) == ("disk full" not in answer["not_had"])
+    has_disk = bool(mount_namespace(by_root_only=database == "postgresql"))
+    assert ("disk full" in kinds) == has_disk == ("disk full" not in answer["not_had"])
 
 
-def test_verify_says_by_its_exit_code_whether_all_is_well() -> None:
+def test_verify_says_by_its_exit_code_whether_all_is_well(package: Path) -> None:
     with running_system() as system:
+        system.add_model(package)
         command = [str(OVERREAD), "verify", "--data-dir", str(system.data_dir)]
         well = subprocess.run(command, capture_output=True, text=True, check=False)
         (system.data_dir / "store" / "tmp" / "in-old").touch()
         os.utime(system.data_dir / "store" / "tmp" / "in-old", (0, 0))
 
         unwell = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        system.http.post("/api/v1/queues/routine/pause", json={"reason": "so that the job stays open"})
+        system.submit(films("open", 1))
+        not_over = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert well.returncode == 0, well.stdout + well.stderr
-    assert unwell.returncode == 1
+    assert unwell.returncode == not_over.returncode == 1
+    assert "Jobs that are still open count as lost, here 1" in not_over.stdout
     (finding,) = json.loads(unwell.stdout)["findings"]
     assert (finding["what"], finding["examples"]) == ("a temporary file outlived its request", ["in-old"])

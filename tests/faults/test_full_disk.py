@@ -1,6 +1,5 @@
 """A disk that is really full: refused, not half-stored; what runs goes on once there is room again."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,22 +7,22 @@ import httpx
 import pytest
 
 from tests.cohorts import films
-from tests.faults.injection import QUICK, assert_nothing_lost
+from tests.faults.injection import QUICK, assert_nothing_lost, mount_namespace
 from tests.system import System, eventually, running_system
 
 MIB = 1024 * 1024
 SIZE = "160m"
-# A file system of its own without being root: a user and mount namespace that lasts as long as what runs in it.
-NAMESPACE = ("unshare", "-Urm")
+# A file system of its own, for as long as the mount namespace lasts: as long as what runs in it.
 IN_SMALL_DISK = f'mkdir -p "{{data_dir}}" && mount -t tmpfs -o size={SIZE} tmpfs "{{data_dir}}" && exec "$@"'
 
 
 @pytest.fixture
 def small_disk(package: Path, data_dir: Path) -> Iterator[System]:
     """The product with its data folder on a tmpfs of 160 MiB."""
-    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this kernel gives no user namespaces, so no small disk can be had")
-    prefix = (*NAMESPACE, "bash", "-c", IN_SMALL_DISK, "bash")
+    namespace = mount_namespace()
+    if not namespace:
+        pytest.skip("this kernel gives no mount namespace, so no small disk can be had")
+    prefix = (*namespace, "bash", "-c", IN_SMALL_DISK, "bash")
     with running_system(prefix=prefix, min_free_bytes=2 * MIB, **QUICK) as system:
         system.add_model(package)
         yield system

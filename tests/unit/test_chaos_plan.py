@@ -16,6 +16,8 @@ from api.cli.chaos.films import Patient, zip_of
 from api.cli.chaos.ledger import Done, Ledger, now
 from api.cli.chaos.plan import Kind, kinds_on, plan
 from api.cli.chaos.processes import children, children_running, is_dead, kill_tree, send
+from api.cli.chaos.run import MOST_TIMES_LONGER, Wanted
+from api.cli.chaos.stage import Cast
 from shared.config import Settings
 from shared.dicom.read import ReadLimits, read_header
 from shared.oracle.__main__ import _acknowledged, _faults
@@ -30,6 +32,18 @@ def test_plan_is_the_same_by_seed() -> None:
         return list(islice(plan(seed, list(Kind), 4.0), 50))
 
     assert faults(7) == faults(7) != faults(8)
+
+
+def test_run_lasts_until_its_shards_are_submitted_and_not_for_ever() -> None:
+    cast = Cast(seed=1, workers=1, schedulers=1, database="sqlite")
+    some, any_number = Wanted(cast, 60.0, shards=100), Wanted(cast, 60.0)
+
+    assert some.lasts(59.0, 100)
+    assert not some.lasts(61.0, 100)
+    assert some.lasts(61.0, 99)
+    assert not some.lasts(60.0 * MOST_TIMES_LONGER, 99)
+    assert any_number.lasts(59.0, 0)
+    assert not any_number.lasts(61.0, 0)
 
 
 def test_each_round_of_the_plan_has_every_kind_once() -> None:

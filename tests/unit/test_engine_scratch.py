@@ -27,8 +27,8 @@ def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _make_old(folder: Path) -> None:
-    made_at = folder.stat().st_mtime - 2 * MIN_AGE_S
-    os.utime(folder, (made_at, made_at))
+    made_at = folder.lstat().st_mtime - 2 * MIN_AGE_S
+    os.utime(folder, (made_at, made_at), follow_symlinks=False)
 
 
 def test_folder_of_a_killed_worker_is_removed_when_the_next_starts_and_a_held_one_is_kept(tmp_path: Path) -> None:
@@ -53,9 +53,10 @@ def test_folder_of_a_killed_worker_is_removed_when_the_next_starts_and_a_held_on
 
 def test_what_is_not_a_folder_of_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "weights").touch()
     (tmp_path / "overread-engine-link").symlink_to(tmp_path / "kept")
     (tmp_path / "overread-engine-file").touch()
-    for name in ("kept", "overread-engine-file"):
+    for name in ("kept", "overread-engine-link", "overread-engine-file"):
         _make_old(tmp_path / name)
     young = tmp_path / "overread-engine-young"
     young.mkdir()
@@ -63,6 +64,7 @@ def test_what_is_not_a_folder_of_ours_is_left_alone(tmp_path: Path) -> None:
     with scratch_folder():
         pass
 
+    assert (tmp_path / "kept" / "weights").exists()
     assert {path.name for path in tmp_path.iterdir()} == {
         "kept",
         "overread-engine-link",

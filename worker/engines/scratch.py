@@ -30,9 +30,9 @@ def scratch_folder() -> Iterator[str]:
 def _remove_abandoned() -> None:
     """What is killed cannot clean up after itself: folders that nobody holds are removed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # not ours, in use, or removed by another worker
-            is_ours = folder.stat(follow_symlinks=False).st_uid == os.geteuid() and not folder.is_symlink()
-            if is_ours and time.time() - folder.stat().st_mtime > MIN_AGE_S:
+        with contextlib.suppress(OSError):  # no folder, in use, or removed by another worker
+            seen = folder.lstat()
+            if seen.st_uid == os.geteuid() and time.time() - seen.st_mtime > MIN_AGE_S:
                 with _locked(folder):
                     shutil.rmtree(folder, ignore_errors=True)
 

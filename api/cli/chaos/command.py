@@ -167,7 +167,7 @@ def verify(data_dir: Path, sample: int, as_json: bool) -> None:
     else:
         print_verdict(make_console(), answer)
         if still_open := sum(answer["jobs"].get(state, 0) for state in OPEN_STATES):
-            click.echo(f"{still_open} jobs are still open and count as lost: let them end, then ask again.")
+            click.echo(f"Jobs that are still open count as lost, here {still_open}: let them end, then ask again.")
     _end(answer)
 
 

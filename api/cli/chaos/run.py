@@ -40,6 +40,11 @@ class Wanted:
     shards: int = 0
     every_s: float = EVERY_S
 
+    def lasts(self, elapsed_s: float, submitted: int) -> bool:
+        """Longer than asked for where not all of the shards that were asked for are submitted yet."""
+        most_s = self.seconds * (MOST_TIMES_LONGER if submitted < self.shards else 1)
+        return elapsed_s < most_s
+
 
 @dataclass
 class Chaos:
@@ -66,15 +71,9 @@ class Chaos:
         pace = Pace(lambda: self._wants_more(time.monotonic() - began_s), SHARD_ITEMS)
         load = Load(ground.client, self.ledger, self.wanted.cast.seed, pace)
         with load.running(), self._faults(ground) as faults:
-            while self._lasts(elapsed_s := time.monotonic() - began_s) and not faults.done():
+            while self.wanted.lasts(elapsed_s := time.monotonic() - began_s, self.ledger.shards) and not faults.done():
                 self._look(ground, f"{elapsed_s:.0f} of {self.wanted.seconds:.0f} s")
                 ground.system.supervisor.wait(LOOK_S)
-
-    def _lasts(self, elapsed_s: float) -> bool:
-        """Longer than asked for where the shards that were asked for are not there yet."""
-        if elapsed_s < self.wanted.seconds:
-            return True
-        return self.ledger.shards < self.wanted.shards and elapsed_s < MOST_TIMES_LONGER * self.wanted.seconds
 
     def _wants_more(self, elapsed_s: float) -> bool:
         if not self.wanted.shards:
