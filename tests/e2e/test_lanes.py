@@ -12,8 +12,10 @@ BACKGROUND = 600
 
 
 def test_urgent_job_is_done_first_when_a_background_job_fills_the_worker(tmp_path: Path) -> None:
+    # A shard for each thread: none ends by itself as the urgent job comes, so that one of them must be given back.
+    shard_items = BACKGROUND // THREADS
     settings = {"commit_items": COMMIT_ITEMS, "worker_concurrency": THREADS, "hint_interval_s": 0.5}
-    with running_system(**settings) as system:
+    with running_system(shard_items=shard_items, **settings) as system:
         system.add_model(zip_package(accept_everything_package(tmp_path / "model"), tmp_path / "model.zip"))
         long = system.submit(films("LONG", BACKGROUND // 2, instances=2), priority="background")["id"]
         eventually(lambda: system.job(long)["counts"]["done"] > 0, 60.0, "the long job runs", interval_s=0.01)
