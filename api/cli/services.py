@@ -27,8 +27,8 @@ CLIENT_ONLY = frozenset({"OVERREAD_TOKEN", "OVERREAD_URL"})
 
 
 def python_module(module: str) -> tuple[str, ...]:
-    """The command that runs a module of ours with this interpreter."""
-    return (sys.executable, "-m", module)
+    """The command that runs a module of ours with this interpreter, whatever modules lie where the user stands."""
+    return (sys.executable, "-P", "-m", module)
 
 
 def base_environment() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The commands: what they print, and the exit codes they promise."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from api.cli.folders import keep_token
 from api.cli.main import main
 from api.cli.session import find_token
 from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
+from tests.system import OVERREAD
 
 JOB = "0190a0b0-0000-7000-8000-00000000000a"
 CHAMPION = {"name": "m", "version": 3, "state": "champion"}
@@ -186,3 +188,13 @@ def test_command_line_loads_neither_the_server_nor_its_libraries() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert loaded.stdout == "[]\n"
+
+
+def test_service_starts_where_files_have_the_names_of_libraries(tmp_path: Path) -> None:
+    for name in ("sqlalchemy", "dl", "shared"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not what was meant')")
+    environment = os.environ | {"OVERREAD_DATA_DIR": str(tmp_path / "data")}
+
+    done = subprocess.run([OVERREAD, "migrate"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
