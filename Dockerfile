@@ -31,7 +31,7 @@ HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["python", "-m",
 CMD ["overread", "api"]
 
 FROM base AS worker
-RUN pip install --constraint constraints.txt '.[worker,postgres]'
+RUN pip install --constraint constraints.txt '.[onnx,openvino,postgres,worker]'
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-deps --force-reinstall /wheels/*.whl
 WORKDIR /

@@ -1,7 +1,7 @@
 """Settings: read once at start from OVERREAD_* variables, frozen, never read at import."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,7 +53,11 @@ class Settings(BaseSettings):
     decode_processes: int = 2
 
     shard_items: int = Field(64, description="Most items of a shard.")
-    batch_size: int = Field(16, description="Frames of an engine batch; a smaller one is filled up.")
+    batch_size: int = Field(16, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
+    engine: Literal["fastest", "reference"] = Field(
+        "fastest", description="Serve by the fastest engine that was proved, or always by the reference."
+    )
+    engine_cache_dir: Path = Field(Path(), description="Where compiled networks are kept; default: data_dir/engines.")
     commit_items: int = Field(16, description="Items committed together while a shard runs.")
     worker_concurrency: int = Field(4, description="Shards in flight in one worker process.")
     lease_s: float = Field(30.0, description="A shard whose worker is silent this long is claimed again.")
@@ -89,6 +93,7 @@ class Settings(BaseSettings):
         filled["database_url"] = values.get("database_url") or f"sqlite:///{data_dir / 'overread.sqlite'}"
         filled["broker_url"] = values.get("broker_url") or f"redis+socket://{data_dir / 'run' / 'valkey.sock'}"
         filled["store_dir"] = values.get("store_dir") or data_dir / "store"
+        filled["engine_cache_dir"] = values.get("engine_cache_dir") or data_dir / "engines"
         return filled
 
     @model_validator(mode="after")

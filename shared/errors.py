@@ -97,6 +97,12 @@ class EngineLostError(OverreadError):
     """
 
 
+class EngineMissingError(PermanentError):
+    """This machine has no such engine: it is not installed, or the hardware cannot do it."""
+
+    reason = Reason.ENGINE_MISSING
+
+
 class NotFoundError(OverreadError):
     """No such thing, or not yours to see."""
 

@@ -35,11 +35,12 @@ class Accepts(_Part):
 
 
 class InputShape(_Part):
-    """What the network takes: float32 (batch, rows, columns, channels)."""
+    """What the network takes: float32 (batch, rows, columns, channels), or (batch, channels, rows, columns)."""
 
     rows: Side
     columns: Side
     channels: Literal[1, 3]
+    layout: Literal["channels_last", "channels_first"] = "channels_last"
 
 
 class Window(_Part):
@@ -143,8 +144,24 @@ class AllStudies(_Part):
 class Weights(_Part):
     """The weights file and its digest."""
 
-    file: Literal["weights.keras"]
+    file: Literal["weights.keras", "weights.onnx"]
     sha256: Sha256
+
+
+class GoldenSet(_Part):
+    """Inputs and what the network gives for them, in a file of the package."""
+
+    file: Literal["golden.npz"]
+    sha256: Sha256
+
+
+class Proof(_Part):
+    """What a faster engine must show before it serves."""
+
+    tolerance: Annotated[
+        float, Field(gt=0.0, le=0.01, description="Most that its probabilities may be from the reference's.")
+    ] = 0.01
+    golden: GoldenSet | None = None
 
 
 class Training(_Part):
@@ -171,6 +188,7 @@ class ModelContract(_Part):
     aggregation: Aggregation
     time_scope: Annotated[LatestStudy | WindowDays | AllStudies, Field(discriminator="kind")]
     weights: Weights
+    proof: Proof = Proof()
     training: Training | None = None
 
     @model_validator(mode="after")
@@ -188,6 +206,12 @@ class ModelContract(_Part):
                 f"findings: {num_background} are marked as background; at most one may be, and only in a "
                 "multiclass model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_layout(self) -> Self:
+        if self.input.layout == "channels_first" and self.weights.file == "weights.keras":
+            raise ValueError("input.layout: Keras networks take channels_last here; channels_first is for weights.onnx")
         return self
 
     @model_validator(mode="after")

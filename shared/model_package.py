@@ -1,8 +1,9 @@
-"""The model package: `model.json`, the contract with a data scientist, and the weights it vouches for."""
+"""The model package: `model.json`, the contract with a data scientist, and the files it vouches for."""
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,20 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.errors import InvalidModelPackageError
-from shared.model_contract import ModelContract
-from shared.model_zip import CHUNK_BYTES, open_model_zip
+from shared.model_contract import GoldenSet, ModelContract, Weights
+from shared.model_zip import CHUNK_BYTES, ModelZip, open_model_zip
 
 __all__ = ["ModelContract", "PackageFiles", "accepts", "load_contract", "open_package", "package_digest"]
 
 CONTRACT_FILE = "model.json"
 WEIGHTS_FILE = "weights.keras"
+ONNX_FILE = "weights.onnx"
+GOLDEN_FILE = "golden.npz"
 MAX_CONTRACT_BYTES = 1024 * 1024
 MAX_SHOWN_ERRORS = 8
 
-_PACKAGE_NAMES = frozenset({CONTRACT_FILE, WEIGHTS_FILE})
+_OTHER_FILES = frozenset({WEIGHTS_FILE, ONNX_FILE, GOLDEN_FILE})
+_LABEL = "the package"
 
 
 def load_contract(text: str | bytes) -> ModelContract:
@@ -90,17 +94,21 @@ def _shown(value: str) -> str:
 
 
 def package_digest(contract_bytes: bytes, contract: ModelContract) -> str:
-    """sha256 of the package: of what its two files are, however they were zipped."""
-    lines = (
-        f"{CONTRACT_FILE} {hashlib.sha256(contract_bytes).hexdigest()}\n"
-        f"{contract.weights.file} {contract.weights.sha256}\n"
-    )
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """sha256 of the package: of what its files are, however they were zipped."""
+    lines = [f"{CONTRACT_FILE} {hashlib.sha256(contract_bytes).hexdigest()}\n"]
+    lines += [f"{part.file} {part.sha256}\n" for part in _vouched_for(contract)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _vouched_for(contract: ModelContract) -> list[Weights | GoldenSet]:
+    """The files beside the contract whose digests it states."""
+    golden = contract.proof.golden
+    return [contract.weights, golden] if golden else [contract.weights]
 
 
 @dataclass(frozen=True)
 class PackageFiles:
-    """An opened package: the contract, and weights that are verified while they stream."""
+    """An opened package: the contract, and files that are verified while they stream."""
 
     contract: ModelContract
     contract_bytes: bytes
@@ -108,52 +116,68 @@ class PackageFiles:
     source: Path
     max_bytes: int
 
-    def stream_weights(self) -> Iterator[bytes]:
-        """The weights in chunks; raises InvalidModelPackageError at the end if their digest is wrong."""
+    def stream(self, part: Weights | GoldenSet) -> Iterator[bytes]:
+        """A file in chunks; raises InvalidModelPackageError at the end if it is not what the contract vouches for."""
         seen = hashlib.sha256()
-        for chunk in self._chunks():
+        for chunk in self._chunks(part.file):
             seen.update(chunk)
             yield chunk
-        if seen.hexdigest() != self.contract.weights.sha256:
+        if seen.hexdigest() != part.sha256:
             raise InvalidModelPackageError(
-                f"{WEIGHTS_FILE} has sha256 {seen.hexdigest()}, {CONTRACT_FILE} says "
-                f"{self.contract.weights.sha256}; the file was changed after the contract was written"
+                f"{part.file} has sha256 {seen.hexdigest()}, {CONTRACT_FILE} says "
+                f"{part.sha256}; the file was changed after the contract was written"
             )
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _chunks(self, name: str) -> Iterator[bytes]:
         if self.source.is_dir():
-            with (self.source / WEIGHTS_FILE).open("rb") as handle:
+            with (self.source / name).open("rb") as handle:
                 while chunk := handle.read(CHUNK_BYTES):
                     yield chunk
             return
-        with open_model_zip(
-            self.source, label="the package", names=_PACKAGE_NAMES, max_bytes=self.max_bytes
-        ) as archive:
-            yield from archive.stream(WEIGHTS_FILE)
+        with _open_zip(self.source, self.max_bytes) as archive:
+            yield from archive.stream(name)
 
 
 def open_package(path: Path, *, max_bytes: int) -> PackageFiles:
-    """Open a package, a directory or a zip of exactly `model.json` and `weights.keras`.
+    """Open a package: a directory or a zip of `model.json` and the files that it names.
 
-    Reads and checks the contract; the weights are checked by `PackageFiles.stream_weights`.
+    Reads and checks the contract; the other files are checked by `PackageFiles.stream`.
     Raises InvalidModelPackageError.
     """
-    contract_bytes = _read_directory(path, max_bytes) if path.is_dir() else _read_zip(path, max_bytes)
+    contract_bytes, found = _read_directory(path, max_bytes) if path.is_dir() else _read_zip(path, max_bytes)
     contract = load_contract(contract_bytes)
+    named = {part.file for part in _vouched_for(contract)}
+    if missing := named - found:
+        raise InvalidModelPackageError(f"{_LABEL} lacks {_listed(missing)}, which {CONTRACT_FILE} names; add it")
+    if extra := found - named:
+        raise InvalidModelPackageError(
+            f"{_LABEL} holds {_listed(extra)}, which {CONTRACT_FILE} does not name; take it out, or name it"
+        )
     return PackageFiles(contract, contract_bytes, package_digest(contract_bytes, contract), path, max_bytes)
 
 
-def _read_directory(path: Path, max_bytes: int) -> bytes:
-    for name in sorted(_PACKAGE_NAMES):
-        if not (path / name).is_file():
-            raise InvalidModelPackageError(f"the package lacks {name}; it needs {CONTRACT_FILE} and {WEIGHTS_FILE}")
-    total = sum((path / name).stat().st_size for name in _PACKAGE_NAMES)
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _read_directory(path: Path, max_bytes: int) -> tuple[bytes, frozenset[str]]:
+    """The contract, and which of the other files there are."""
+    if not (path / CONTRACT_FILE).is_file():
+        raise InvalidModelPackageError(f"{_LABEL} lacks {CONTRACT_FILE}; it needs that and the weights that it names")
+    found = frozenset(name for name in _OTHER_FILES if (path / name).is_file())
+    total = sum((path / name).stat().st_size for name in {CONTRACT_FILE, *found})
     if total > max_bytes:
-        raise InvalidModelPackageError(f"the package has {total} bytes, more than the {max_bytes} allowed")
+        raise InvalidModelPackageError(f"{_LABEL} has {total} bytes, more than the {max_bytes} allowed")
     with (path / CONTRACT_FILE).open("rb") as handle:
-        return handle.read(MAX_CONTRACT_BYTES + 1)
+        return handle.read(MAX_CONTRACT_BYTES + 1), found
 
 
-def _read_zip(path: Path, max_bytes: int) -> bytes:
-    with open_model_zip(path, label="the package", names=_PACKAGE_NAMES, max_bytes=max_bytes) as archive:
-        return archive.read(CONTRACT_FILE, max_bytes=MAX_CONTRACT_BYTES)
+def _read_zip(path: Path, max_bytes: int) -> tuple[bytes, frozenset[str]]:
+    with _open_zip(path, max_bytes) as archive:
+        found = frozenset(archive.sizes) - {CONTRACT_FILE}
+        return archive.read(CONTRACT_FILE, max_bytes=MAX_CONTRACT_BYTES), found
+
+
+def _open_zip(path: Path, max_bytes: int) -> AbstractContextManager[ModelZip]:
+    names = frozenset({CONTRACT_FILE})
+    return open_model_zip(path, label=_LABEL, names=names, optional=_OTHER_FILES, max_bytes=max_bytes)

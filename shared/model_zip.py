@@ -58,8 +58,12 @@ class ModelZip:
 
 
 @contextmanager
-def open_model_zip(path: Path, *, label: str, names: frozenset[str], max_bytes: int) -> Iterator[ModelZip]:
-    """Open the zip at `path`, which must hold exactly the entries `names`, `max_bytes` inflated at most.
+def open_model_zip(
+    path: Path, *, label: str, names: frozenset[str], max_bytes: int, optional: frozenset[str] = frozenset()
+) -> Iterator[ModelZip]:
+    """Open the zip at `path`: it must hold the entries `names`, may hold those of `optional`, and nothing else.
+
+    Together they inflate to `max_bytes` at most.
 
     Raises InvalidModelPackageError; `label` begins its messages.
     """
@@ -71,7 +75,8 @@ def open_model_zip(path: Path, *, label: str, names: frozenset[str], max_bytes: 
             f"{label} is not a zip, or a damaged one ({type(error).__name__}); make it again"
         ) from error
     with archive:
-        _check_entries(archive.infolist(), label, names, max_bytes)
+        _check_names([entry.filename for entry in archive.infolist()], label, names, optional)
+        _check_entries(archive.infolist(), label, max_bytes)
         yield ModelZip(archive, label)
 
 
@@ -93,14 +98,17 @@ def _check_directory_size(path: Path, label: str) -> None:
         raise InvalidModelPackageError(f"{label} holds far more entries than a model has")
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], label: str, names: frozenset[str], max_bytes: int) -> None:
-    found = [entry.filename for entry in entries]
-    if sorted(found) != sorted(names):
+def _check_names(found: list[str], label: str, names: frozenset[str], optional: frozenset[str]) -> None:
+    if sorted(set(found)) != sorted(found) or not names <= set(found) <= names | optional:
         shown = ", ".join(repr(name[:60]) for name in found[:SHOWN_ENTRIES]) or "nothing"
+        may = f" (and perhaps {', '.join(sorted(optional))})" if optional else ""
         raise InvalidModelPackageError(
             f"{label} holds {shown}{' and more' if len(found) > SHOWN_ENTRIES else ''}; "
-            f"expected exactly {', '.join(sorted(names))}, each once, in no folder"
+            f"expected exactly {', '.join(sorted(names))}{may}, each once, in no folder"
         )
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], label: str, max_bytes: int) -> None:
     for entry in entries:
         _check_entry(entry, label)
     total = sum(entry.file_size for entry in entries)

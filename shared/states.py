@@ -95,6 +95,25 @@ MODEL_MOVES: dict[ModelState, frozenset[ModelState]] = {
 }
 
 
+class ProofState(StrEnum):
+    """How far the proof of a model version's engines on one kind of hardware is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+PROOF_MOVES: dict[ProofState, frozenset[ProofState]] = {
+    ProofState.WAITING: frozenset({ProofState.RUNNING}),
+    # Running again: its worker was lost.
+    ProofState.RUNNING: frozenset(ProofState),
+    # Again: a person asked for it.
+    ProofState.DONE: frozenset({ProofState.WAITING}),
+    ProofState.FAILED: frozenset({ProofState.WAITING}),
+}
+
+
 class EraseState(StrEnum):
     """Whether a blob's bytes are still there; the row outlives them."""
 
@@ -171,6 +190,7 @@ class Reason(StrEnum):
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_TIMEOUT = "engine_timeout"
     ENGINE_OUT_OF_MEMORY = "engine_out_of_memory"
+    ENGINE_MISSING = "engine_missing"
     WORKER_CRASHED = "worker_crashed"
     CANCELLED = "cancelled"
 
@@ -210,6 +230,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.ENGINE_CRASHED: "Predicting on this ended the engine's process three times; it is set aside for a person.",
     Reason.ENGINE_TIMEOUT: "Predicting on this took longer than is allowed three times; it is set aside for a person.",
     Reason.ENGINE_OUT_OF_MEMORY: "The engine has not enough memory to predict on this, even alone.",
+    Reason.ENGINE_MISSING: "The worker lacks what runs this kind of weights; install it, then try again.",
     Reason.WORKER_CRASHED: "The worker that held this died three times; it is set aside for a person to look at.",
     Reason.CANCELLED: "The job was cancelled before this was predicted.",
 }

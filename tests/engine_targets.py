@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +18,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import InvalidModelPackageError
+from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.wire import FRAME
+from worker.engines.base import REFERENCE, Engine, EngineChoice
+from worker.engines.load import load_engine
 from worker.engines.wire import DONE
 
 JOURNAL = "journal"
 GATE = "gate"
 MOST_FRAMES = 4
+# By the name of the weights, how far other engines are from the reference.
+OFF_BY = {"others-close": 0.004, "others-far": 0.05}
 
 
 def segfault() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(600)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(600)
 
 
@@ -70,34 +80,43 @@ DEEDS: dict[float, Callable[[], None]] = {
     -5.0: fail,
     -6.0: babble,
     -7.0: claim_gigabytes,
+    -8.0: killed,
 }
 MARKS = {deed.__name__: mark for mark, deed in DEEDS.items()}
+# These only in another engine than the reference.
+LOSES_NUMBERS, KILLS_OTHERS = -22.0, -23.0
 WAIT = -20.0
 KILLED_IN_LARGE_BATCHES = -21.0
 
 
 class MarkedEngine:
-    """The probability of a frame is its last value."""
+    """The probability of a frame is its last value; in another engine than the reference it is `OFF_BY` more."""
 
-    name = "marked"
-    precision = "float32"
-
-    def __init__(self, weights_path: Path, batch_size: int) -> None:
+    def __init__(self, weights_path: Path, choice: EngineChoice) -> None:
+        self.is_reference = choice.engine == REFERENCE.engine
+        self.name = "marked" if self.is_reference else choice.engine
+        self.precision = choice.precision
         self._weights_path = weights_path
-        self._batch_size = batch_size
+        self._batch_size = max(choice.batch_sizes)
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        note(self._weights_path, "predict", values=batch[:, -1, -1, -1].tolist())
+        note(self._weights_path, "predict", engine=self.name, values=batch[:, -1, -1, -1].tolist())
         if self._weights_path.name == "exhausted_predicting" and self._batch_size > MOST_FRAMES:
             raise MemoryError
         for mark in batch[:, 0, 0, 0].tolist():
             self._act(mark)
-        return batch[:, -1, -1, :1].copy()
+        probabilities = batch[:, -1, -1, :1].copy()
+        if not self.is_reference:
+            probabilities += OFF_BY.get(self._weights_path.name, 0.0)
+            probabilities[batch[:, 0, 0, 0] == LOSES_NUMBERS] = np.nan
+        return probabilities
 
     def _act(self, mark: float) -> None:
         if mark in DEEDS:
             note(self._weights_path, "misbehave")
             DEEDS[mark]()
+        elif mark == KILLS_OTHERS and not self.is_reference:
+            segfault()
         elif mark == WAIT:
             while not (self._weights_path.parent / GATE).exists():
                 time.sleep(0.005)
@@ -105,16 +124,34 @@ class MarkedEngine:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def load_marked(contract: ModelContract, weights_path: Path, *, batch_size: int) -> MarkedEngine:
-    note(weights_path, "load", batch_size=batch_size, environment=sorted(os.environ))
+def load_marked(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> MarkedEngine:
+    batch_size = max(choice.batch_sizes)
+    note(weights_path, "load", batch_size=batch_size, engine=choice.engine, environment=sorted(os.environ))
+    # What only other engines than the reference do has a name that begins so.
     kind = weights_path.name
+    if kind.startswith("others-"):
+        kind = "well" if choice.engine == REFERENCE.engine else kind.removeprefix("others-")
+    if kind == "missing":
+        raise EngineMissingError("this engine is not installed; install it")
     if kind == "refused":
         raise InvalidModelPackageError("the weights are not on the list; register others")
     if kind == "exhausted_always" or (kind == "exhausted_loading" and batch_size > MOST_FRAMES):
         raise MemoryError
     if kind in MARKS:
         DEEDS[MARKS[kind]]()
-    return MarkedEngine(weights_path, batch_size)
+    return MarkedEngine(weights_path, choice)
+
+
+def load_without_openvino(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Engine:
+    """The product's own engines, where OpenVINO is not installed."""
+    sys.modules["openvino"] = None  # type: ignore[assignment]
+    return load_engine(contract, weights_path, choice, cache)
+
+
+def load_without_onnx(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Engine:
+    """The same without ONNX."""
+    sys.modules["onnx"] = None  # type: ignore[assignment]
+    return load_engine(contract, weights_path, choice, cache)
 
 
 def note(weights_path: Path, act: str, **facts: Any) -> None:

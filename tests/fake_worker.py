@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from shared.config import Settings
+from shared.repositories.proofs import Hardware
 from worker.inference.batch import FramePrediction
 from worker.runtime import Runtime
 
@@ -54,7 +55,7 @@ class _Engines:
 
     def predict(self, model: Any, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
         future: Future[FramePrediction] = Future()
-        future.set_result(FramePrediction(np.asarray([0.25], np.float32), "stand-in", "float32"))
+        future.set_result(FramePrediction(np.asarray([0.25], np.float32), "stand-in", "float32", 1))
         return future
 
 
@@ -77,6 +78,7 @@ class FakeRuntime(Runtime):
         self.settings = settings
         self.name = "worker-1"
         self.engine = engine
+        self.hardware = Hardware("0" * 64, "no machine")
         self.store = _Store()  # type: ignore[assignment]
         self.decoder = _Decoder(before_each, decoding)  # type: ignore[assignment]
         self.engines = _Engines(loading)  # type: ignore[assignment]

@@ -50,8 +50,9 @@ def accept_everything_package(  # noqa: PLR0913 - each is a way in which package
 def zip_package(folder: Path, target: Path, *, compression: int = zipfile.ZIP_STORED) -> Path:
     """Zip a package directory as a data scientist would."""
     with zipfile.ZipFile(target, "w", compression) as archive:
-        for name in ("model.json", "weights.keras"):
-            archive.write(folder / name, name)
+        for name in ("model.json", "weights.keras", "weights.onnx", "golden.npz"):
+            if (folder / name).exists():
+                archive.write(folder / name, name)
     return target
 
 
@@ -97,11 +98,30 @@ def contract_fields(
     } | changes
 
 
-def write_contract(folder: Path, contract: dict[str, Any]) -> None:
-    """Write `model.json` with the true digest of the weights beside it."""
-    digest = hashlib.sha256((folder / "weights.keras").read_bytes()).hexdigest()
-    contract = contract | {"weights": {"file": "weights.keras", "sha256": digest}}
+def write_contract(folder: Path, contract: dict[str, Any], *, weights: str = "weights.keras") -> None:
+    """Write `model.json` with the true digests of the weights, and of the golden set, beside it."""
+    contract = contract | {"weights": _part(folder / weights)}
+    if (folder / "golden.npz").exists():
+        contract["proof"] = contract.get("proof", {}) | {"golden": _part(folder / "golden.npz")}
     (folder / "model.json").write_text(json.dumps(contract, indent=2))
+
+
+def _part(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def add_golden_set(folder: Path, count: int = 32, *, slope: float = 4.0, off_by: float = 0.0) -> Path:
+    """Give a binary package of `accept_everything_package` a golden set; its probabilities may be off by so much."""
+    contract = json.loads((folder / "model.json").read_text())
+    shape = contract["input"]
+    size = (count, shape["rows"], shape["columns"], shape["channels"])
+    frames = np.random.default_rng(5).random(size, np.float32) * np.linspace(0.2, 1.8, count).reshape(-1, 1, 1, 1)
+    # Two outputs whose logits differ by so much: softmax is the sigmoid of the difference.
+    difference = slope * (frames.mean(axis=(1, 2, 3), dtype=np.float64) - 0.5)
+    probabilities = (1 / (1 + np.exp(-difference)))[:, np.newaxis] + off_by
+    np.savez(folder / "golden.npz", frames=frames.astype(np.float32), probabilities=probabilities.astype(np.float32))
+    write_contract(folder, contract)
+    return folder
 
 
 def network_config(

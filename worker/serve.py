@@ -9,7 +9,11 @@ from shared.faults import arm
 from shared.logging import set_up_logging
 from worker.app import make_worker_app
 from worker.heartbeat import Heartbeat
+from worker.prover import Prover
 from worker.runtime import Runtime
+
+# A proof that is in the midst of a step is ended with the process, and another worker begins it again.
+PROVER_END_S = 5.0
 
 
 def main() -> None:
@@ -25,7 +29,9 @@ def main() -> None:
         runtime.stopping.set()
 
     heartbeat = Heartbeat(runtime)
+    prover = Prover(runtime)
     heartbeat.start()
+    prover.start()
     try:
         app.worker_main(
             [
@@ -42,6 +48,8 @@ def main() -> None:
             ]
         )
     finally:
+        prover.end()
+        prover.join(PROVER_END_S)
         heartbeat.end()
         runtime.close()
 

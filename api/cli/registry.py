@@ -1,4 +1,4 @@
-"""`models list` and `models add`: the model packages that jobs can name."""
+"""`models list`, `models add` and `models engines`: the model packages that jobs can name, and what runs them."""
 
 import tempfile
 import zipfile
@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import click
 
 from api.cli.client import Client, Json
-from api.cli.output import make_table, moment
+from api.cli.output import make_table, moment, plain
 from api.cli.session import Session, client_command
 
 MODELS = "/api/v1/models"
@@ -27,7 +28,7 @@ MODEL_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
 
 @click.group()
 def models() -> None:
-    """List and add model packages."""
+    """List and add model packages; see what runs them."""
 
 
 @models.command("list")
@@ -44,6 +45,59 @@ def add(session: Session, path: Path) -> None:
     """Register the model package at PATH: a folder or zip of model.json and its weights."""
     model = add_model(session.client, path)
     session.show(model, lambda: make_table(MODEL_COLUMNS, [model]))
+
+
+@models.command("engines")
+@click.argument("model")
+@click.option("--prove-again", is_flag=True, help="Have them proved again, on the images that are stored by now.")
+@client_command
+def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
+    """Show what engines were proved to do with MODEL, a name (its champion) or `name:version`."""
+    name, number = _version_of(session.client, model)
+    path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/engines"
+    answer = session.client.post(path) if prove_again else session.client.get(path)
+    session.show(answer, lambda: _show_proofs(session, f"{name}:{number}", answer["items"]))
+
+
+def _version_of(client: Client, model: str) -> tuple[str, int]:
+    name, colon, number = model.partition(":")
+    if colon and number.isascii() and number.isdigit():
+        return name, int(number)
+    listed = client.collect(MODELS)["items"]
+    serving = [one for one in listed if not colon and one["name"] == name and one["state"] == "champion"]
+    if not serving:
+        known = ", ".join(f"{one['name']}:{one['version']}" for one in listed) or "none"
+        raise click.UsageError(f"There is no such model version; known are: {known}.")
+    return name, int(serving[0]["version"])
+
+
+def _show_proofs(session: Session, model: str, proofs: list[Json]) -> None:
+    if not proofs:
+        session.out.print(f"No worker has looked at {model} yet; until one has, the reference serves.")
+    for proof in proofs:
+        session.out.print(plain(f"{model} on {proof['hardware']}"))
+        if proof["state"] != "done":
+            session.out.print(plain(f"{proof['state']}: {proof['detail'] or 'by ' + proof['worker']}"))
+            continue
+        drawn = f", {proof['num_drawn']} of them drawn from stored images" if proof["num_drawn"] else ""
+        session.out.print(f"{proof['num_inputs']} inputs{drawn}; tolerance {proof['tolerance']:g}")
+        session.out.print(make_table(_engine_columns(proof["engines"]), proof["engines"]))
+
+
+def _engine_columns(engines: list[Json]) -> list[tuple[str, Callable[[Json], Any]]]:
+    """With a column for each size of batch that was timed."""
+    sizes = sorted({int(size) for engine in engines for size in engine["images_per_s"]})
+    timed = [(f"{size} at once, /s", lambda engine, size=size: engine["images_per_s"].get(str(size))) for size in sizes]
+    return [
+        ("engine", lambda engine: engine["engine"]),
+        ("precision", lambda engine: engine["precision"]),
+        ("proof", lambda engine: engine["standing"]),
+        ("difference", lambda engine: engine["max_difference"]),
+        *timed,
+        ("loaded in, s", lambda engine: engine["load_s"]),
+        ("serves", lambda engine: "yes" if engine["serves"] else ""),
+        ("why", lambda engine: engine["detail"]),
+    ]
 
 
 def add_model(client: Client, path: Path) -> Json:

@@ -118,6 +118,7 @@ def _print_summary(session: Session, report: Json) -> None:
         ("report", f"{report['id']}, version {report['number']}, {report['status']}"),
         ("patient", report["patient"]["patient_id"]),
         ("model", model_name(report["model"])),
+        ("computed by", [f"{one['engine']} in {one['precision']}" for one in document.get("engines", [])] or None),
         ("created", moment(report["created_at"])),
         ("images counted", counted_text(report["completeness"])),
     ]

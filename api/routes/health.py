@@ -17,7 +17,7 @@ from api.views.queues import lane_shown
 from api.views.situation import Situation
 from shared.db import reading
 from shared.errors import TransientError
-from shared.repositories.tallies import jobs_in
+from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, jobs_in
 from shared.schema import schema_is_current
 from shared.states import JobState, Lane
 
@@ -83,6 +83,11 @@ def _collect(session: Session, situation: Situation, registry: CollectorRegistry
     figures: dict[str, tuple[str, float]] = {
         "broker_up": ("1 while the broker answers, else 0.", situation.outage is None),
         "workers": ("Live workers.", len(situation.workers)),
+        "frames_predicted": ("Frames predicted since the start.", situation.totals[FRAMES_PREDICTED]),
+        "frames_repeated": (
+            "Those of them that were too close to a threshold for the fast engine, so that the reference decided.",
+            situation.totals[FRAMES_REPEATED],
+        ),
         "worker_rss_bytes": ("Memory of all live workers.", sum(worker.rss_bytes for worker in situation.workers)),
     }
     for name, (text, value) in figures.items():

@@ -1,18 +1,21 @@
-"""Register a model package; see the versions there are; choose the champion."""
+"""Register a model package; see the versions there are and what their engines can do; choose the champion."""
 
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import request
+from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.intake.model import register_package
-from api.schemas.operations import ModelList, ModelShown
+from api.schemas.operations import ModelList, ModelShown, ProofList
 from api.services import services
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError, UnsupportedMediaTypeError
+from shared.model_contract import ModelContract
 from shared.models import ModelVersion
 from shared.repositories.audit import add_audit_event
+from shared.repositories.proofs import proofs_of, prove_again
 from shared.repositories.registry import list_versions, numbered, promote
 from shared.states import Scope
 
@@ -36,13 +39,39 @@ def get_models() -> Any:
 @blueprint.output(ModelShown, status_code=201)
 @blueprint.doc(summary="Add a model package")
 def post_model() -> Any:
-    """A zip of model.json and weights.keras. The same package again gives 200 and the version it has already."""
+    """A zip of model.json, weights.keras and, where the contract names one, golden.npz.
+
+    The same package again gives 200 and the version it has already.
+    """
     if request.mimetype not in ZIP_TYPES:
         raise UnsupportedMediaTypeError(
             f"A model package is a zip: expected application/zip, got {request.mimetype or 'no media type'}."
         )
     version, is_new = register_package(services(), request.stream, principal().id)  # type: ignore[arg-type]
     return _shown(version), 201 if is_new else 200
+
+
+@blueprint.get("/<string:name>/versions/<int(max=999999999):number>/engines")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(ProofList)
+@blueprint.doc(summary="Show what its engines were proved to do")
+def get_engines(name: str, number: int) -> Any:
+    """How far each engine is from the reference, how fast it is, and which one serves; empty before a worker saw it."""
+    with reading(services().engine) as session:
+        return {"items": _proofs(session, _known(session, name, number))}
+
+
+@blueprint.post("/<string:name>/versions/<int(max=999999999):number>/engines")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.output(ProofList, status_code=202)
+@blueprint.doc(summary="Prove its engines again")
+def post_engines(name: str, number: int) -> Any:
+    """On every kind of hardware, on the images that are stored by now; the reference serves meanwhile."""
+    with services().unit_of_work() as uow:
+        version = _known(uow.session, name, number)
+        count = prove_again(uow.session, version.digest)
+        add_audit_event(uow.session, principal().id, "engines.prove_again", "model_version", version.id, proofs=count)
+        return {"items": _proofs(uow.session, version)}, 202
 
 
 @blueprint.post("/<string:name>/versions/<int(max=999999999):number>/promote")
@@ -52,15 +81,25 @@ def post_model() -> Any:
 def post_promote(name: str, number: int) -> Any:
     """New jobs that name the model get this version; jobs already accepted keep theirs."""
     with services().unit_of_work() as uow:
-        version = numbered(uow.session, name, number)
-        if version is None:
-            raise NotFoundError("There is no such model version.")
+        version = _known(uow.session, name, number)
         if not promote(uow.session, version):
             raise ConflictError(
                 f"The version is {version.state}; only a candidate, held or retired one can be promoted."
             )
         add_audit_event(uow.session, principal().id, "model.promote", "model_version", version.id)
         return _shown(version)
+
+
+def _known(session: Session, name: str, number: int) -> ModelVersion:
+    version = numbered(session, name, number)
+    if version is None:
+        raise NotFoundError("There is no such model version.")
+    return version
+
+
+def _proofs(session: Session, version: ModelVersion) -> list[dict[str, Any]]:
+    tolerance = ModelContract.model_validate(version.contract).proof.tolerance
+    return [vars(proof) | {"tolerance": tolerance} for proof in proofs_of(session, version.digest)]
 
 
 def _shown(version: ModelVersion) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
-from shared.states import Lane, ModelState, Scope
+from shared.states import Lane, ModelState, ProofState, Scope
 
 MOST = 2**31 - 1  # what a column of the database holds
 
@@ -90,6 +90,44 @@ class ModelList(Shape):
     """All versions, by name, newest first."""
 
     items: list[ModelShown]
+
+
+class EngineShown(Shape):
+    """What one engine showed with a model version."""
+
+    engine: str
+    precision: str
+    standing: str = Field(description="`passed`, `failed` or `unavailable`.")
+    detail: str = Field(description="Why it failed or is not to be had.")
+    max_difference: float | None = Field(
+        description="Largest distance of a probability from the reference's; of the reference, from the package's."
+    )
+    images_per_s: dict[str, float] = Field(description="Frames per second, by size of batch.")
+    load_s: float | None = Field(description="Seconds to load it, where nothing was compiled before.")
+    is_reference: bool = Field(description="What the others are compared with.")
+    serves: bool
+    batch_sizes: list[int] = Field(description="Of the one that serves: the sizes it is compiled for.")
+
+
+class ProofShown(Shape):
+    """The proof of a model version's engines on one kind of hardware."""
+
+    hardware: str
+    state: ProofState = Field(description="While it is not `done`, the reference serves.")
+    detail: str = Field(description="What it waits for, or why it failed.")
+    worker: str
+    num_inputs: int = Field(description="Inputs that were compared.")
+    num_drawn: int = Field(description="Those of them that were drawn from stored images.")
+    tolerance: float = Field(description="Most that a probability may be from the reference's.")
+    created_at: datetime
+    finished_at: datetime | None
+    engines: list[EngineShown]
+
+
+class ProofList(Shape):
+    """A proof for each kind of hardware that workers run on, the latest first."""
+
+    items: list[ProofShown]
 
 
 class TokenWanted(Wanted):

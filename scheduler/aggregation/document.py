@@ -1,6 +1,6 @@
 """Evidence -> the report's document, by the package's rules and time scope. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts, Vector
+from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts, Vector
 from shared.model_contract import Finding, ModelContract
 from shared.rollup import Rule, in_scope, roll_up
 from shared.states import REASON_TEXTS, Reason
@@ -47,6 +47,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
             "predicted": len(counted),
             "share": len(counted) / len(asked) if asked else 0.0,
         },
+        "engines": _engines(counted),
         "excluded": [_excluded(instance) for instance in asked if not instance.frames],
         "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
         "time_scope": contract.time_scope.model_dump(mode="json"),
@@ -109,6 +110,17 @@ def _finding(index: int, finding: Finding, patient: Vector | None, counted: Sequ
         "counts": {"instances": len(counted), "over_threshold": len(over)},
         "evidence": [_evidence(index, one) for one in driving],
     }
+
+
+def _engines(counted: Sequence[Scored]) -> list[dict[str, Any]]:
+    """What computed the frames that the report counts, and how many of them."""
+    frames = Counter(computed for one in counted for computed in one.instance.computed_by)
+    return [vars(computed) | {"frames": count} for computed, count in sorted(frames.items(), key=_by_engine)]
+
+
+def _by_engine(entry: tuple[Computed, int]) -> tuple[str, str, int]:
+    computed, _ = entry
+    return computed.engine, computed.precision, computed.batch_size or 0
 
 
 def _evidence(index: int, one: Scored) -> dict[str, Any]:

@@ -18,8 +18,17 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Computed:
+    """What computed a frame's probabilities; no size of batch in rows from before that was recorded."""
+
+    engine: str
+    precision: str
+    batch_size: int | None
+
+
+@dataclass(frozen=True)
 class InstanceEvidence:
-    """One instance: its frames' probability vectors, or why there are none."""
+    """One instance: its frames' probability vectors and what computed each, or why there are none."""
 
     blob_sha256: str
     sop_instance_uid: str
@@ -29,6 +38,7 @@ class InstanceEvidence:
     frames: tuple[tuple[int, Vector], ...] = ()
     reason: Reason | None = None
     detail: str = ""
+    computed_by: tuple[Computed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,11 +118,18 @@ def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence
     return Evidence(tuple(studies.values()), tuple(instances))
 
 
-def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[int, Vector]]:
+def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[int, tuple[Vector, Computed]]]:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
-    found: dict[str, dict[int, Vector]] = defaultdict(dict)
+    found: dict[str, dict[int, tuple[Vector, Computed]]] = defaultdict(dict)
     statement = (
-        select(Prediction.blob_sha256, Prediction.frame, Prediction.probabilities)
+        select(
+            Prediction.blob_sha256,
+            Prediction.frame,
+            Prediction.probabilities,
+            Prediction.engine,
+            Prediction.precision,
+            Prediction.batch_size,
+        )
         .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
@@ -120,7 +137,8 @@ def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[in
         .order_by(Prediction.generation)
     )
     for row in session.execute(statement):
-        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64)
+        computed = Computed(row.engine, row.precision, row.batch_size)
+        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
     return found
 
 
@@ -141,18 +159,20 @@ def _outcomes(session: Session, patient_id: int, model_version_id: int) -> dict[
     return {row.instance_id: row for row in rows}
 
 
-def _evidence(row: Any, frames: dict[int, Vector] | None, outcome: Any) -> InstanceEvidence | None:
+def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outcome: Any) -> InstanceEvidence | None:
     """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
     if outcome is None:
         return None
     done = outcome.state is ItemState.DONE and bool(frames)
+    shown = sorted((frames or {}).items()) if done else []
     return InstanceEvidence(
         blob_sha256=row.blob_sha256,
         sop_instance_uid=row.sop_instance_uid,
         series_instance_uid=row.series_instance_uid,
         study_row=row.study_row,
         conflict=row.sop_conflict,
-        frames=tuple(sorted((frames or {}).items())) if done else (),
+        frames=tuple((number, vector) for number, (vector, _) in shown),
+        computed_by=tuple(computed for _, (_, computed) in shown),
         reason=None if done else outcome.reason,
         detail="" if done else outcome.detail,
     )

@@ -7,7 +7,9 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, RowId, Sha256, enum_column
-from shared.states import ModelState
+from shared.states import ModelState, ProofState
+
+MAX_HARDWARE, MAX_DETAIL = 300, 500
 
 
 class ModelVersion(Base):
@@ -31,6 +33,8 @@ class ModelVersion(Base):
 class Prediction(Base):
     """The machine's probabilities for one frame of one blob by one model digest; immutable.
 
+    `batch_size` is what its engine was compiled for; rows from before that was recorded have none.
+
     `generation` is 0; a forced re-run adds the next one, which supersedes the earlier.
     """
 
@@ -48,4 +52,30 @@ class Prediction(Base):
     probabilities: Mapped[list[Any]]
     engine: Mapped[str] = mapped_column(String(32))
     precision: Mapped[str] = mapped_column(String(16))
+    batch_size: Mapped[int | None]
     created_at: Mapped[datetime]
+
+
+class EngineProof(Base):
+    """What each engine showed with a model on one kind of hardware: the table from which workers choose.
+
+    `lease_until` and `tries` fence the worker that proves: it is another try when that one was lost.
+    """
+
+    __tablename__ = "engine_proof"
+    __table_args__ = (UniqueConstraint("model_digest", "hardware_digest"),)
+
+    id: Mapped[RowId]
+    model_digest: Mapped[Sha256]
+    hardware_digest: Mapped[Sha256]
+    hardware: Mapped[str] = mapped_column(String(MAX_HARDWARE))
+    state: Mapped[ProofState] = mapped_column(enum_column(ProofState))
+    detail: Mapped[str] = mapped_column(String(MAX_DETAIL), default="")
+    worker: Mapped[str] = mapped_column(String(128))
+    tries: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    num_inputs: Mapped[int] = mapped_column(default=0)
+    num_drawn: Mapped[int] = mapped_column(default=0)
+    engines: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]

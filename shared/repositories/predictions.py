@@ -28,6 +28,7 @@ class Provenance:
     model_digest: str
     engine: str
     precision: str
+    batch_size: int | None = None
     generation: int = 0
 
 
@@ -43,6 +44,7 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
             "model_digest": provenance.model_digest,
             "engine": provenance.engine,
             "precision": provenance.precision,
+            "batch_size": provenance.batch_size,
             "generation": provenance.generation,
         }
         for prediction in predictions

@@ -33,6 +33,12 @@ def list_versions(session: Session) -> Sequence[ModelVersion]:
     return session.scalars(select(ModelVersion).order_by(ModelVersion.name, ModelVersion.version.desc())).all()
 
 
+def champions(session: Session) -> Sequence[ModelVersion]:
+    """The versions that serve, the latest first."""
+    statement = select(ModelVersion).where(ModelVersion.state == ModelState.CHAMPION)
+    return session.scalars(statement.order_by(ModelVersion.id.desc())).all()
+
+
 def champion_names(session: Session) -> list[str]:
     """The names that have a champion."""
     statement = select(ModelVersion.name).where(ModelVersion.state == ModelState.CHAMPION)

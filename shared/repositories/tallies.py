@@ -13,6 +13,12 @@ FOLDED_AT_ONCE = 5000
 # The states of shards that are counted: what waits and what is worked on.
 COUNTED_SHARDS = (ShardState.QUEUED, ShardState.RUNNING)
 
+FRAMES_PREDICTED = "frames.predicted"
+# Those of them on which the fast engine came too close to a threshold, so that the reference decided.
+FRAMES_REPEATED = "frames.repeated"
+# Counters of what happened, which nothing but they remembers.
+EVENTS = frozenset({FRAMES_PREDICTED, FRAMES_REPEATED})
+
 # Made once, and on the table itself: building a statement takes longer than running it, and every move adds here.
 _ADD = insert(table_of(Tally))
 _TOTALS = select(Tally.name, func.sum(Tally.value)).group_by(Tally.name)

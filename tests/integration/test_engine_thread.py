@@ -15,7 +15,7 @@ from tests.model_samples import accept_everything_package, contract_fields, writ
 from worker.engines.host import EngineHost
 from worker.engines.keras import load_keras_engine
 from worker.engines.requests import FrameRequest
-from worker.engines.wire import KERAS_TARGET
+from worker.engines.wire import ENGINES_TARGET
 from worker.inference.batch import EngineThread, ServedModel
 from worker.networks import mission_cnn
 
@@ -27,16 +27,23 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 
 @pytest.fixture(scope="module")
-def thread() -> Iterator[EngineThread]:
+def thread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
     """One for all tests: its process takes seconds to import Keras."""
-    made = EngineThread(batch_size=BATCH_SIZE, timeout_s=ANSWER_S, load_timeout_s=ANSWER_S)
+    cache = tmp_path_factory.mktemp("cache")
+    made = EngineThread(batch_size=BATCH_SIZE, timeout_s=ANSWER_S, load_timeout_s=ANSWER_S, cache=cache)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[EngineHost]:
-    made = EngineHost(target=KERAS_TARGET, batch_size=BATCH_SIZE, timeout_s=ANSWER_S, load_timeout_s=ANSWER_S)
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineHost]:
+    made = EngineHost(
+        target=ENGINES_TARGET,
+        batch_size=BATCH_SIZE,
+        timeout_s=ANSWER_S,
+        load_timeout_s=ANSWER_S,
+        cache=tmp_path_factory.mktemp("cache"),
+    )
     yield made
     made.discard()
 
@@ -61,7 +68,7 @@ def frames(count: int, side: int = 28) -> NDArray[np.float32]:
 @pytest.mark.parametrize("count", [1, 5, BATCH_SIZE])
 def test_batch_gives_the_same_bits_as_in_one_process(host: EngineHost, mission: ServedModel, count: int) -> None:
     batch = frames(count)
-    engine = load_keras_engine(mission.contract, mission.weights_path, batch_size=BATCH_SIZE)
+    engine = load_keras_engine(mission.contract, mission.weights_path, batch_sizes=[BATCH_SIZE])
     host.load(mission)
 
     host.place(1, mission, 0, [FrameRequest(mission, frame) for frame in batch])
@@ -73,7 +80,7 @@ def test_batch_gives_the_same_bits_as_in_one_process(host: EngineHost, mission: 
 
 def test_frame_gets_the_same_bits_as_in_one_process(thread: EngineThread, mission: ServedModel) -> None:
     frame = frames(1)
-    engine = load_keras_engine(mission.contract, mission.weights_path, batch_size=BATCH_SIZE)
+    engine = load_keras_engine(mission.contract, mission.weights_path, batch_sizes=[BATCH_SIZE])
 
     thread.prepare(mission).result(ANSWER_S)
     answer = thread.predict(mission, frame[0]).result(ANSWER_S)
@@ -89,8 +96,8 @@ def test_every_thread_gets_its_own_answers_when_models_and_threads_mix(
 ) -> None:
     means = served(accept_everything_package(tmp_path, side=32, slope=4.0))
     expected = {
-        mission.digest: load_keras_engine(mission.contract, mission.weights_path, batch_size=BATCH_SIZE),
-        means.digest: load_keras_engine(means.contract, means.weights_path, batch_size=BATCH_SIZE),
+        mission.digest: load_keras_engine(mission.contract, mission.weights_path, batch_sizes=[BATCH_SIZE]),
+        means.digest: load_keras_engine(means.contract, means.weights_path, batch_sizes=[BATCH_SIZE]),
     }
 
     def run(model: ServedModel) -> None:

@@ -79,10 +79,10 @@ def test_fit_says_a_line_an_epoch(training: Training) -> None:
 def test_fit_writes_a_package_that_serves(training: Training) -> None:
     package = open_package(training.package, max_bytes=10**8)
 
-    engine = load_keras_engine(package.contract, training.package / "weights.keras", batch_size=4)
+    engine = load_keras_engine(package.contract, training.package / "weights.keras", batch_sizes=[4])
 
     assert sorted(path.name for path in training.package.iterdir()) == ["model.json", "weights.keras"]
-    assert len(b"".join(package.stream_weights())) > 0
+    assert len(b"".join(package.stream(package.contract.weights))) > 0
     assert engine.name == "keras"
     assert package.contract.findings[0].threshold == training.lines[-1]["thresholds"][0]
     assert package.contract.training is not None

@@ -32,9 +32,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def engines() -> Iterator[EngineThread]:
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
     """One for all tests: a package is loaded once."""
-    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0)
+    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
     yield made
     made.close()
 

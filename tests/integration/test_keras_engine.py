@@ -23,7 +23,8 @@ from tests.model_samples import (
     write_keras,
 )
 from worker.engines import keras as keras_engine
-from worker.engines.keras import KerasEngine, load_keras_engine
+from worker.engines.compiled import CompiledEngine
+from worker.engines.keras import load_keras_engine
 from worker.networks import mission_cnn
 
 # Keras's own conversion of TensorFlow variables, when it saves a network.
@@ -32,9 +33,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 SLOPE = 4.0
 
 
-def load(folder: Path, batch_size: int = 32) -> KerasEngine:
+def load(folder: Path, batch_size: int = 32) -> CompiledEngine:
     contract = open_package(folder, max_bytes=10**8).contract
-    return load_keras_engine(contract, folder / "weights.keras", batch_size=batch_size)
+    return load_keras_engine(contract, folder / "weights.keras", batch_sizes=[batch_size])
 
 
 def contract_for(weights: Path, **changes: Any) -> ModelContract:
@@ -61,7 +62,7 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="session")
-def binary_engine(tmp_path_factory: pytest.TempPathFactory) -> KerasEngine:
+def binary_engine(tmp_path_factory: pytest.TempPathFactory) -> CompiledEngine:
     return load(accept_everything_package(tmp_path_factory.mktemp("binary")))
 
 
@@ -94,7 +95,7 @@ def test_engine_gives_the_probabilities_of_the_contract(tmp_path: Path, package:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 16, 17, 32, 33, 70])
-def test_engine_gives_the_same_however_frames_are_batched(binary_engine: KerasEngine, count: int) -> None:
+def test_engine_gives_the_same_however_frames_are_batched(binary_engine: CompiledEngine, count: int) -> None:
     batch = frames(count)
 
     probabilities = binary_engine.predict(batch)
@@ -104,20 +105,22 @@ def test_engine_gives_the_same_however_frames_are_batched(binary_engine: KerasEn
 
 
 def test_engine_compiles_once_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[tuple[int, ...]] = []
-    compile_network = keras_engine._compile
+    compiled: list[int] = []
+    concrete_graph = keras_engine.concrete_graph
     monkeypatch.setattr(
-        keras_engine, "_compile", lambda net, shape: compiled.append(shape) or compile_network(net, shape)
+        keras_engine,
+        "concrete_graph",
+        lambda contract, network, size: compiled.append(size) or concrete_graph(contract, network, size),
     )
 
     engine = load(accept_everything_package(tmp_path), batch_size=20)
     for count in (1, 2, 9, 17, 20, 41, 1):
         engine.predict(frames(count))
 
-    assert compiled == [(20, 32, 32, 1)]
+    assert compiled == [20]
 
 
-def test_engine_gives_each_thread_its_own_answer_when_threads_call_at_once(binary_engine: KerasEngine) -> None:
+def test_engine_gives_each_thread_its_own_answer_when_threads_call_at_once(binary_engine: CompiledEngine) -> None:
     batches = [frames(count, seed=count) for count in range(1, 41)]
 
     with ThreadPoolExecutor(8) as pool:
@@ -127,12 +130,12 @@ def test_engine_gives_each_thread_its_own_answer_when_threads_call_at_once(binar
         np.testing.assert_allclose(answer, softmax(expected_logits(batch, 2))[:, 1:], atol=1e-5)
 
 
-def test_engine_refuses_a_batch_of_another_shape(binary_engine: KerasEngine) -> None:
+def test_engine_refuses_a_batch_of_another_shape(binary_engine: CompiledEngine) -> None:
     with pytest.raises(ValueError, match="preprocess them first"):
         binary_engine.predict(np.zeros((1, 32, 31, 1), np.float32))
 
 
-def test_engine_marks_only_the_frame_that_is_not_finite(binary_engine: KerasEngine) -> None:
+def test_engine_marks_only_the_frame_that_is_not_finite(binary_engine: CompiledEngine) -> None:
     batch = frames(3)
     batch[1, 0, 0, 0] = np.nan
 
@@ -147,7 +150,7 @@ def test_engine_loads_what_keras_saved_when_the_network_is_the_missions(tmp_path
     network = mission_cnn.build(32, 32, 1, 2)
     network.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     network.save(tmp_path / "weights.keras")
-    engine = load_keras_engine(contract_for(tmp_path / "weights.keras"), tmp_path / "weights.keras", batch_size=4)
+    engine = load_keras_engine(contract_for(tmp_path / "weights.keras"), tmp_path / "weights.keras", batch_sizes=[4])
 
     probabilities = engine.predict(frames(6))
 
@@ -169,7 +172,7 @@ def test_engine_loads_a_residual_network_with_named_input_and_output(tmp_path: P
     network.save(tmp_path / "weights.keras")
     contract = contract_for(tmp_path / "weights.keras", task="multilabel", channels=3)
 
-    probabilities = load_keras_engine(contract, tmp_path / "weights.keras", batch_size=4).predict(frames(2, 3))
+    probabilities = load_keras_engine(contract, tmp_path / "weights.keras", batch_sizes=[4]).predict(frames(2, 3))
 
     logits = np.asarray(network({"image": frames(2, 3)}, training=False)["logits"], np.float64)
     np.testing.assert_allclose(probabilities, sigmoid(logits), atol=1e-5)
@@ -181,14 +184,14 @@ def test_engine_refuses_weights_of_another_digest(tmp_path: Path) -> None:
     write_keras(folder / "weights.keras", network_config(), bias=[9.0, 9.0])
 
     with pytest.raises(InvalidModelPackageError, match="register the package again"):
-        load_keras_engine(contract, folder / "weights.keras", batch_size=4)
+        load_keras_engine(contract, folder / "weights.keras", batch_sizes=[4])
 
 
 def test_engine_blames_no_package_when_memory_is_exhausted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         raise MemoryError
 
-    monkeypatch.setattr(keras_engine, "_compile", lambda net, shape: exhausted)
+    monkeypatch.setattr(keras_engine, "_run_in", lambda graph: exhausted)
 
     with pytest.raises(MemoryError):
         load(accept_everything_package(tmp_path))
@@ -200,7 +203,7 @@ def test_engine_refuses_before_any_code_runs_when_the_config_is_malicious(tmp_pa
     weights = write_keras(tmp_path / "weights.keras", malicious_configs(canary)[attack])
 
     with pytest.raises(InvalidModelPackageError, match="not on the list of plain Keras classes"):
-        load_keras_engine(contract_for(weights), weights, batch_size=4)
+        load_keras_engine(contract_for(weights), weights, batch_sizes=[4])
 
     assert not canary.exists()
 
@@ -224,7 +227,7 @@ def test_engine_refuses_when_the_weights_reach_outside_or_claim_too_much(tmp_pat
     weights = write_keras(tmp_path / "weights.keras", network_config(), hdf5=malicious_hdf5(secret)[attack])
 
     with pytest.raises(InvalidModelPackageError, match=r"weights (hold|claim)"):
-        load_keras_engine(contract_for(weights), weights, batch_size=4)
+        load_keras_engine(contract_for(weights), weights, batch_sizes=[4])
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_engine_says_so_when_keras_cannot_load_the_weights(tmp_path: Path) -> No
     weights = write_keras(tmp_path / "weights.keras", network_config(outputs=2), kernel=np.zeros((7, 2)))
 
     with pytest.raises(InvalidModelPackageError, match="save the model again with this version"):
-        load_keras_engine(contract_for(weights), weights, batch_size=4)
+        load_keras_engine(contract_for(weights), weights, batch_sizes=[4])
 
 
 def test_engine_refuses_at_once_when_the_network_is_larger_than_its_weights(tmp_path: Path) -> None:
@@ -262,7 +265,7 @@ def test_engine_refuses_at_once_when_the_network_is_larger_than_its_weights(tmp_
     weights = write_keras(tmp_path / "weights.keras", config)
 
     with pytest.raises(InvalidModelPackageError, match=r"has 1000000003000000000 weights, but 4 are stored"):
-        load_keras_engine(contract_for(weights), weights, batch_size=4)
+        load_keras_engine(contract_for(weights), weights, batch_sizes=[4])
 
 
 def test_engine_refuses_at_once_when_a_layer_gives_too_much(tmp_path: Path) -> None:
@@ -272,4 +275,4 @@ def test_engine_refuses_at_once_when_a_layer_gives_too_much(tmp_path: Path) -> N
     weights = write_keras(tmp_path / "weights.keras", config)
 
     with pytest.raises(InvalidModelPackageError, match=r"a layer gives 10240000000000 values for one frame"):
-        load_keras_engine(contract_for(weights), weights, batch_size=4)
+        load_keras_engine(contract_for(weights), weights, batch_sizes=[4])

@@ -212,3 +212,85 @@ def test_limit_that_was_reached_is_one_sentence(server: CannedServer) -> None:
     server.answer("GET /api/v1/jobs", Answer({"detail": "send fewer"}, 429, PROBLEM | {"Retry-After": "1"}))
 
     assert run(server, "jobs").stderr == "Error: send fewer\n"
+
+
+MODEL = {"name": "lesion", "version": 2, "state": "champion", "digest": "ab" * 32, "created_at": THEN}
+ENGINE = {
+    "engine": "keras",
+    "precision": "float32",
+    "standing": "passed",
+    "detail": "",
+    "max_difference": None,
+    "images_per_s": {"1": 17.7, "16": 29.5},
+    "load_s": 3.25,
+    "is_reference": False,
+    "serves": False,
+    "batch_sizes": [],
+}
+FAST = ENGINE | {"engine": "openvino", "precision": "bfloat16", "max_difference": 6e-05, "serves": True}
+MISSING = ENGINE | {"engine": "openvino", "standing": "unavailable", "detail": "not installed", "images_per_s": {}}
+PROOF = {
+    "hardware": "a processor, 2 cores",
+    "state": "done",
+    "detail": "",
+    "worker": "host-1",
+    "num_inputs": 32,
+    "num_drawn": 4,
+    "tolerance": 0.01,
+    "created_at": THEN,
+    "finished_at": THEN,
+    "engines": [ENGINE, FAST | {"images_per_s": {"1": 140.0, "16": 208.0}}, MISSING],
+}
+ENGINES = "GET /api/v1/models/lesion/versions/2/engines"
+
+
+def test_engines_are_shown_with_what_they_were_proved_to_do(server: CannedServer) -> None:
+    server.answer("GET /api/v1/models", Answer({"items": [MODEL | {"version": 1, "state": "retired"}, MODEL]}))
+    server.answer(ENGINES, Answer({"items": [PROOF]}))
+
+    result = run(server, "models", "engines", "lesion")
+
+    assert result.exit_code == 0, result.output
+    assert "lesion:2 on a processor, 2 cores" in result.stdout
+    assert "32 inputs, 4 of them drawn from stored images; tolerance 0.01" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["openvino", "bfloat16", "passed", "6e-05", "140", "208", "3.25", "yes"] in lines
+    assert any(
+        line[:3] == ["openvino", "float32", "unavailable"] and line[-2:] == ["not", "installed"] for line in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("proofs", "words"),
+    [
+        ([], "No worker has looked at lesion:2 yet"),
+        ([PROOF | {"state": "waiting", "detail": "32 inputs are needed", "engines": []}], "waiting: 32 inputs"),
+        ([PROOF | {"state": "running", "engines": []}], "running: by host-1"),
+    ],
+)
+def test_engines_that_are_not_proved_say_so(server: CannedServer, proofs: list[dict[str, Any]], words: str) -> None:
+    server.answer(ENGINES, Answer({"items": proofs}))
+
+    result = run(server, "models", "engines", "lesion:2")
+
+    assert result.exit_code == 0
+    assert words in result.stdout
+
+
+def test_engines_are_proved_again_when_asked(server: CannedServer) -> None:
+    waiting = PROOF | {"state": "waiting", "detail": "", "engines": []}
+    server.answer(ENGINES.replace("GET", "POST"), Answer({"items": [waiting]}, 202))
+
+    result = run(server, "models", "engines", "lesion:2", "--prove-again")
+
+    assert result.exit_code == 0, result.output
+    assert "waiting: by host-1" in result.stdout
+
+
+def test_engines_of_an_unknown_model_name_the_known_ones(server: CannedServer) -> None:
+    server.answer("GET /api/v1/models", Answer({"items": [MODEL]}))
+
+    result = run(server, "models", "engines", "lesions")
+
+    assert result.exit_code == 2
+    assert "known are: lesion:2" in result.output

@@ -38,11 +38,17 @@ MakeThread = Callable[..., EngineThread]
 
 
 @pytest.fixture
-def make_thread() -> Iterator[MakeThread]:
+def make_thread(tmp_path: Path) -> Iterator[MakeThread]:
     made: list[EngineThread] = []
 
     def make(**changes: Any) -> EngineThread:
-        given = {"batch_size": 8, "timeout_s": ANSWER_S, "load_timeout_s": ANSWER_S, "target": TARGET} | changes
+        given = {
+            "batch_size": 8,
+            "timeout_s": ANSWER_S,
+            "load_timeout_s": ANSWER_S,
+            "cache": tmp_path / "cache",
+            "target": TARGET,
+        } | changes
         made.append(EngineThread(**given))
         return made[-1]
 
@@ -353,7 +359,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from tests.unit.test_engine_process import TARGET, EngineThread, frame, model
-thread = EngineThread(batch_size=8, timeout_s=600.0, load_timeout_s=600.0, target=TARGET)
+thread = EngineThread(batch_size=8, timeout_s=600.0, load_timeout_s=600.0, cache=Path(sys.argv[1]), target=TARGET)
 thread.predict(model(Path(sys.argv[1])), frame(0.1, float(sys.argv[2])))
 time.sleep(600)
 """

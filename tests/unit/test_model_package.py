@@ -139,7 +139,7 @@ def test_package_has_one_digest_when_zipped_in_any_way(tmp_path: Path) -> None:
 
     assert len({package.digest for package in packages}) == 1
     weights = (folder / "weights.keras").read_bytes()
-    assert all(b"".join(package.stream_weights()) == weights for package in packages)
+    assert all(b"".join(package.stream(package.contract.weights)) == weights for package in packages)
 
 
 def test_package_digest_differs_when_the_contract_differs(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_weights_are_refused_when_their_digest_is_wrong(tmp_path: Path, zipped: 
     package = open_package(zip_package(folder, tmp_path / "p.zip") if zipped else folder, max_bytes=MAX_BYTES)
 
     with pytest.raises(InvalidModelPackageError, match="was changed after the contract was written"):
-        list(package.stream_weights())
+        list(package.stream(package.contract.weights))
 
 
 @pytest.mark.parametrize("missing", ["model.json", "weights.keras"])
@@ -169,6 +169,14 @@ def test_directory_is_refused_when_a_file_is_missing(tmp_path: Path, missing: st
 
     with pytest.raises(InvalidModelPackageError, match=f"the package lacks {missing}"):
         open_package(folder, max_bytes=MAX_BYTES)
+
+
+def test_zip_is_refused_when_the_weights_are_missing(tmp_path: Path) -> None:
+    folder = accept_everything_package(tmp_path / "package")
+    (folder / "weights.keras").unlink()
+
+    with pytest.raises(InvalidModelPackageError, match=r"the package lacks weights\.keras, which model\.json names"):
+        open_package(zip_package(folder, tmp_path / "p.zip"), max_bytes=MAX_BYTES)
 
 
 def test_package_is_refused_when_larger_than_allowed(tmp_path: Path) -> None:
@@ -190,7 +198,7 @@ def entries_zip(path: Path, entries: dict[str, bytes], compression: int = zipfil
 @pytest.mark.parametrize(
     "names",
     [
-        ["model.json"],
+        ["weights.keras"],
         ["model.json", "weights.h5"],
         ["model.json", "weights.keras", "evil.py"],
         ["package/model.json", "package/weights.keras"],
@@ -291,7 +299,7 @@ def test_zip_is_refused_when_damaged_in_any_byte_of_its_directory(tmp_path: Path
         path.write_bytes(data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :])
         try:
             package = open_package(path, max_bytes=MAX_BYTES)
-            weights = b"".join(package.stream_weights())
+            weights = b"".join(package.stream(package.contract.weights))
         except InvalidModelPackageError:
             continue
         assert package.digest == original.digest

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.aggregation.document import build_document
-from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts
+from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts
 from shared.model_contract import ModelContract
 from shared.states import Reason
 from tests.model_samples import contract_fields
@@ -89,6 +89,24 @@ def test_old_study_is_left_out_when_it_lies_before_the_window() -> None:
     document = build_document(contract(time_scope={"kind": "window_days", "days": 30}), evidence)
 
     assert [one["in_scope"] for one in document["studies"]] == [False, True, True]
+
+
+def test_document_says_what_computed_the_frames_that_count() -> None:
+    fast, slow = Computed("openvino", "bfloat16", 16), Computed("keras", "float32", None)
+    old = replace(instance(3, 0.5, study_row=2), computed_by=(slow,))
+    counted = [
+        replace(instance(1, 0.2, 0.9), computed_by=(fast, slow)),
+        replace(instance(2, 0.4), computed_by=(fast,)),
+    ]
+    latest = contract(time_scope={"kind": "latest_study"})
+    studies = (study(1, "20260102"), study(2, "20260101"))
+
+    document = build_document(latest, Evidence(studies, (*counted, old)))
+
+    assert document["engines"] == [
+        {"engine": "keras", "precision": "float32", "batch_size": None, "frames": 1},
+        {"engine": "openvino", "precision": "bfloat16", "batch_size": 16, "frames": 2},
+    ]
 
 
 def test_completeness_says_what_was_left_out_when_an_instance_failed() -> None:

@@ -1,9 +1,31 @@
 """The interface between the batches of an inference job and whatever runs the network."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+# The reference is what a package's kind of weights says: Keras, or ONNX Runtime.
+REFERENCE_ENGINE, OPENVINO = "reference", "openvino"
+KERAS, ONNXRUNTIME = "keras", "onnxruntime"
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What runs a network, in which numbers it computes, and for which sizes of batches it is compiled.
+
+    No sizes: the one that the worker's settings say.
+    """
+
+    engine: str
+    precision: str
+    batch_sizes: tuple[int, ...] = ()
+
+
+# What every other engine is proved against, and what serves until one is.
+REFERENCE = EngineChoice(REFERENCE_ENGINE, FLOAT32)
 
 
 class Engine(Protocol):

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import InvalidModelPackageError
+from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
-from worker.engines.base import Engine, is_memory_exhausted
+from worker.engines.base import Engine, EngineChoice, is_memory_exhausted
 from worker.engines.frames import SharedFrames
-from worker.engines.wire import BEGUN, DONE, FAILED, MEMORY, READY, REFUSED
+from worker.engines.wire import BEGUN, DONE, FAILED, MEMORY, MISSING, READY, REFUSED
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-Loader = Callable[..., Engine]
+Loader = Callable[[ModelContract, Path, EngineChoice, Path], Engine]
 
 
 def main(target: str, parent_pid: int, descriptors: list[int]) -> None:
@@ -45,7 +45,7 @@ def main(target: str, parent_pid: int, descriptors: list[int]) -> None:
 
 
 class _Served:
-    """The engines in memory, by digest; which are kept is the parent's to say."""
+    """The engines in memory, by the parent's keys; which are kept is the parent's to say."""
 
     def __init__(self, load: Loader, frames: list[SharedFrames]) -> None:
         self._load = load
@@ -53,17 +53,18 @@ class _Served:
         self._engines: dict[str, Engine] = {}
 
     def load(self, request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
-        for digest in request["dropped"]:
-            self._engines.pop(digest, None)
+        for key in request["dropped"]:
+            self._engines.pop(key, None)
         gc.collect()  # networks are full of cycles, and what they hold is wanted for the next one
         contract = ModelContract.model_validate(request["contract"])
-        engine = self._load(contract, Path(request["weights_path"]), batch_size=request["batch_size"])
-        self._engines[request["digest"]] = engine
+        choice = EngineChoice(request["engine"], request["precision"], tuple(request["batch_sizes"]))
+        engine = self._load(contract, Path(request["weights_path"]), choice, Path(request["cache"]))
+        self._engines[request["key"]] = engine
         return {"name": engine.name, "precision": engine.precision}, memoryview(b"")
 
     def predict(self, request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         frames = self._frames[request["slot"]].array(tuple(request["shape"]))
-        rows = self._engines[request["digest"]].predict(frames)
+        rows = self._engines[request["key"]].predict(frames)
         return {}, memoryview(rows.astype(np.float32).tobytes())
 
 
@@ -73,6 +74,8 @@ def _answer(served: _Served, request: dict[str, Any], answers: int) -> None:
         meta, payload = act(request)
     except InvalidModelPackageError as error:
         send(answers, REFUSED, {"message": error.message})
+    except EngineMissingError as error:
+        send(answers, MISSING, {"message": error.message})
     except Exception as error:  # noqa: BLE001 - texts of foreign errors can hold patient data: only the class goes
         send(answers, MEMORY if is_memory_exhausted(error) else FAILED, {"class": type(error).__name__})
     else:
@@ -93,11 +96,9 @@ def _guard(parent_pid: int, crash_log: int) -> None:
 
 
 def _import_loader(target: str) -> Loader:
-    """The function that loads engines; what its module has as `warm_up` is run first: libraries take seconds."""
+    """The function that loads engines; it imports what an engine needs when the first one is loaded."""
     name, _, function = target.partition(":")
-    module = importlib.import_module(name)
-    getattr(module, "warm_up", lambda: None)()
-    loader: Loader = getattr(module, function)
+    loader: Loader = getattr(importlib.import_module(name), function)
     return loader
 
 

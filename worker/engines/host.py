@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -31,16 +32,21 @@ class LoadedEngine:
 
     name: str
     precision: str
+    batch_size: int
 
 
 class EngineHost:
     """For one thread; only `has`, `loaded`, `loading` and `close` are for any."""
 
-    def __init__(self, *, target: str, batch_size: int, timeout_s: float, load_timeout_s: float) -> None:
+    def __init__(
+        self, *, target: str, batch_size: int, timeout_s: float, load_timeout_s: float, cache: Path, niceness: int = 0
+    ) -> None:
         self._target = target
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
+        self._cache = cache
+        self._niceness = niceness
         self._process: EngineProcess | None = None
         self._engines: OrderedDict[str, LoadedEngine] = OrderedDict()
         self._dropped: list[str] = []
@@ -49,33 +55,39 @@ class EngineHost:
         self._closed = False
         self._lock = threading.Lock()
 
-    def has(self, digest: str) -> bool:
+    def has(self, model: ServedModel) -> bool:
         """Whether a model is loaded."""
-        return digest in self._engines
+        return model.key in self._engines
 
     def loaded(self) -> list[tuple[str, LoadedEngine]]:
-        """The engines in memory, by digest."""
+        """The engines in memory, by the model's key."""
         return list(self._engines.items())
 
     def loading(self) -> list[str]:
-        """The digest of the model that is being loaded."""
+        """The key of the model that is being loaded."""
         loading = self._loading
         return [loading] if loading else []
 
-    def batch_size(self, digest: str) -> int:
-        """How many frames of a model are predicted at once."""
-        return self._halved.get(digest, self._batch_size)
+    def batch_size(self, model: ServedModel) -> int:
+        """How many frames of a model are predicted at once, at most."""
+        return self._batch_sizes(model)[-1]
 
-    def halve(self, digest: str) -> bool:
+    def halve(self, model: ServedModel) -> bool:
         """Predict on half as many frames of a model at once from now on; False when it is one already."""
-        size = self.batch_size(digest)
+        size = self.batch_size(model)
         if size == 1:
             return False
-        self._halved[digest] = size // 2
-        log.warning("batch_halved", digest=digest[:12], batch_size=size // 2)
-        if self._engines.pop(digest, None):
-            self._dropped.append(digest)
+        self._halved[model.key] = size // 2
+        log.warning("batch_halved", digest=model.digest[:12], batch_size=size // 2)
+        if self._engines.pop(model.key, None):
+            self._dropped.append(model.key)
         return True
+
+    def _batch_sizes(self, model: ServedModel) -> list[int]:
+        """What it is compiled for, the largest last: what was chosen, as far as there is memory for it."""
+        chosen = [size for size in model.choice.batch_sizes if size <= self._batch_size]
+        most = min(self._halved.get(model.key, self._batch_size), max(chosen, default=self._batch_size))
+        return sorted({*(size for size in chosen if size < most), most})
 
     def start(self) -> bool:
         """See that a process lives; True when it is a new one, which need not be ready. Raises EngineLostError."""
@@ -83,7 +95,7 @@ class EngineHost:
             return False
         self.discard()
         try:
-            process = EngineProcess(self._target)
+            process = EngineProcess(self._target, niceness=self._niceness)
         except OSError as error:
             raise EngineLostError(f"the engine's process cannot start ({error.strerror})") from error
         with self._lock:
@@ -95,12 +107,12 @@ class EngineHost:
     def load(self, model: ServedModel) -> None:
         """Have a model in memory, in as large batches as there is memory for.
 
-        Raises InvalidModelPackageError, EngineMemoryError; EngineDeathError when the process died of this model;
-        EngineLostError when there is no process.
+        Raises InvalidModelPackageError, EngineMissingError, EngineMemoryError; EngineDeathError when the process died
+        of this model; EngineLostError when there is no process.
         """
         is_new = self._live()
-        if model.digest in self._engines:
-            self._engines.move_to_end(model.digest)
+        if model.key in self._engines:
+            self._engines.move_to_end(model.key)
             return
         try:
             self._load(model)
@@ -112,14 +124,14 @@ class EngineHost:
 
     def place(self, slot: int, model: ServedModel, start: int, requests: Sequence[FrameRequest]) -> None:
         """Write frames into a slot, from the place `start` of its batch."""
-        frames = self._living().slots[slot].array(self._shape(model, self.batch_size(model.digest)))
+        frames = self._living().slots[slot].array(self._shape(model, self.batch_size(model)))
         for place, request in enumerate(requests, start):
             frames[place] = request.array
 
     def begin(self, slot: int, model: ServedModel, count: int) -> None:
         """Let the process predict on the first `count` frames of a slot; raises EngineDeathError."""
-        self._engines.move_to_end(model.digest)
-        request = {"act": "predict", "digest": model.digest, "slot": slot, "shape": self._shape(model, count)}
+        self._engines.move_to_end(model.key)
+        request = {"act": "predict", "key": model.key, "slot": slot, "shape": self._shape(model, count)}
         try:
             self._living().ask(request, self._timeout_s)
         except EngineDeathError as death:
@@ -136,9 +148,9 @@ class EngineHost:
             raise
         return np.frombuffer(payload, np.float32).reshape(shape)
 
-    def engine(self, digest: str) -> LoadedEngine:
+    def engine(self, model: ServedModel) -> LoadedEngine:
         """What predicts for a model that is loaded."""
-        return self._engines[digest]
+        return self._engines[model.key]
 
     def discard(self) -> None:
         """End the process, if there is one; what was loaded is gone with it."""
@@ -175,13 +187,13 @@ class EngineHost:
         return self._process
 
     def _load(self, model: ServedModel) -> None:
-        self._loading = model.digest
+        self._loading = model.key
         try:
             while True:
                 try:
-                    self._engines[model.digest] = self._ask_to_load(model)
+                    self._engines[model.key] = self._ask_to_load(model)
                 except EngineMemoryError:
-                    if not self.halve(model.digest):
+                    if not self.halve(model):
                         raise
                 else:
                     return
@@ -194,19 +206,23 @@ class EngineHost:
     def _ask_to_load(self, model: ServedModel) -> LoadedEngine:
         while len(self._engines) >= MAX_ENGINES:
             self._dropped.append(self._engines.popitem(last=False)[0])
+        batch_sizes = self._batch_sizes(model)
         request = {
             "act": "load",
-            "digest": model.digest,
+            "key": model.key,
             "contract": model.contract.model_dump(mode="json"),
             "weights_path": str(model.weights_path),
-            "batch_size": self.batch_size(model.digest),
+            "engine": model.choice.engine,
+            "precision": model.choice.precision,
+            "batch_sizes": batch_sizes,
+            "cache": str(self._cache),
             "dropped": self._dropped,
         }
         process = self._living()
         process.ask(request, self._load_timeout_s)
         self._dropped = []
         meta, _ = process.answer()
-        return LoadedEngine(_short(meta.get("name")), _short(meta.get("precision")))
+        return LoadedEngine(_short(meta.get("name")), _short(meta.get("precision")), batch_sizes[-1])
 
     def _bury(self, death: EngineDeathError, model: ServedModel) -> None:
         if not self._closed:

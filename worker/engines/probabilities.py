@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
 
+PROBABILITY_DECIMALS = 6
+"""What float32 carries reliably: the last bit depends on a frame's place in its batch, and an answer must not."""
 TOLERANCE = 0.01
 """How far stated probabilities may be from [0, 1], or their sum from 1: half precision rounds this much."""
 

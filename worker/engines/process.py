@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EngineMemoryError, InvalidModelPackageError
+from shared.errors import EngineMemoryError, EngineMissingError, InvalidModelPackageError
 from shared.sandbox.death import CrashLog, how_it_ended
 from shared.sandbox.wire import FRAME, REQUEST
 from worker.engines.death import TIMEOUT, EngineDeathError
@@ -23,6 +23,7 @@ from worker.engines.wire import (
     MAX_META_BYTES,
     MAX_REQUEST_BYTES,
     MEMORY,
+    MISSING,
     READY,
     REFUSED,
 )
@@ -40,7 +41,7 @@ _INHERITED_KINDS = ("CUDA", "JAX_", "KERAS_", "KMP_", "MKL_", "NVIDIA_", "OMP_",
 class EngineProcess:
     """One engine process, asked one thing at a time; for one thread, which must live as long as the process."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, niceness: int = 0) -> None:
         with contextlib.ExitStack() as owned:
             self._crash_log = CrashLog()
             owned.callback(self._crash_log.close)
@@ -50,6 +51,8 @@ class EngineProcess:
                 owned.callback(self.slots[-1].close)
             self._process = self._start(target, owned.enter_context(scratch_folder()))
             self._owned = owned.pop_all()
+        if niceness:  # at once: threads that a process makes later are as nice as the one that makes them
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
         self._requests = self._process.stdin.fileno()
@@ -108,7 +111,8 @@ class EngineProcess:
     def answer(self, payload_bytes: int = 0) -> tuple[dict[str, Any], bytes]:
         """The answer to the request just sent, with a payload of exactly so many bytes.
 
-        Raises InvalidModelPackageError, EngineMemoryError, or EngineDeathError: then this process is to be ended.
+        Raises InvalidModelPackageError, EngineMissingError, EngineMemoryError, or EngineDeathError: then this process
+        is to be ended.
         """
         kind, meta, payload = self._receive(payload_bytes)
         if kind == BEGUN:
@@ -116,6 +120,8 @@ class EngineProcess:
             kind, meta, payload = self._receive(payload_bytes)
         if kind == REFUSED:
             raise InvalidModelPackageError(str(meta.get("message", ""))[:MAX_MESSAGE_LENGTH])
+        if kind == MISSING:
+            raise EngineMissingError(str(meta.get("message", ""))[:MAX_MESSAGE_LENGTH])
         if kind == MEMORY:
             raise EngineMemoryError("the engine has not enough memory for a batch; use a smaller model or more memory")
         if kind != DONE:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
+from worker.engines.base import REFERENCE, EngineChoice
 
 # A frame that was overtaken for so long is served next, one batch in so long: what is urgent never waits for more.
 OVERTAKEN_S = 30.0
@@ -22,23 +23,53 @@ OVERTAKEN_S = 30.0
 
 @dataclass(frozen=True)
 class ServedModel:
-    """Which package a frame is for."""
+    """Which package a frame is for, and in which engine."""
 
     digest: str
     contract: ModelContract
     weights_path: Path
+    choice: EngineChoice = REFERENCE
+
+    @property
+    def key(self) -> str:
+        """What tells loaded engines apart."""
+        return f"{self.digest}/{self.choice.engine}/{self.choice.precision}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the engine that the others are compared with."""
+        return (self.choice.engine, self.choice.precision) == (REFERENCE.engine, REFERENCE.precision)
+
+    def reference(self) -> "ServedModel":
+        """The same package in the engine that the others are compared with."""
+        return replace(self, choice=REFERENCE)
+
+    def are_decided(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether the reference is on the same side of every threshold, as far as the proof's tolerance goes.
+
+        Of probabilities (batch, findings): (batch,). Never where one of them is not finite.
+        """
+        if self.is_reference:
+            return np.ones(len(probabilities), np.bool_)
+        # At a threshold of 0 everything is present, and a background is never decided on.
+        decisive = np.array([finding.threshold > 0 and not finding.background for finding in self.contract.findings])
+        distances = np.abs(probabilities - np.array([finding.threshold for finding in self.contract.findings]))
+        far = (distances > self.contract.proof.tolerance) | ~decisive
+        return np.asarray((far & np.isfinite(probabilities)).all(axis=1))
 
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """Probabilities of one frame, shape (findings,), and what computed them."""
+    """Probabilities of one frame, shape (findings,), what computed them, and whether a faster engine had before."""
 
     probabilities: NDArray[np.float32]
     engine: str
     precision: str
+    batch_size: int
+    repeated: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class LoadRequest:
     """A model that is wanted in memory before its frames come."""
 
@@ -56,11 +87,16 @@ class FrameRequest:
     number: int = 0
     queued_at: float = 0.0
     deaths: int = 0
+    repeated: bool = False
     future: "Future[FramePrediction]" = field(default_factory=Future)
+
+    def turn_to_reference(self) -> None:
+        """Have the reference answer, with a clean record."""
+        self.model, self.deaths = self.model.reference(), 0
 
 
 class _Queue(NamedTuple):
-    digest: str
+    key: str
     rank: int
     alone: bool
 
@@ -131,12 +167,12 @@ class WaitingRequests:
             if now - first.queued_at > OVERTAKEN_S:
                 self._overtaken_served_at = now
             self._take_one(_queue_of(first))
-            return [first] if first.deaths else [first, *self._more(first.model.digest, size - 1)]
+            return [first] if first.deaths else [first, *self._more(first.model.key, size - 1)]
 
-    def more(self, digest: str, size: int) -> list[FrameRequest]:
+    def more(self, key: str, size: int) -> list[FrameRequest]:
         """Take at most `size` more of a model, to fill a batch."""
         with self._changed:
-            return self._more(digest, size)
+            return self._more(key, size)
 
     def overtakes(self, requests: Sequence[FrameRequest]) -> bool:
         """Whether something waits that goes before a batch that was taken already."""
@@ -144,12 +180,12 @@ class WaitingRequests:
         with self._changed:
             return bool(self._loads) or any(queue.rank < rank for queue in self._frames)
 
-    def settle(self, digest: str | None, error: Exception | None) -> None:
-        """Tell those who wait for a model that it is loaded; of an error, also its frames. No digest: all models."""
+    def settle(self, key: str | None, error: Exception | None) -> None:
+        """Tell those who wait for a model that it is loaded; of an error, also its frames. No key: all models."""
         with self._changed:
-            loads = [load for load in self._loads if digest in (None, load.model.digest)]
+            loads = [load for load in self._loads if key in (None, load.model.key)]
             self._loads = deque(load for load in self._loads if load not in loads)
-            queues = [queue for queue in self._frames if error and digest in (None, queue.digest)]
+            queues = [queue for queue in self._frames if error and key in (None, queue.key)]
             frames = [frame for queue in queues for frame in self._frames.pop(queue)]
         for load in loads:
             with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
@@ -157,6 +193,18 @@ class WaitingRequests:
         for frame in frames:
             with contextlib.suppress(InvalidStateError):
                 frame.future.set_exception(error)
+
+    def redirect(self, key: str) -> None:
+        """Have those who wait for a model in this engine wait for it in the reference."""
+        with self._changed:
+            for load in self._loads:
+                if load.model.key == key:
+                    load.model = load.model.reference()
+            queues = [queue for queue in self._frames if queue.key == key]
+            frames = [frame for queue in queues for frame in self._frames.pop(queue)]
+            for frame in sorted(frames, key=lambda frame: frame.number):
+                frame.turn_to_reference()
+                self._queue(frame).append(frame)
 
     def close(self, error: Exception) -> None:
         """Refuse what comes from now on with an error."""
@@ -174,8 +222,8 @@ class WaitingRequests:
             del self._frames[name]
         return request
 
-    def _more(self, digest: str, size: int) -> list[FrameRequest]:
-        names = sorted(name for name in self._frames if name.digest == digest and not name.alone)
+    def _more(self, key: str, size: int) -> list[FrameRequest]:
+        names = sorted(name for name in self._frames if name.key == key and not name.alone)
         taken: list[FrameRequest] = []
         for name in names:
             while len(taken) < size and name in self._frames:
@@ -184,4 +232,4 @@ class WaitingRequests:
 
 
 def _queue_of(request: FrameRequest) -> _Queue:
-    return _Queue(request.model.digest, request.rank, request.deaths > 0)
+    return _Queue(request.model.key, request.rank, request.deaths > 0)

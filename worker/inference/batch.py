@@ -3,8 +3,10 @@
 import contextlib
 import os
 import threading
+from collections import Counter
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -14,7 +16,7 @@ from shared.errors import EngineLostError, EngineMemoryError, OverreadError, Tra
 from worker.engines.death import KILLED, EngineDeathError
 from worker.engines.host import EngineHost, LoadedEngine
 from worker.engines.requests import FramePrediction, FrameRequest, LoadRequest, ServedModel, WaitingRequests
-from worker.engines.wire import KERAS_TARGET
+from worker.engines.wire import ENGINES_TARGET
 
 __all__ = ["EngineThread", "FramePrediction", "ServedModel"]
 
@@ -44,6 +46,9 @@ class EngineThread:
     The network runs in a process of its own (`worker.engines.child`): one that hangs can be killed, and one that dies
     takes no shard with it. The frames of a batch over which the process died run again, each alone, and one over which
     it died `max_crashes` times fails; so does one for which there is no memory even alone.
+
+    Where a model is asked for in another engine than the reference, the reference is behind it: it answers where the
+    other one's probability is too close to a threshold, where the other one fails, and when it cannot be loaded.
     """
 
     def __init__(
@@ -52,16 +57,19 @@ class EngineThread:
         batch_size: int,
         timeout_s: float,
         load_timeout_s: float,
+        cache: Path,
         max_crashes: int = 3,
-        target: str = KERAS_TARGET,
+        target: str = ENGINES_TARGET,
     ) -> None:
         self._max_crashes = max_crashes
         self._host = EngineHost(
-            target=target, batch_size=batch_size, timeout_s=timeout_s, load_timeout_s=load_timeout_s
+            target=target, batch_size=batch_size, timeout_s=timeout_s, load_timeout_s=load_timeout_s, cache=cache
         )
         self._waiting = WaitingRequests()
         self._closed = threading.Event()
         self._num_failed_starts = 0
+        self._lost_loads: Counter[str] = Counter()
+        self._set_aside: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -70,8 +78,8 @@ class EngineThread:
 
         The future raises InvalidModelPackageError, EngineMemoryError, or EngineLostError when the process died of it.
         """
-        request = LoadRequest(model)
-        if self._host.has(model.digest):
+        request = LoadRequest(self._trusted(model))
+        if self._host.has(request.model):
             request.future.set_result(None)
         else:
             self._waiting.add_load(request)
@@ -82,7 +90,7 @@ class EngineThread:
 
         A lower rank is served first: its frame waits for the batch that is running and for none that is not.
         """
-        request = FrameRequest(model, array, rank)
+        request = FrameRequest(self._trusted(model), array, rank)
         shape = model.contract.input
         expected = (shape.rows, shape.columns, shape.channels)
         if array.shape == expected:
@@ -95,11 +103,11 @@ class EngineThread:
     def loaded(self) -> list[str]:
         """Name and precision of the engines in memory, with the digest's first characters."""
         engines = self._host.loaded()
-        return [f"{engine.name}/{engine.precision}/{digest[:SHORT_DIGEST]}" for digest, engine in engines]
+        return [f"{engine.name}/{engine.precision}/{key[:SHORT_DIGEST]}" for key, engine in engines]
 
     def loading(self) -> list[str]:
         """The first characters of the digests of models that are being loaded."""
-        return [digest[:SHORT_DIGEST] for digest in self._host.loading()]
+        return [key[:SHORT_DIGEST] for key in self._host.loading()]
 
     def close(self) -> None:
         """End the process and the thread; what waits gets a TransientError."""
@@ -138,7 +146,7 @@ class EngineThread:
         if wanted is None or not self._load(wanted.model):
             return None
         if isinstance(wanted, LoadRequest):
-            self._waiting.settle(wanted.model.digest, None)
+            self._waiting.settle(wanted.model.key, None)
             return None
         batch = self._gather(slot=0)
         return batch if batch is not None and self._begin(batch) else None
@@ -149,7 +157,7 @@ class EngineThread:
         rows = self._finish(running, ahead)
         if rows is None:
             return None
-        engine = self._host.engine(running.model.digest)
+        engine = self._host.engine(running.model)
         if ahead is not None and self._waiting.overtakes(ahead.requests):
             self._waiting.put_back(ahead.requests)
             ahead = None
@@ -158,7 +166,7 @@ class EngineThread:
         else:
             self._fill(ahead)
         has_begun = ahead is not None and self._begin(ahead)
-        _deliver(running, rows, engine)
+        self._deliver(running, rows, engine)
         return ahead if has_begun else None
 
     def _load(self, model: ServedModel) -> bool:
@@ -167,33 +175,53 @@ class EngineThread:
             self._host.load(model)
         except EngineDeathError as death:
             if not self._closed.is_set():
-                self._waiting.settle(model.digest, death.lost())
+                self._lose_load(model, death)
         except EngineLostError as error:
             if not self._closed.is_set():
                 self._waiting.settle(None, error)
                 self._closed.wait(min(FIRST_BACKOFF_S * 2**self._num_failed_starts, MAX_BACKOFF_S))
                 self._num_failed_starts += 1
         except OverreadError as error:
-            self._waiting.settle(model.digest, error)
+            self._fail_load(model, error)
         else:
             self._num_failed_starts = 0
+            self._lost_loads.pop(model.key, None)
             return True
         return False
+
+    def _lose_load(self, model: ServedModel, death: EngineDeathError) -> None:
+        """The first deaths may have come from outside; who waits for the reference decides on that himself."""
+        self._lost_loads[model.key] += 1
+        if model.is_reference or self._lost_loads[model.key] >= self._max_crashes:
+            self._fail_load(model, death.lost())
+
+    def _fail_load(self, model: ServedModel, error: OverreadError) -> None:
+        """Tell those who wait for it; another engine than the reference is set aside instead, until the worker ends."""
+        if model.is_reference:
+            self._waiting.settle(model.key, error)
+            return
+        why = type(error).__name__
+        log.warning("engine_set_aside", engine=model.choice.engine, precision=model.choice.precision, error=why)
+        self._set_aside.add(model.key)
+        self._waiting.redirect(model.key)
+
+    def _trusted(self, model: ServedModel) -> ServedModel:
+        return model.reference() if model.key in self._set_aside else model
 
     def _gather(self, slot: int) -> _Batch | None:
         """Write the next batch's frames into their places; None when nothing waits that can be predicted on now."""
         first = self._waiting.first()
-        if first is None or self._waiting.load() is not None or not self._host.has(first.model.digest):
+        if first is None or self._waiting.load() is not None or not self._host.has(first.model):
             return None
-        requests = self._waiting.take(first, self._host.batch_size(first.model.digest))
+        requests = self._waiting.take(first, self._host.batch_size(first.model))
         self._host.place(slot, first.model, 0, requests)
         return _Batch(first.model, requests, slot)
 
     def _fill(self, batch: _Batch) -> None:
         """Fill a batch with what came since it was gathered."""
-        room = self._host.batch_size(batch.model.digest) - len(batch.requests)
+        room = self._host.batch_size(batch.model) - len(batch.requests)
         if room and not batch.requests[0].deaths:
-            more = self._waiting.more(batch.model.digest, room)
+            more = self._waiting.more(batch.model.key, room)
             self._host.place(batch.slot, batch.model, len(batch.requests), more)
             batch.requests += more
 
@@ -219,10 +247,10 @@ class EngineThread:
             return None
 
     def _run_smaller(self, batch: _Batch, error: EngineMemoryError) -> None:
-        if self._host.halve(batch.model.digest):
+        if self._host.halve(batch.model):
             self._waiting.put_back(batch.requests)
         else:
-            _fail(batch.requests, error)
+            self._fail(batch.requests, error)
 
     def _run_alone(self, batch: _Batch, death: EngineDeathError) -> None:
         """Blame the process's death on the batch: one frame that ran alone can be failed, several run again alone."""
@@ -231,24 +259,34 @@ class EngineThread:
         is_killed_again = is_alone and requests[0].deaths > 0 and death.how == KILLED
         innocent = self._closed.is_set() or not death.begun
         # Killed by the kernel, again and again over one frame: there is not enough memory for a batch of this size.
-        if innocent or (is_killed_again and self._host.halve(batch.model.digest)):
+        if innocent or (is_killed_again and self._host.halve(batch.model)):
             self._waiting.put_back(requests)
             return
         for request in requests:
             request.deaths += 1
         if is_alone and requests[0].deaths >= self._max_crashes:
-            _fail(requests, death.blame(requests[0].deaths))
+            self._fail(requests, death.blame(requests[0].deaths))
         else:
             self._waiting.put_back(requests)
 
+    def _deliver(self, batch: _Batch, rows: NDArray[np.float32], engine: LoadedEngine) -> None:
+        """Answer, but for frames that are too close to a threshold: the reference decides on these."""
+        for request, row, is_decided in zip(batch.requests, rows, batch.model.are_decided(rows), strict=True):
+            if not is_decided:
+                request.turn_to_reference()
+                request.repeated = True
+                self._waiting.add(request)
+                continue
+            answer = FramePrediction(row, engine.name, engine.precision, engine.batch_size, request.repeated)
+            with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
+                request.future.set_result(answer)
 
-def _deliver(batch: _Batch, rows: NDArray[np.float32], engine: LoadedEngine) -> None:
-    for request, row in zip(batch.requests, rows, strict=True):
-        with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
-            request.future.set_result(FramePrediction(row, engine.name, engine.precision))
-
-
-def _fail(requests: list[FrameRequest], error: OverreadError) -> None:
-    for request in requests:
-        with contextlib.suppress(InvalidStateError):
-            request.future.set_exception(error)
+    def _fail(self, requests: list[FrameRequest], error: OverreadError) -> None:
+        """Nothing more can be done for these in their engine: the reference gets its try, and then they fail."""
+        for request in requests:
+            if not request.model.is_reference:
+                request.turn_to_reference()
+                self._waiting.add(request)
+                continue
+            with contextlib.suppress(InvalidStateError):
+                request.future.set_exception(error)

@@ -10,11 +10,10 @@ import numpy as np
 from shared.errors import PermanentError
 from shared.repositories.items import Outcome, PendingItem
 from shared.repositories.predictions import NewPrediction
+from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED
 from shared.states import ItemState, Reason
+from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.inference.batch import FramePrediction
-
-# What float32 carries reliably: the last bit depends on a frame's place in its batch, and an answer must not.
-PROBABILITY_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,21 @@ def _evidence(item: PendingItem, error: PermanentError) -> dict[str, Any] | None
     return {**found, "sha256": item.blob_sha256} if isinstance(found, dict) else None
 
 
-def predictions_by_engine(results: Sequence[ItemResult]) -> dict[tuple[str, str], list[NewPrediction]]:
-    """The new rows, by engine and precision."""
-    found: dict[tuple[str, str], list[NewPrediction]] = {}
+def predictions_by_engine(results: Sequence[ItemResult]) -> dict[tuple[str, str, int], list[NewPrediction]]:
+    """The new rows, by engine, precision and size of batch."""
+    found: dict[tuple[str, str, int], list[NewPrediction]] = {}
     for result in results:
         for number, frame in result.frames:
             probabilities = [round(float(value), PROBABILITY_DECIMALS) for value in frame.probabilities]
             prediction = NewPrediction(result.item.blob_sha256, number, probabilities)
-            found.setdefault((frame.engine, frame.precision), []).append(prediction)
+            found.setdefault((frame.engine, frame.precision, frame.batch_size), []).append(prediction)
     return found
+
+
+def tallied(results: Sequence[ItemResult]) -> dict[str, int]:
+    """Counters: frames predicted, and those of them that the reference repeated."""
+    frames = [frame for result in results for _, frame in result.frames]
+    return {FRAMES_PREDICTED: len(frames), FRAMES_REPEATED: sum(frame.repeated for frame in frames)}
 
 
 def outcome_of(result: ItemResult) -> Outcome:

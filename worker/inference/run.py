@@ -11,16 +11,17 @@ from sqlalchemy.orm import Session
 
 from shared.db import reading
 from shared.errors import DecodeError, OverreadError, PermanentError
-from shared.model_contract import ModelContract
 from shared.models import Job
 from shared.repositories.items import PendingItem, begin_items, pending_items, record_outcomes, settle_job
 from shared.repositories.lanes import has_due
 from shared.repositories.pace import add_pace
 from shared.repositories.predictions import Provenance, add_predictions, predicted_frames
 from shared.repositories.shards import finish, hold
+from shared.repositories.tallies import count
 from shared.states import Lane, Reason
 from worker.inference.batch import FramePrediction, ServedModel
-from worker.inference.results import DecodedItem, ItemResult, outcome_of, predictions_by_engine, result_of
+from worker.inference.results import DecodedItem, ItemResult, outcome_of, predictions_by_engine, result_of, tallied
+from worker.models import served_model
 from worker.runtime import HeldShard, Runtime
 
 # Frames of one shard between decoding and prediction: bounds memory whatever the job's size.
@@ -85,8 +86,7 @@ def _read_work(runtime: Runtime, held: HeldShard) -> _Work:
         job = session.get_one(Job, held.claim.job_id)
         version = job.model_version
         items = pending_items(session, held.claim.shard_id)
-    contract = ModelContract.model_validate(version.contract)
-    model = ServedModel(version.digest, contract, runtime.store.path(version.weights_sha256))
+        model = served_model(runtime, session, version)
     return _Work(model, job.generation, items)
 
 
@@ -169,9 +169,9 @@ def _commit(
     with runtime.unit_of_work() as uow:
         session = uow.session
         hold(session, claim, runtime.settings.lease_s, progress=bool(results))
-        for (engine, precision), predictions in predictions_by_engine(results).items():
-            provenance = Provenance(work.model.digest, engine, precision, work.generation)
-            add_predictions(session, predictions, provenance)
+        for computed, predictions in predictions_by_engine(results).items():
+            add_predictions(session, predictions, Provenance(work.model.digest, *computed, work.generation))
+        count(session, tallied(results))
         record_outcomes(session, claim.job_id, [outcome_of(result) for result in results], fence=claim.fence)
         if results:
             add_pace(session, claim.lane, len(results))

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from shared.config import Settings, load_settings
 from shared.errors import InvalidRequestError, OverreadError
 from shared.model_contract import ModelContract
-from shared.model_package import CONTRACT_FILE, WEIGHTS_FILE, load_contract
+from shared.model_package import CONTRACT_FILE, GOLDEN_FILE, WEIGHTS_FILE, load_contract
+from worker.engines.base import Engine
 from worker.engines.keras import load_keras_engine
 from worker.networks import mission_cnn
 from worker.training.samples import TRAIN, VAL, Sample, data_digest, load_samples, read_labels
@@ -29,8 +31,17 @@ BATCH_SIZE = 32
 PATIENCE_EPOCHS = 5
 
 
+@dataclass(frozen=True)
+class Fit:
+    """How to fit; `num_golden` frames of the split val go into the package: only of images that may leave the house."""
+
+    epochs: int
+    seed: int
+    num_golden: int = 0
+
+
 def fit_package(
-    cohort: Path, labels: Path, contract_path: Path, out: Path, *, epochs: int, seed: int, settings: Settings
+    cohort: Path, labels: Path, contract_path: Path, out: Path, fit: Fit, settings: Settings
 ) -> ModelContract:
     """Train on the cohort and write the package directory `out`; returns the contract as written.
 
@@ -47,10 +58,10 @@ def fit_package(
             "read; there must be some of each: see that the labels name the cohort's files"
         )
     _say(event="data", train=len(train), val=len(val), left_out=left_out)
-    network = _train(contract, num_classes, train, val, epochs=epochs, seed=seed)
+    network = _train(contract, num_classes, train, val, fit)
     out.mkdir(parents=True, exist_ok=True)
     network.save(out / WEIGHTS_FILE)
-    return _finish_contract(contract, out, samples, val)
+    return _finish_contract(contract, out, samples, val, fit.num_golden)
 
 
 def _draft_contract(path: Path) -> ModelContract:
@@ -60,6 +71,8 @@ def _draft_contract(path: Path) -> ModelContract:
         raise InvalidRequestError(f"the contract is not JSON ({error}); mend it") from error
     if isinstance(fields, dict):
         fields |= {"weights": {"file": WEIGHTS_FILE, "sha256": "0" * 64}, "training": None}
+        if isinstance(fields.get("proof"), dict):
+            fields["proof"] |= {"golden": None}
     contract = load_contract(json.dumps(fields))
     if contract.task == "multilabel" or contract.output != "logits":
         raise InvalidRequestError(
@@ -69,14 +82,12 @@ def _draft_contract(path: Path) -> ModelContract:
     return contract
 
 
-def _train(
-    contract: ModelContract, num_classes: int, train: list[Sample], val: list[Sample], *, epochs: int, seed: int
-) -> Any:
+def _train(contract: ModelContract, num_classes: int, train: list[Sample], val: list[Sample], fit: Fit) -> Any:
     """Adam on the cross-entropy from logits; the weights of the epoch with the lowest val loss are kept."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(fit.seed)
     shape = contract.input
     network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
     network.compile(
@@ -84,13 +95,13 @@ def _train(
     )
 
     def report(epoch: int, logs: dict[str, float]) -> None:
-        _say(event="epoch", epoch=epoch + 1, epochs=epochs, **{name: float(v) for name, v in logs.items()})
+        _say(event="epoch", epoch=epoch + 1, epochs=fit.epochs, **{name: float(v) for name, v in logs.items()})
 
     stop = keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE_EPOCHS, restore_best_weights=True)
     network.fit(
         *_arrays(train),
         validation_data=_arrays(val),
-        epochs=epochs,
+        epochs=fit.epochs,
         batch_size=BATCH_SIZE,
         callbacks=[stop, keras.callbacks.LambdaCallback(on_epoch_end=report)],
         verbose=0,
@@ -105,21 +116,30 @@ def _arrays(samples: list[Sample]) -> tuple[NDArray[np.float32], NDArray[np.int6
     return frames, labels
 
 
-def _finish_contract(contract: ModelContract, out: Path, samples: list[Sample], val: list[Sample]) -> ModelContract:
-    """Fill in weights, thresholds and training; the thresholds come from the engine that will serve."""
+def _finish_contract(
+    contract: ModelContract, out: Path, samples: list[Sample], val: list[Sample], num_golden: int
+) -> ModelContract:
+    """Fill in weights, thresholds, golden set and training; the thresholds come from the reference engine."""
     digest = hashlib.sha256((out / WEIGHTS_FILE).read_bytes()).hexdigest()
     fields = contract.model_dump(mode="json")
     fields["weights"]["sha256"] = digest
     contract = load_contract(json.dumps(fields))
-    engine = load_keras_engine(contract, out / WEIGHTS_FILE, batch_size=BATCH_SIZE)
+    engine = load_keras_engine(contract, out / WEIGHTS_FILE, batch_sizes=[BATCH_SIZE])
     thresholds = choose_thresholds(contract, engine, val)
     for finding, threshold in zip(fields["findings"], thresholds, strict=True):
         finding["threshold"] = finding["threshold"] if threshold is None else threshold
+    if num_golden:
+        fields["proof"]["golden"] = _write_golden(out / GOLDEN_FILE, engine, _arrays(val)[0][:num_golden])
     fields["training"] = {"data_digest": data_digest(samples), "description": _describe(samples)}
     contract = load_contract(json.dumps(fields))
     (out / CONTRACT_FILE).write_text(json.dumps(fields, indent=2) + "\n")
     _say(event="package", weights_sha256=digest, thresholds=thresholds)
     return contract
+
+
+def _write_golden(path: Path, engine: Engine, frames: NDArray[np.float32]) -> dict[str, str]:
+    np.savez(path, frames=frames, probabilities=engine.predict(frames))
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _describe(samples: list[Sample]) -> str:
@@ -145,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the package to write")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--golden", type=int, default=0, help="frames of val that go into the package's golden set")
     given = parser.parse_args(arguments)
     try:
         fit_package(
@@ -152,9 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.labels,
             given.contract,
             given.out,
-            epochs=given.epochs,
-            seed=given.seed,
-            settings=load_settings(),
+            Fit(given.epochs, given.seed, given.golden),
+            load_settings(),
         )
     except OverreadError as error:
         sys.stderr.write(f"{error.message}\n")

@@ -60,11 +60,11 @@ def _of_constant_frame(act):
 
 
 def engine_segfault(module):
-    _wrap(module.KerasEngine, "predict", _of_constant_frame(lambda: _die(signal.SIGSEGV)))
+    _wrap(module.CompiledEngine, "predict", _of_constant_frame(lambda: _die(signal.SIGSEGV)))
 
 
 def engine_hang(module):
-    _wrap(module.KerasEngine, "predict", _of_constant_frame(lambda: time.sleep(3600)))
+    _wrap(module.CompiledEngine, "predict", _of_constant_frame(lambda: time.sleep(3600)))
 
 
 def load_segfault(module):
@@ -109,8 +109,8 @@ def clock_skew(service, seconds):
 
 HOOKS = {
     "decode_segfault": ("worker.inference.decode", decode_segfault),
-    "engine_segfault": ("worker.engines.keras", engine_segfault),
-    "engine_hang": ("worker.engines.keras", engine_hang),
+    "engine_segfault": ("worker.engines.compiled", engine_segfault),
+    "engine_hang": ("worker.engines.compiled", engine_hang),
     "load_segfault": ("worker.engines.keras", load_segfault),
     "worker_dies_of_poison": ("worker.inference.decode", worker_dies_of_poison),
     "lose_delivery": ("kombu.transport.redis", lose_delivery),

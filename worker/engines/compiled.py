@@ -1,0 +1,71 @@
+"""A network compiled for a few sizes of batches: what every engine is, whatever compiled it."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import InvalidModelPackageError
+from shared.model_contract import ModelContract
+from worker.engines.base import is_memory_exhausted
+from worker.engines.probabilities import to_probabilities
+
+Frames = NDArray[np.float32]
+Run = Callable[[Frames], Frames]
+
+
+class CompiledEngine:
+    """A loaded network; see `worker.engines.base.Engine`.
+
+    `runs` has a function for each size of batch. It takes float32 (size, rows, columns, channels), no more and no
+    fewer, and gives float32 (size, outputs), which it may use again at the next call.
+    """
+
+    def __init__(self, contract: ModelContract, runs: Mapping[int, Run], *, name: str, precision: str) -> None:
+        self.name = name
+        self.precision = precision
+        self._contract = contract
+        self._runs = dict(sorted(runs.items()))
+        self._lock = threading.Lock()
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (batch, findings), float32, of frames (batch, rows, columns, channels), float32."""
+        shape = self._contract.input
+        expected = (shape.rows, shape.columns, shape.channels)
+        if batch.shape[1:] != expected:
+            raise ValueError(f"frames of shape {batch.shape[1:]}, expected {expected}; preprocess them first")
+        if not len(batch):
+            return np.empty((0, len(self._contract.findings)), np.float32)
+        size = max(self._runs)
+        with self._lock:
+            rows = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
+        return np.concatenate(rows)
+
+    def prove(self) -> None:
+        """Predict on two made frames; raises InvalidModelPackageError when that fails or the output is misstated."""
+        shape = self._contract.input
+        noise = np.random.default_rng(0).random((2, shape.rows, shape.columns, shape.channels), np.float32)
+        noise[1] *= 100.0
+        try:
+            good = bool(np.isfinite(self.predict(noise)).all())
+        except Exception as error:  # whatever a layer raises, the package is at fault
+            if is_memory_exhausted(error):
+                raise
+            raise InvalidModelPackageError(
+                f"the network cannot predict on made frames ({type(error).__name__}: {str(error)[:300]})"
+            ) from error
+        if not good:
+            raise InvalidModelPackageError(
+                f"output: {self._contract.output!r} is stated, but on made frames the network gives none; state "
+                "'logits' if its last layer is no sigmoid or softmax, and see that its weights hold no NaN"
+            )
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Predict in the smallest compiled size that holds the batch, filled up."""
+        size = next(size for size in self._runs if size >= len(batch))
+        padded = batch
+        if len(batch) < size:
+            padded = np.zeros((size, *batch.shape[1:]), np.float32)
+            padded[: len(batch)] = batch
+        return to_probabilities(self._contract, self._runs[size](padded)[: len(batch)])

@@ -1,0 +1,47 @@
+"""What this machine computes with: proofs of engines hold for it and for its equals."""
+
+import hashlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from shared.models.registry import MAX_HARDWARE
+from shared.repositories.proofs import Hardware
+
+CPU_INFO = Path("/proc/cpuinfo")
+LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "onnxruntime", "openvino")
+# The instructions by which a processor is fast at networks.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def this_hardware(batch_size: int) -> Hardware:
+    """The processor, the cores we may use, the libraries, and the largest batch that the settings allow."""
+    said = dict(_cpu_facts())
+    flags = set(said.get("flags", "").split())
+    words = [
+        f"{said.get('model name') or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        " ".join(name for name in INSTRUCTIONS if name in flags),
+        f"keras on {os.environ.get('KERAS_BACKEND') or 'tensorflow'}",
+        " ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
+        f"batches up to {batch_size}",
+    ]
+    text = "; ".join(part for part in words if part)
+    return Hardware(hashlib.sha256(text.encode()).hexdigest(), text[:MAX_HARDWARE])
+
+
+def _cpu_facts() -> list[tuple[str, str]]:
+    """What the kernel says of the first core; nothing where it has no such file."""
+    try:
+        first, _, _ = CPU_INFO.read_text().partition("\n\n")
+    except OSError:
+        return []
+    pairs = (line.partition(":") for line in first.splitlines())
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,18 @@
+"""The engines there are, by name: what `worker.engines.child` loads."""
+
+from pathlib import Path
+
+from shared.model_contract import ModelContract
+from worker.engines.base import OPENVINO, Engine, EngineChoice
+from worker.engines.keras import load_keras_engine
+from worker.engines.onnxruntime import load_onnxruntime_engine
+from worker.engines.openvino import load_openvino_engine
+
+
+def load_engine(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Engine:
+    """Load a package in the engine chosen; raises InvalidModelPackageError, EngineMissingError."""
+    if choice.engine == OPENVINO:
+        return load_openvino_engine(contract, weights_path, choice.precision, choice.batch_sizes, cache)
+    if contract.weights.file == "weights.onnx":
+        return load_onnxruntime_engine(contract, weights_path, choice.batch_sizes)
+    return load_keras_engine(contract, weights_path, choice.batch_sizes)
