@@ -38,6 +38,12 @@ class CallerEndsError(Exception):
 MakeHost = Callable[[str], EngineHost]
 
 
+@pytest.fixture(autouse=True)
+def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast engines are is not what these tests ask."""
+    monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
+
+
 @pytest.fixture
 def make_host(tmp_path: Path) -> Iterator[MakeHost]:
     made: list[EngineHost] = []

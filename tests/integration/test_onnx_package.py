@@ -98,6 +98,12 @@ def test_layout_is_told_apart(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected(batch[:, :8, :8, :1]), atol=1e-5)
 
 
+@pytest.fixture(autouse=True)
+def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast engines are is not what these tests ask."""
+    monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
+
+
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
     with Decoder(Settings(decode_processes=1)) as made:

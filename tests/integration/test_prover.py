@@ -29,6 +29,12 @@ NAME = "sample-binary"
 TABLE = f"/api/v1/models/{NAME}/versions/1/engines"
 
 
+@pytest.fixture(autouse=True)
+def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast engines are is not what these tests ask."""
+    monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
+
+
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
     made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
