@@ -129,12 +129,19 @@ def _stop_between_transactions(pid: int, database_url: str) -> None:
 
     def stopped_without_lock() -> bool:
         os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: _every_thread_stands(pid), 10.0, "every thread of the worker stands", interval_s=0.001)
         if _nobody_holds_a_lock(database_url):
             return True
         os.kill(pid, signal.SIGCONT)
         return False
 
     eventually(stopped_without_lock, 60.0, "the worker is stopped between two transactions", interval_s=0.05)
+
+
+def _every_thread_stands(pid: int) -> bool:
+    """A thread that is still on its way to stand can take a lock: 'T' in its state (proc(5), stat)."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 def _nobody_holds_a_lock(database_url: str) -> bool:
