@@ -1,6 +1,5 @@
 """The networks that are measured, fitted a little on the same images, as model packages with a golden set."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from bench.inference_work import WINDOW_CENTER, WINDOW_WIDTH, Images
 from shared.dicom.pixels import Frame
 from shared.model_contract import ModelContract
 from shared.model_package import load_contract
-from tests.model_samples import contract_fields
+from tests.model_samples import contract_fields, write_contract
 from worker.inference.preprocess import to_input
 from worker.networks import mission_cnn
 
@@ -66,10 +65,8 @@ def make_model(name: str, folder: Path, images: Images) -> Model:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]
     np.savez(folder / "golden.npz", frames=golden, probabilities=probabilities.astype(np.float32))
-    fields |= {"weights": _part(folder / "weights.keras"), "proof": {"golden": _part(folder / "golden.npz")}}
-    text = json.dumps(fields)
-    (folder / "model.json").write_text(text)
-    return Model(folder, load_contract(text))
+    write_contract(folder, fields)
+    return Model(folder, load_contract((folder / "model.json").read_bytes()))
 
 
 def inputs(contract: ModelContract, images: Images) -> NDArray[np.float32]:
@@ -90,7 +87,3 @@ def _fields(name: str, side: int, channels: int) -> dict[str, Any]:
         "normalise": {"mean": [0.5] * channels, "std": [0.25] * channels},
     }
     return contract_fields(name=f"bench-{name}", side=side, channels=channels, preprocess=preprocess)
-
-
-def _part(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

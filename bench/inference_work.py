@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.cli.phantoms import _draw
+from api.cli.phantoms import draw_film
 from tests.dicom_samples import dicom_bytes, make_uid
 
 SIDE = 512
@@ -31,7 +31,7 @@ def make_images() -> Images:
     """As many different films as a benchmark needs; one in ten shows a lesion."""
     rng = np.random.default_rng(1)
     lesions = np.arange(NUM_IMAGES) % round(1 / POSITIVES) == 0
-    films = [_draw(np.random.default_rng(at), rng, SIDE, lesion=bool(lesion)) for at, lesion in enumerate(lesions)]
+    films = [draw_film(np.random.default_rng(at), rng, SIDE, lesion=bool(lesion)) for at, lesion in enumerate(lesions)]
     return Images(np.round(np.stack(films) * 65535).astype(np.uint16), lesions)
 
 

@@ -129,7 +129,7 @@ def _instances(patient: _Patient, seed: int) -> Iterator[tuple[Truth, Dataset]]:
         labels[rng.integers(len(labels))] = study_label
         for instance, label in enumerate(labels):
             truth = _truth(patient, seed, study, instance, int(label), day)
-            image = _draw(np.random.default_rng(anatomy_seed), rng, device.size, lesion=bool(label))
+            image = draw_film(np.random.default_rng(anatomy_seed), rng, device.size, lesion=bool(label))
             yield truth, _dataset(truth, device, image, instance + 1)
         day += timedelta(days=int(rng.integers(30, 200)))
 
@@ -155,7 +155,9 @@ def _truth(patient: _Patient, seed: int, study: int, instance: int, label: int, 
     )
 
 
-def _draw(anatomy: np.random.Generator, view: np.random.Generator, size: int, *, lesion: bool) -> NDArray[np.float64]:
+def draw_film(
+    anatomy: np.random.Generator, view: np.random.Generator, size: int, *, lesion: bool
+) -> NDArray[np.float64]:
     """Draw a chest film: `anatomy` is the patient's own and the same in each view, `view` differs in each.
 
     Returns

@@ -39,7 +39,7 @@ def get_models() -> Any:
 @blueprint.output(ModelShown, status_code=201)
 @blueprint.doc(summary="Add a model package")
 def post_model() -> Any:
-    """A zip of model.json, weights.keras and, where the contract names one, golden.npz.
+    """A zip of model.json and the files that it names: weights.keras or weights.onnx, perhaps golden.npz.
 
     The same package again gives 200 and the version it has already.
     """

@@ -1,6 +1,5 @@
 """An accepted job -> predictions -> reports, with a real engine, on each kind of database."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,12 @@ import pytest
 from sqlalchemy import select
 
 from scheduler.aggregation.report import Aggregation
-from shared.config import Settings
 from shared.db import reading
 from shared.models import Prediction
 from tests.cohorts import film, films, zipped
 from tests.conftest import Api
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
-from worker.inference.batch import EngineThread
-from worker.inference.decode import Decoder
 from worker.inference.run import run_shard
 from worker.runtime import Runtime
 from worker.tasks import infer_next
@@ -29,30 +25,6 @@ ZIP = {"content_type": "application/zip"}
 def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("package")
     return zip_package(accept_everything_package(folder / "model"), folder / "model.zip").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
-    """One for all tests: a package is loaded once."""
-    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    """One too: its child takes a second to start."""
-    with Decoder(Settings(decode_processes=1)) as made:
-        yield made
-
-
-@pytest.fixture
-def runtime(any_api: Api, engines: EngineThread, decoder: Decoder) -> Iterator[Runtime]:
-    made = Runtime(any_api.prepared.settings, engines)
-    made.decoder.close()
-    made.decoder = decoder
-    yield made
-    made.engine.dispose()
 
 
 def submit(api: Api, files: bytes, **query: str) -> dict[str, Any]:

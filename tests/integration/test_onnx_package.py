@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from shared.config import Settings
 from shared.db import reading
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_package import load_contract, open_package
@@ -102,12 +101,6 @@ def test_layout_is_told_apart(tmp_path: Path) -> None:
 def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast engines are is not what these tests ask."""
     monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    with Decoder(Settings(decode_processes=1)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """A registered model -> proof of its engines -> the table in the API -> the engine that serves, on each database."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
-from shared.config import Settings
 from shared.db import db_now, reading
 from shared.models import AuditEvent, EngineProof, Prediction
 from shared.repositories.proofs import claim_proof
@@ -17,8 +16,6 @@ from tests.cohorts import films
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package, add_golden_set, zip_package
 from worker.engines.proof import MIN_INPUTS
-from worker.inference.batch import EngineThread
-from worker.inference.decode import Decoder
 from worker.prover import MAX_TRIES, Prover
 from worker.runtime import Runtime
 from worker.tasks import infer_next
@@ -33,28 +30,6 @@ TABLE = f"/api/v1/models/{NAME}/versions/1/engines"
 def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast engines are is not what these tests ask."""
     monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
-    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    with Decoder(Settings(decode_processes=1)) as made:
-        yield made
-
-
-@pytest.fixture
-def runtime(any_api: Api, engines: EngineThread, decoder: Decoder) -> Iterator[Runtime]:
-    made = Runtime(any_api.prepared.settings, engines)
-    made.decoder.close()
-    made.decoder = decoder
-    yield made
-    made.engine.dispose()
 
 
 def register(api: Api, folder: Path, *, golden: int = 0, off_by: float = 0.0, **changes: Any) -> None:

@@ -10,7 +10,7 @@ from shared.models.registry import MAX_HARDWARE
 from shared.repositories.proofs import Hardware
 
 CPU_INFO = Path("/proc/cpuinfo")
-LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "onnxruntime", "openvino")
+LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "onnx", "onnxruntime", "openvino")
 # The instructions by which a processor is fast at networks.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 

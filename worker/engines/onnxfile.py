@@ -8,6 +8,7 @@ from typing import Any
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 
+MISSING = "weights.onnx needs ONNX Runtime, which is not installed: pip install 'overread[onnx]'"
 # The standard's operators; others are code of whoever made them, and no engine here has any.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
@@ -22,9 +23,7 @@ def read_onnx(contract: ModelContract, weights_path: Path) -> bytes:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise EngineMissingError(
-            "weights.onnx needs ONNX Runtime, which is not installed: pip install 'overread[onnx]'"
-        ) from error
+        raise EngineMissingError(MISSING) from error
     try:
         data = weights_path.read_bytes()
     except FileNotFoundError as error:

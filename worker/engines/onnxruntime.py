@@ -8,7 +8,7 @@ from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from worker.engines.base import FLOAT32, ONNXRUNTIME, is_memory_exhausted
 from worker.engines.compiled import CompiledEngine, Frames
-from worker.engines.onnxfile import read_onnx
+from worker.engines.onnxfile import MISSING, read_onnx
 from worker.engines.shapes import check_input, check_outputs, in_layout
 
 
@@ -41,9 +41,7 @@ def _session(data: bytes) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineMissingError(
-            "weights.onnx needs ONNX Runtime, which is not installed: pip install 'overread[onnx]'"
-        ) from error
+        raise EngineMissingError(MISSING) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its words could go anywhere
     # Between two batches its threads would go on turning, and take the cores from the decoders.

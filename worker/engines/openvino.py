@@ -28,9 +28,10 @@ def load_openvino_engine(
 
     Raises InvalidModelPackageError, and EngineMissingError where this machine has no such engine.
     """
-    openvino = _import_for(precision)
+    if precision not in fast_precisions():
+        raise EngineMissingError(f"this machine's CPU has no {precision} instructions (on x86: AMX or AVX512_BF16)")
     folder = _converted(contract, weights_path, batch_size=max(batch_sizes), cache=cache)
-    core = openvino.Core()
+    core = _import().Core()
     runs = {}
     for size in batch_sizes:
         graph = core.read_model(folder / GRAPH)
@@ -47,12 +48,6 @@ def fast_precisions() -> list[str]:
     """The precisions in which this machine's CPU is fast; raises EngineMissingError without OpenVINO."""
     able = _import().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [precision for precision, capability in CAPABILITIES.items() if capability in able]
-
-
-def _import_for(precision: str) -> Any:
-    if precision not in fast_precisions():
-        raise EngineMissingError(f"this machine's CPU has no {precision} instructions (on x86: AMX or AVX512_BF16)")
-    return _import()
 
 
 def _import() -> Any:
@@ -84,5 +79,7 @@ def _converted(contract: ModelContract, weights_path: Path, *, batch_size: int, 
             graph = openvino.convert_model(concrete_graph(contract, network, None))
         openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
 
+    # The same weights can come with contracts of several sides.
+    sides = "x".join(map(str, input_shape(contract, None)[1:]))
     version = openvino.__version__.partition("-")[0]
-    return kept(cache, f"{contract.weights.sha256}-openvino-{version}", make)
+    return kept(cache, f"{contract.weights.sha256}-{sides}-openvino-{version}", make)

@@ -27,9 +27,8 @@ def in_layout(contract: ModelContract, batch: Frames) -> Frames:
 def check_input(contract: ModelContract, given: Shape) -> None:
     """Raise InvalidModelPackageError unless the network takes batches of any size of the contract's frames."""
     expected = input_shape(contract, None)
-    names = "batch, " + (
-        "channels, rows, columns" if expected[1] == contract.input.channels else "rows, columns, channels"
-    )
+    is_first = contract.input.layout == "channels_first"
+    names = "batch, channels, rows, columns" if is_first else "batch, rows, columns, channels"
     if len(given) != len(expected) or any(
         side not in (None, other) for side, other in zip(given, expected, strict=True)
     ):
