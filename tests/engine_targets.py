@@ -28,6 +28,7 @@ from worker.engines.wire import DONE
 JOURNAL = "journal"
 GATE = "gate"
 MOST_FRAMES = 4
+SLOW_S = 0.05
 # By the name of the weights, how far other engines are from the reference.
 OFF_BY = {"others-close": 0.004, "others-far": 0.05}
 
@@ -105,6 +106,8 @@ class MarkedEngine:
             raise MemoryError
         for mark in batch[:, 0, 0, 0].tolist():
             self._act(mark)
+        if self._weights_path.name == ("reference-slow" if self.is_reference else "others-slow"):
+            time.sleep(SLOW_S)
         probabilities = batch[:, -1, -1, :1].copy()
         if not self.is_reference:
             probabilities += OFF_BY.get(self._weights_path.name, 0.0)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 
 from api.cli.client import Client, Json
+from api.cli.jobs import model_name
 from api.cli.output import make_table, moment, plain
 from api.cli.session import Session, client_command
 
@@ -66,7 +67,7 @@ def _version_of(client: Client, model: str) -> tuple[str, int]:
     listed = client.collect(MODELS)["items"]
     serving = [one for one in listed if not colon and one["name"] == name and one["state"] == "champion"]
     if not serving:
-        known = ", ".join(f"{one['name']}:{one['version']}" for one in listed) or "none"
+        known = ", ".join(map(model_name, listed)) or "none"
         raise click.UsageError(f"There is no such model version; known are: {known}.")
     return name, int(serving[0]["version"])
 

@@ -18,7 +18,7 @@ from worker.engines.death import EngineDeathError
 from worker.engines.host import EngineHost
 from worker.engines.keras import load_keras_engine
 from worker.engines.openvino import GRAPH, fast_precisions, load_openvino_engine
-from worker.engines.proof import BATCH_SIZES, MIN_INPUTS, EngineRow, Inputs, Proof, Standing
+from worker.engines.proof import BATCH_SIZES, MIN_INPUTS, EngineRow, Inputs, Proof, Standing, _Contender, _equal_sizes
 from worker.engines.requests import ServedModel
 from worker.engines.wire import ENGINES_TARGET
 from worker.networks import mission_cnn
@@ -184,12 +184,29 @@ def test_reference_serves_where_openvino_is_not_installed(make_host: MakeHost, m
     assert rows[0].batch_sizes == [BATCH_SIZE]
 
 
-def test_engine_within_the_tolerance_may_serve(make_host: MakeHost, tmp_path: Path) -> None:
+def test_engine_within_the_tolerance_passes(make_host: MakeHost, tmp_path: Path) -> None:
     rows = marked_rows(make_host, tmp_path, "others-close")
 
     assert rows["openvino/float32"].standing is Standing.PASSED
     assert rows["openvino/float32"].max_difference == pytest.approx(0.004, abs=1e-6)
     assert sum(row.serves for row in rows.values()) == 1
+
+
+@pytest.mark.parametrize(("kind", "serves"), [("reference-slow", "openvino"), ("others-slow", "marked")])
+def test_fastest_serves(make_host: MakeHost, tmp_path: Path, kind: str, serves: str) -> None:
+    rows = marked_rows(make_host, tmp_path, kind)
+
+    assert {row.standing for row in rows.values()} == {Standing.PASSED}
+    assert [row.engine for row in rows.values() if row.serves] == [serves]
+
+
+def test_size_in_which_a_frame_gets_another_answer_is_not_served(tmp_path: Path) -> None:
+    contender = _Contender(marked(tmp_path, "well"), EngineRow("openvino", "float32", Standing.PASSED))
+    answers = np.linspace(0, 1, MIN_INPUTS, dtype=np.float32)[:, np.newaxis]
+    contender.answers = {1: answers + np.float32(1e-5), 4: answers, 8: answers + np.float32(1e-9), 16: answers}
+    contender.row.images_per_s = {"1": 1.0, "4": 2.0, "8": 4.0, "16": 3.0}
+
+    assert _equal_sizes(contender) == [4, 8]
 
 
 def test_engine_beyond_the_tolerance_never_serves(make_host: MakeHost, tmp_path: Path) -> None:

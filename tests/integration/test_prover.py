@@ -23,6 +23,7 @@ from worker.tasks import infer_next
 ZIP = {"content_type": "application/zip"}
 MARKED = "tests.engine_targets:load_marked"
 NAME = "sample-binary"
+STEEP = 100.0  # no film's probability is close to the threshold
 TABLE = f"/api/v1/models/{NAME}/versions/1/engines"
 
 
@@ -35,7 +36,7 @@ def _short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def register(api: Api, folder: Path, *, golden: int = 0, off_by: float = 0.0, **changes: Any) -> None:
     package = accept_everything_package(folder / "model", **changes)
     if golden:
-        add_golden_set(package, golden, off_by=off_by)
+        add_golden_set(package, golden, off_by=off_by, slope=changes.get("slope", 4.0))
     answer = api.post("/api/v1/models", data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
     assert answer.status_code == 201, answer.text
 
@@ -52,7 +53,7 @@ def predict(api: Api, runtime: Runtime, count: int) -> list[Prediction]:
 
 
 def test_proved_engine_is_in_the_table_and_on_every_prediction(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
-    register(any_api, tmp_path, golden=MIN_INPUTS)
+    register(any_api, tmp_path, golden=MIN_INPUTS, slope=STEEP)
     assert proofs(any_api) == []
 
     assert Prover(runtime).prove_next()
@@ -68,11 +69,9 @@ def test_proved_engine_is_in_the_table_and_on_every_prediction(any_api: Api, run
     assert rows["openvino", "float32"]["standing"] == "passed"
     (serving,) = [row for row in proof["engines"] if row["serves"]]
     found = predict(any_api, runtime, 3)
-    assert {(one.engine, one.precision) for one in found} <= {
-        (serving["engine"], serving["precision"]),
-        ("keras", "float32"),
+    assert {(one.engine, one.precision, one.batch_size) for one in found} == {
+        (serving["engine"], serving["precision"], max(serving["batch_sizes"]))
     }
-    assert {one.batch_size for one in found} <= {max(serving["batch_sizes"]), 16}
     assert not Prover(runtime).prove_next(), "what is proved is not proved again"
 
 
@@ -101,6 +100,18 @@ def add_row(runtime: Runtime, api: Api, engine: str, precision: str, batch_sizes
             "batch_sizes": batch_sizes,
         }
         uow.session.execute(update(EngineProof).values(state=ProofState.DONE, engines=[row]))
+
+
+def test_engine_that_was_proved_serves_and_repeats_nothing_far_from_a_threshold(
+    any_api: Api, runtime: Runtime, tmp_path: Path
+) -> None:
+    register(any_api, tmp_path, slope=STEEP)
+    add_row(runtime, any_api, "openvino", "float32", [1, 16])
+
+    found = predict(any_api, runtime, 5)
+
+    assert {(one.engine, one.precision, one.batch_size) for one in found} == {("openvino", "float32", 16)}
+    assert "overread_frames_repeated 0.0" in any_api.get("/metrics").text
 
 
 def test_operator_can_have_the_reference_serve(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:

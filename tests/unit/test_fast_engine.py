@@ -120,7 +120,7 @@ def test_reference_serves_when_the_fast_engine_cannot_be_loaded(
     assert len(notes(tmp_path, "load")) == num_loads, "the engine that failed is not tried again"
 
 
-def test_fast_engine_serves_again_when_it_was_killed_once(thread: EngineThread, tmp_path: Path) -> None:
+def test_fast_engine_serves_again_after_the_frame_that_kills_it(thread: EngineThread, tmp_path: Path) -> None:
     served = model(tmp_path)
     answers(thread, served, [frame(0.2)])
 
