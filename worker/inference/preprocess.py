@@ -9,7 +9,7 @@ from PIL import Image
 
 from shared.dicom.pixels import Frame, modality_values
 from shared.errors import DecodeError
-from shared.model_contract import DicomWindow, InputShape, MinMax, ModelContract, Unscaled, Window
+from shared.model_contract import DicomWindow, InputShape, MinMax, ModelContract, Normalise, Unscaled, Window
 
 FloatArray = NDArray[np.float32]
 Intensity = Window | DicomWindow | MinMax | Unscaled
@@ -54,12 +54,7 @@ def to_input(frame: Frame, contract: ModelContract) -> FloatArray:
         if is_inverse and is_scaled:
             values = 1 - values
         values = _resized(values, shape, steps.resize, black=0.0 if is_scaled else float(values.min()))
-        if values.ndim != COLOUR_AXES:
-            values = np.repeat(values[:, :, np.newaxis], shape.channels, axis=2)
-        if steps.normalise:
-            mean, std = (np.asarray(numbers, np.float32) for numbers in (steps.normalise.mean, steps.normalise.std))
-            values = (values - mean) / std
-        return np.ascontiguousarray(_checked(values))
+        return _in_channels(values, shape.channels, steps.normalise)
 
 
 def _in_units(frame: Frame, contract: ModelContract) -> FloatArray:
@@ -111,10 +106,12 @@ def _windowed(values: FloatArray, center: float, width: float, function: str) ->
 
 
 def _stretched(values: FloatArray, low: float, high: float) -> FloatArray:
-    """Map low..high onto 0..1 and clip; where they are the same, what is larger is 1."""
+    """Map low..high onto 0..1 and clip, in place; where they are the same, what is larger is 1."""
     if not low < high:
         return (values > low).astype(np.float32)
-    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1))
+    values -= np.float32(low)
+    values /= np.float32(high - low)
+    return np.asarray(np.clip(values, 0, 1, out=values))
 
 
 def _resized(values: FloatArray, shape: InputShape, how: str, *, black: float) -> FloatArray:
@@ -132,6 +129,18 @@ def _resized(values: FloatArray, shape: InputShape, how: str, *, black: float) -
     top, left = (shape.rows - rows) // 2, (shape.columns - columns) // 2
     padded[top : top + rows, left : left + columns] = values
     return padded
+
+
+def _in_channels(values: FloatArray, channels: int, normalise: Normalise | None) -> FloatArray:
+    """(rows, columns, channels), contiguous; plane by plane, as numpy is slow along an axis of three."""
+    result = np.empty((*values.shape[:2], channels), np.float32)
+    for channel in range(channels):
+        plane = values[:, :, channel] if values.ndim == COLOUR_AXES else values
+        if normalise:
+            plane = plane - np.float32(normalise.mean[channel])
+            plane /= np.float32(normalise.std[channel])
+        result[:, :, channel] = _checked(plane)
+    return result
 
 
 def _resized_plane(plane: FloatArray, rows: int, columns: int) -> FloatArray:
