@@ -1,8 +1,9 @@
-"""What one model version has said about one patient so far: predictions, and instances left out with reasons."""
+"""What one model version has said about patients so far: predictions, and instances left out with reasons."""
 
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ class Computed:
     engine: str
     precision: str
     batch_size: int | None
+
+
+# By the sha256 of the blob and the frame's number.
+_Frames = dict[str, dict[int, tuple[Vector, Computed]]]
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,11 @@ class Evidence:
         return hashlib.sha256(json.dumps([model_digest, studies, inputs]).encode()).hexdigest()
 
 
-def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence:
-    """Read the patient's evidence; instances this model was never asked about are not part of it."""
+def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) -> dict[int, Evidence]:
+    """Read the patients' evidence; instances this model was never asked about are not part of it."""
     rows = session.execute(
         select(
+            Study.patient_id,
             Instance.id,
             Instance.blob_sha256,
             Instance.sop_instance_uid,
@@ -93,11 +99,18 @@ def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence
         )
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
-        .where(Study.patient_id == patient_id)
+        .where(Study.patient_id.in_(patient_ids))
         .order_by(Instance.id)
     ).all()
-    frames = _frames(session, patient_id, version.digest)
-    outcomes = _outcomes(session, patient_id, version.id)
+    frames = _frames(session, patient_ids, version.digest)
+    outcomes = _outcomes(session, patient_ids, version.id)
+    by_patient: dict[int, list[Any]] = {patient_id: [] for patient_id in patient_ids}
+    for row in rows:
+        by_patient[row.patient_id].append(row)
+    return {patient_id: _of_patient(rows, frames, outcomes) for patient_id, rows in by_patient.items()}
+
+
+def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any]) -> Evidence:
     instances: list[InstanceEvidence] = []
     studies: dict[int, StudyFacts] = {}
     for row in rows:
@@ -118,9 +131,9 @@ def gather(session: Session, patient_id: int, version: ModelVersion) -> Evidence
     return Evidence(tuple(studies.values()), tuple(instances))
 
 
-def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[int, tuple[Vector, Computed]]]:
+def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
-    found: dict[str, dict[int, tuple[Vector, Computed]]] = defaultdict(dict)
+    found: _Frames = defaultdict(dict)
     statement = (
         select(
             Prediction.blob_sha256,
@@ -133,7 +146,7 @@ def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[in
         .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
-        .where(Study.patient_id == patient_id, Prediction.model_digest == digest)
+        .where(Study.patient_id.in_(patient_ids), Prediction.model_digest == digest)
         .order_by(Prediction.generation)
     )
     for row in session.execute(statement):
@@ -147,11 +160,15 @@ def _frames(session: Session, patient_id: int, digest: str) -> dict[str, dict[in
 _PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED)
 
 
-def _outcomes(session: Session, patient_id: int, model_version_id: int) -> dict[int, Any]:
+def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
     """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
     newest = (
         select(func.max(Item.id))
-        .where(Item.patient_id == patient_id, Item.model_version_id == model_version_id, Item.state.in_(_PRECEDENCE))
+        .where(
+            Item.patient_id.in_(patient_ids),
+            Item.model_version_id == model_version_id,
+            Item.state.in_(_PRECEDENCE),
+        )
         .group_by(Item.instance_id, Item.state)
     )
     statement = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(newest))

@@ -1,24 +1,21 @@
 """The duty: patients whose items in a job are all terminal get a report version."""
 
 import time
+from collections.abc import Sequence
+from itertools import groupby
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.document import build_document
-from scheduler.aggregation.evidence import gather
+from scheduler.aggregation.draft import Draft, draft_reports
 from shared.clock import utc_now
 from shared.db import reading
-from shared.identifiers import new_id
-from shared.model_contract import ModelContract
-from shared.models import Item, Job, JobPatient, ModelVersion, Patient, Report
+from shared.models import JobPatient, Report
 from shared.outage import is_outage
 from shared.repositories.audit import add_audit_event
-from shared.repositories.reports import newest_report
-from shared.states import ItemState, ReportStatus
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
@@ -43,10 +40,10 @@ class Aggregation:
         self._resting = {pair: until for pair, until in self._resting.items() if until > now}
         due = [pair for pair in self._due(DUE_AT_ONCE + len(self._resting)) if pair not in self._resting]
         settled = 0
-        for start in range(0, len(due), PATIENTS_A_TRANSACTION):
-            with UnitOfWork(self._engine) as uow:
-                for job_id, patient_id in due[start : start + PATIENTS_A_TRANSACTION]:
-                    settled += self._settle(uow.session, job_id, patient_id)
+        for job_id, pairs in groupby(due, key=lambda pair: pair[0]):
+            patient_ids = [patient_id for _, patient_id in pairs]
+            for start in range(0, len(patient_ids), PATIENTS_A_TRANSACTION):
+                settled += self._settle(job_id, patient_ids[start : start + PATIENTS_A_TRANSACTION])
         return settled
 
     def _due(self, limit: int) -> list[tuple[UUID, int]]:
@@ -59,87 +56,42 @@ class Aggregation:
             )
             return list(session.execute(statement).all())
 
-    def _settle(self, session: Session, job_id: UUID, patient_id: int) -> bool:
-        """One patient in a savepoint of its own: what fails here costs no neighbour."""
+    def _settle(self, job_id: UUID, patient_ids: Sequence[int]) -> int:
+        """Report on some patients of a job; where that fails, on each by itself: what fails costs no neighbour.
+
+        Everything is read and computed before the transaction that writes: on SQLite the workers wait for that one.
+        """
         try:
-            with session.begin_nested():
-                report_id = make_report(session, job_id, patient_id)
-                session.execute(
-                    update(JobPatient)
-                    .where(JobPatient.job_id == job_id, JobPatient.patient_id == patient_id)
-                    .values(report_id=report_id, reported_at=utc_now())
-                )
-        except IntegrityError:
-            # Another scheduler made this version at the same moment; the next look finds it.
-            return False
+            with reading(self._engine) as session:
+                drafts = draft_reports(session, job_id, patient_ids)
+            with UnitOfWork(self._engine) as uow:
+                for draft in drafts:
+                    _write(uow.session, draft)
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and is_outage(error):
                 # It is not the patient: all are tried again at the duty's next turn.
                 raise
-            self._resting[(job_id, patient_id)] = time.monotonic() + RETRY_S
-            # The text and trace of an unforeseen error could hold patient data.
-            log.error(  # noqa: TRY400
-                "report_failed", job_id=str(job_id), patient_row=patient_id, error=type(error).__name__
-            )
-            return False
-        return True
+            if len(patient_ids) > 1:
+                return sum(self._settle(job_id, [patient_id]) for patient_id in patient_ids)
+            if not isinstance(error, IntegrityError):
+                self._rest(job_id, patient_ids[0], error)
+            # Else another scheduler made this version at the same moment; the next look finds it.
+            return 0
+        return len(drafts)
+
+    def _rest(self, job_id: UUID, patient_id: int, error: Exception) -> None:
+        """Leave a patient alone for a while; the text and trace of an unforeseen error could hold patient data."""
+        self._resting[(job_id, patient_id)] = time.monotonic() + RETRY_S
+        log.error("report_failed", job_id=str(job_id), patient_row=patient_id, error=type(error).__name__)
 
 
-def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
-    """The report version of a patient after a job: a new one, or the newest where it has the same inputs.
-
-    None where the job was cancelled before anything was known of the patient.
-    """
-    version = session.get_one(ModelVersion, session.get_one(Job, job_id).model_version_id)
-    # Read before the evidence: another scheduler that tells of more in between then takes this number, and this one
-    # looks again. The other way round, older evidence would make the newest version.
-    previous = newest_report(session, patient_id, version.id)
-    evidence = gather(session, patient_id, version)
-    if not any(one.frames for one in evidence.instances) and _only_cancelled(session, job_id, patient_id):
-        return None
-    inputs_digest = evidence.digest(version.digest)
-    if previous is not None and previous.inputs_digest == inputs_digest:
-        return previous.id
-    contract = ModelContract.model_validate(version.contract)
-    report = Report(
-        id=new_id(),
-        patient_id=patient_id,
-        model_version_id=version.id,
-        number=previous.number + 1 if previous else 1,
-        inputs_digest=inputs_digest,
-        status=ReportStatus.PRELIMINARY,
-        document=build_document(contract, evidence) | _nouns(session, patient_id, version, contract),
-        supersedes=previous.id if previous else None,
-        created_at=utc_now(),
+def _write(session: Session, draft: Draft) -> None:
+    if draft.report:
+        session.execute(insert(Report), [draft.report])
+        add_audit_event(session, None, "report.make", "report", draft.report_id, number=draft.report["number"])
+    session.execute(
+        update(JobPatient)
+        .where(JobPatient.job_id == draft.job_id, JobPatient.patient_id == draft.patient_id)
+        .values(report_id=draft.report_id, reported_at=utc_now())
+        .execution_options(synchronize_session=False)
     )
-    session.add(report)
-    session.flush()
-    add_audit_event(session, None, "report.make", "report", report.id, number=report.number)
-    return report.id
-
-
-def _only_cancelled(session: Session, job_id: UUID, patient_id: int) -> bool:
-    statement = select(Item.id).where(
-        Item.job_id == job_id, Item.patient_id == patient_id, Item.state != ItemState.CANCELLED
-    )
-    return session.scalar(statement.limit(1)) is None
-
-
-def _nouns(session: Session, patient_id: int, version: ModelVersion, contract: ModelContract) -> dict[str, object]:
-    patient = session.get_one(Patient, patient_id)
-    return {
-        "patient": {
-            "key": patient.key,
-            "patient_id": patient.patient_id,
-            "issuer": patient.issuer,
-            "patient_name": patient.patient_name,
-            "patient_birth_date": patient.patient_birth_date,
-            "patient_sex": patient.patient_sex,
-        },
-        "model": {
-            "name": version.name,
-            "version": version.version,
-            "digest": version.digest,
-            "intended_use": contract.intended_use,
-        },
-    }

@@ -1,6 +1,7 @@
 """Report versions: immutable, numbered per patient and model version."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, cast, select
@@ -14,14 +15,20 @@ def get_report(session: Session, report_id: UUID) -> Report | None:
     return session.scalar(_with_nouns().where(Report.id == report_id))
 
 
-def newest_report(session: Session, patient_id: int, model_version_id: int) -> Report | None:
-    """The newest version about a patient by a model version."""
-    return session.scalar(
-        select(Report)
-        .where(Report.patient_id == patient_id, Report.model_version_id == model_version_id)
-        .order_by(Report.number.desc())
-        .limit(1)
+class NewestReport(NamedTuple):
+    """The newest version about a patient by a model version, without its document."""
+
+    id: UUID
+    number: int
+    inputs_digest: str
+
+
+def newest_reports(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, NewestReport]:
+    """The newest version about each patient by a model version; patients without one are left out."""
+    statement = select(Report.patient_id, Report.id, Report.number, Report.inputs_digest).where(
+        Report.patient_id.in_(patient_ids), Report.model_version_id == model_version_id, _is_newest()
     )
+    return {row.patient_id: NewestReport(row.id, row.number, row.inputs_digest) for row in session.execute(statement)}
 
 
 def list_reports(

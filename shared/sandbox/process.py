@@ -212,7 +212,8 @@ class LimitedProcess:
 def _clean_environment() -> dict[str, str]:
     """No token, password or database URL goes to a child; it imports the same code as its parent."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return kept | _SINGLE_THREAD | _KEEPS_MEMORY | {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)}
+    paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    return kept | _SINGLE_THREAD | _KEEPS_MEMORY | {"PYTHONPATH": paths}
 
 
 def _raised_in_child(meta: dict[str, Any]) -> OverreadError:
