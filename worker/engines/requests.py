@@ -5,8 +5,9 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from worker.engines.base import REFERENCE, EngineChoice
 
 # A frame that was overtaken for so long is served next, one batch in so long: what is urgent never waits for more.
 OVERTAKEN_S = 30.0
+# A batch that is not full is held back for at most so long while frames that could fill it are being decoded: to begin
+# at once would cost nearly as much, and take the time that decoding needs.
+LINGER_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class WaitingRequests:
         self._frames: dict[_Queue, deque[FrameRequest]] = {}
         self._loads: deque[LoadRequest] = deque()
         self._overtaken_served_at = 0.0
+        self._num_coming = 0
         self._closed_with: Exception | None = None
 
     def add(self, request: FrameRequest) -> None:
@@ -142,6 +147,26 @@ class WaitingRequests:
         """Wait until there is something to do, or until closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._loads or self._frames or self._closed_with)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """While frames are being made: a batch may wait a little for them."""
+        self._count_coming(1)
+        try:
+            yield
+        finally:
+            self._count_coming(-1)
+
+    def wants_more(self, first: FrameRequest, count: int, size: int) -> bool:
+        """Whether a batch of `count` frames, of which this one came first, should wait for more, up to `size`."""
+        with self._changed:
+            return self._left_s(first, count, size) > 0
+
+    def linger(self, first: FrameRequest, size: int) -> None:
+        """Wait while a batch that begins with the queued frame `first` should wait for more, up to `size`."""
+        with self._changed:
+            while (left_s := self._left_s(first, self._num_queued(first.model.key), size)) > 0:
+                self._changed.wait(left_s)
 
     def load(self) -> LoadRequest | None:
         """The next model to load; it stays in the queue until `settle` tells whoever waits for it."""
@@ -211,6 +236,19 @@ class WaitingRequests:
         with self._changed:
             self._closed_with = error
             self._changed.notify()
+
+    def _count_coming(self, number: int) -> None:
+        with self._changed:
+            self._num_coming += number
+            self._changed.notify()
+
+    def _num_queued(self, key: str) -> int:
+        return sum(len(queue) for name, queue in self._frames.items() if name.key == key)
+
+    def _left_s(self, first: FrameRequest, count: int, size: int) -> float:
+        if first.deaths or count >= size or not self._num_coming or self._loads or self._closed_with:
+            return 0.0
+        return first.queued_at + LINGER_S - time.monotonic()
 
     def _queue(self, request: FrameRequest) -> deque[FrameRequest]:
         return self._frames.setdefault(_queue_of(request), deque())

@@ -5,6 +5,7 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import Future, InvalidStateError
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,10 @@ class EngineThread:
             request.future.set_exception(error)
         return request.future
 
+    def coming(self) -> AbstractContextManager[None]:
+        """To be held while frames are decoded: batches wait a little for frames that are on their way."""
+        return self._waiting.coming()
+
     def loaded(self) -> list[str]:
         """Name and precision of the engines in memory, with the digest's first characters."""
         engines = self._host.loaded()
@@ -148,6 +153,7 @@ class EngineThread:
         if isinstance(wanted, LoadRequest):
             self._waiting.settle(wanted.model.key, None)
             return None
+        self._waiting.linger(wanted, self._host.batch_size(wanted.model))
         batch = self._gather(slot=0)
         return batch if batch is not None and self._begin(batch) else None
 
@@ -165,6 +171,9 @@ class EngineThread:
             ahead = self._gather(slot=1 - running.slot)
         else:
             self._fill(ahead)
+        if ahead is not None and self._wants_more(ahead):
+            self._waiting.put_back(ahead.requests)
+            ahead = None
         has_begun = ahead is not None and self._begin(ahead)
         self._deliver(running, rows, engine)
         return ahead if has_begun else None
@@ -224,6 +233,10 @@ class EngineThread:
             more = self._waiting.more(batch.model.key, room)
             self._host.place(batch.slot, batch.model, len(batch.requests), more)
             batch.requests += more
+
+    def _wants_more(self, batch: _Batch) -> bool:
+        first, size = batch.requests[0], self._host.batch_size(batch.model)
+        return self._waiting.wants_more(first, len(batch.requests), size)
 
     def _begin(self, batch: _Batch) -> bool:
         try:

@@ -141,12 +141,13 @@ def _decode_item(
     path = runtime.store.path(item.blob_sha256)
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
-        for number, array in runtime.decoder.frames(path, work.model.contract):
-            slots.acquire()
-            held.moved()
-            future = runtime.engines.predict(work.model, array, rank=RANKS.index(held.claim.lane))
-            future.add_done_callback(lambda _: slots.release())
-            pending.append((number, future))
+        with runtime.engines.coming():
+            for number, array in runtime.decoder.frames(path, work.model.contract):
+                slots.acquire()
+                held.moved()
+                future = runtime.engines.predict(work.model, array, rank=RANKS.index(held.claim.lane))
+                future.add_done_callback(lambda _: slots.release())
+                pending.append((number, future))
     except PermanentError as error:
         return DecodedItem(item, pending, error)
     return DecodedItem(item, pending)
