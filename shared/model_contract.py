@@ -1,5 +1,6 @@
 """The contract of `model.json`: all that Overread knows of a model; nothing about one is written in code."""
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -190,6 +191,11 @@ class ModelContract(_Part):
     weights: Weights
     proof: Proof = Proof()
     training: Training | None = None
+
+    @cached_property
+    def text(self) -> str:
+        """The contract as JSON, as it goes from process to process."""
+        return self.model_dump_json()
 
     @model_validator(mode="after")
     def _check_findings(self) -> Self:

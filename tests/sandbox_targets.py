@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ChildCrashedError, LimitExceededError
+from shared.sandbox.wire import FRAME, REPLY
 from shared.states import Reason
 
 Answer = Iterator[tuple[dict[str, Any], bytes]]
@@ -102,6 +103,21 @@ def babble(request: dict[str, Any]) -> Answer:
         except OSError:
             continue
     yield {}, b""
+
+
+def claim_a_payload(request: dict[str, Any]) -> Answer:
+    """Say that there is more than the shared memory holds."""
+    for descriptor in _descriptors():
+        with contextlib.suppress(OSError):
+            os.write(int(descriptor.name), FRAME.pack(REPLY, 2, 2**40) + b"{}")
+    yield {}, b""
+
+
+def shrink_the_memory(request: dict[str, Any]) -> Answer:
+    for descriptor in _descriptors():
+        with contextlib.suppress(OSError):
+            os.ftruncate(int(descriptor.name), 0)
+    yield {}, bytes(1024 * 1024)
 
 
 def say_what_the_file_says(request: dict[str, Any]) -> Answer:

@@ -154,7 +154,7 @@ class HeaderReader:
         self._pool = LimitedPool(
             HEADER_TARGET,
             processes=settings.parse_processes,
-            limits=ChildLimits(settings.child_memory_bytes, settings.parse_timeout_s, reply_bytes=0),
+            limits=ChildLimits(settings.child_memory_bytes, settings.parse_timeout_s),
             reasons=ChildReasons(Reason.PARSE_CRASHED, Reason.PARSE_TIMEOUT, Reason.PARSE_CRASHED),
         )
 

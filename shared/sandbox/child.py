@@ -1,6 +1,6 @@
 """The child's end: limits first, then imports, then one request after another.
 
-Run as `python -m shared.sandbox.child TARGET PARENT_PID MEMORY_BYTES WALL_S`.
+Run as `python -m shared.sandbox.child TARGET PARENT_PID MEMORY_BYTES WALL_S SHARED_DESCRIPTOR`.
 """
 
 import contextlib
@@ -12,15 +12,27 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shared.errors import OverreadError
-from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
+from shared.sandbox.inside import (
+    announce,
+    end_with_parent,
+    next_request,
+    send,
+    take_pipes,
+    tell_where_it_died,
+    wait_until_taken,
+)
+from shared.sandbox.memory import SharedMemory
+from shared.sandbox.slots import NUM_SLOTS, Slots
 from shared.sandbox.wire import CRASH, DONE, ERROR, MEMORY, READY, REPLY
 
-Target = Callable[[dict[str, Any]], Iterator[tuple[dict[str, Any], bytes | memoryview]]]
+Replies = Iterator[tuple[dict[str, Any], bytes | memoryview]]
+Target = Callable[[dict[str, Any]], Replies]
 MAX_OPEN_FILES = 64
 
 
-def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float) -> None:
+def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float, descriptor: int) -> None:
     """Answer requests until the parent closes the pipe or dies."""
+    memory = SharedMemory(descriptor, writable=True)
     requests, answers, crash_log = take_pipes()
     _limit(memory_bytes)
     tell_where_it_died(crash_log)
@@ -33,7 +45,8 @@ def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float) -> None
     send(answers, READY, {})
     while (request := next_request(requests)) is not None:
         signal.setitimer(signal.ITIMER_PROF, wall_s)  # SIGPROF ends a process that used its CPU time
-        goes_on = _answer(function, request, answers)
+        outbox = _Outbox(Slots(memory, request["payload_bytes"]), requests, answers)
+        goes_on = _answer(function(request["call"]), outbox)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if not goes_on:
             return
@@ -57,22 +70,45 @@ def _load(target: str) -> Target:
     return function
 
 
-def _answer(function: Target, request: dict[str, Any], answers: int) -> bool:
+class _Outbox:
+    """Sends what comes of one request; the parent reads payloads at its own pace, and never finds one overwritten."""
+
+    def __init__(self, slots: Slots, requests: int, answers: int) -> None:
+        self._slots = slots
+        self._requests = requests
+        self._answers = answers
+        self._number = 0
+
+    def reply(self, meta: dict[str, Any], payload: bytes | memoryview) -> None:
+        self._wait()
+        announce(self._answers, REPLY, meta, self._slots.put(self._number, payload))
+        self._number += 1
+
+    def end(self, kind: bytes, meta: dict[str, Any]) -> None:
+        self._wait()
+        send(self._answers, kind, meta)
+
+    def _wait(self) -> None:
+        if self._number >= NUM_SLOTS:
+            wait_until_taken(self._requests)
+
+
+def _answer(replies: Replies, outbox: _Outbox) -> bool:
     """Send every reply and how it ended; False when this process should be replaced."""
     try:
-        for meta, payload in function(request):
-            send(answers, REPLY, meta, payload)
+        for meta, payload in replies:
+            outbox.reply(meta, payload)
     except OverreadError as error:
-        send(answers, ERROR, _describe(error))
+        outbox.end(ERROR, _describe(error))
         return True
     except MemoryError as error:
         kind, meta = MEMORY, {"class": type(error).__name__}
     except Exception as error:  # noqa: BLE001 - texts of foreign errors can hold patient data: only the class goes
         kind, meta = CRASH, {"class": type(error).__name__}
     else:
-        send(answers, DONE, {})
+        outbox.end(DONE, {})
         return True
-    send(answers, kind, meta)
+    outbox.end(kind, meta)
     return False
 
 
@@ -84,4 +120,4 @@ def _describe(error: OverreadError) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from shared.sandbox.wire import FRAME, REQUEST
+from shared.sandbox.wire import FRAME, REQUEST, TAKEN
 
 PARENT_CHECK_S = 0.5
 
@@ -65,7 +65,22 @@ def _read(descriptor: int, size: int) -> bytes | None:
 def send(answers: int, kind: bytes, meta: dict[str, Any], payload: bytes | memoryview = b"") -> None:
     """Answer with small facts and raw bytes."""
     body = memoryview(payload).cast("B")
+    announce(answers, kind, meta, len(body))
+    _write(answers, body)
+
+
+def announce(answers: int, kind: bytes, meta: dict[str, Any], payload_bytes: int) -> None:
+    """Answer with small facts, and say how many bytes the payload has that lies elsewhere or follows."""
     text = json.dumps(meta).encode()
-    for part in (memoryview(FRAME.pack(kind, len(text), len(body)) + text), body):
-        while part:
-            part = part[os.write(answers, part) :]  # noqa: PLW2901 - what is left of the part
+    _write(answers, memoryview(FRAME.pack(kind, len(text), payload_bytes) + text))
+
+
+def wait_until_taken(requests: int) -> None:
+    """Wait until the parent is done with one more payload; ends the process when the parent has gone."""
+    if _read(requests, len(TAKEN)) is None:
+        os._exit(0)
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

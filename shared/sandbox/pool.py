@@ -30,8 +30,10 @@ class LimitedPool:
         self._living: set[LimitedProcess] = set()
         self._finalizer = weakref.finalize(self, _end_all, self._living)
 
-    def call(self, request: dict[str, Any]) -> Iterator[Reply]:
+    def call(self, request: dict[str, Any], *, payload_bytes: int = 0) -> Iterator[Reply]:
         """Send one request to a free child, waiting for one, and give its replies as they come.
+
+        A reply may have a payload of at most `payload_bytes`; it is good until the next reply is asked for.
 
         Raises what the target raised (an OverreadError), or ChildCrashedError with a reason of this pool; where the
         child could not say itself what went wrong, its context has `evidence`: {"signal": how it died, "tries": how
@@ -44,7 +46,7 @@ class LimitedPool:
         given = 0
         for tries in range(1, MAX_TRIES + 1):
             try:
-                with closing(self._attempt(request, is_retry=tries > 1)) as replies:
+                with closing(self._attempt(request, payload_bytes, is_retry=tries > 1)) as replies:
                     for reply in islice(replies, given, None):
                         given += 1
                         yield reply
@@ -56,14 +58,14 @@ class LimitedPool:
             else:
                 return
 
-    def _attempt(self, request: dict[str, Any], *, is_retry: bool) -> Generator[Reply, None, None]:
+    def _attempt(self, request: dict[str, Any], payload_bytes: int, *, is_retry: bool) -> Generator[Reply, None, None]:
         child = self._free.get()
         try:
             if child is None or is_retry or not child.is_alive():
                 self._drop(child)
                 child = None
                 child = self._start()
-            yield from child.ask(request)
+            yield from child.ask(request, payload_bytes)
         finally:
             if child is not None and (self._closed or not child.idle):
                 self._drop(child)

@@ -1,7 +1,7 @@
 """The parent's end of a limited child process: starts it, asks it, bounds what it says, and knows how it died."""
 
 import contextlib
-import fcntl
+import itertools
 import json
 import os
 import select
@@ -16,6 +16,8 @@ from typing import Any
 from shared import errors
 from shared.errors import ChildCrashedError, OverreadError, TransientError
 from shared.sandbox.death import TIMEOUT, ChildDeathError, CrashLog, how_it_ended
+from shared.sandbox.memory import SharedMemory
+from shared.sandbox.slots import NUM_SLOTS, Slots
 from shared.sandbox.wire import (
     DONE,
     ERROR,
@@ -25,6 +27,7 @@ from shared.sandbox.wire import (
     READY,
     REPLY,
     REQUEST,
+    TAKEN,
     ChildLimits,
     ChildReasons,
     Reply,
@@ -35,7 +38,7 @@ MAX_MESSAGE_LENGTH = 1000
 MAX_CALLS = 2000  # then a child is replaced: codecs leak, and what crept in should not stay
 START_TIMEOUT_S = 60.0
 LAST_WORDS_S = 1.0
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 64 * 1024
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 # A child allocates the same few arrays for every image. By default glibc gives them back to the kernel each time, and
@@ -54,6 +57,7 @@ class LimitedProcess:
         self._calls_left = MAX_CALLS
         self._waited_s = 0.0
         self._crash_log = CrashLog()
+        self._memory = SharedMemory.create(writable=False)
         self._process = self._start(self._crash_log)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
@@ -61,22 +65,23 @@ class LimitedProcess:
         self._answers = self._process.stdout.fileno()
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
-        with contextlib.suppress(OSError):  # a user may hold only so much pipe memory
-            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
     def _start(self, crash_log: CrashLog) -> "subprocess.Popen[bytes]":
-        arguments = [self._target, str(os.getpid()), str(self._limits.memory_bytes), str(self._limits.wall_s)]
+        shared = self._memory.descriptor
+        arguments = [self._target, os.getpid(), self._limits.memory_bytes, self._limits.wall_s, shared]
         try:
             return subprocess.Popen(
-                [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *arguments],
+                [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=crash_log.writing,
+                pass_fds=[shared],
                 env=_clean_environment(),
                 bufsize=0,
             )
         except BaseException:
             crash_log.close()
+            self._memory.close()
             raise
         finally:
             os.close(crash_log.writing)
@@ -96,17 +101,25 @@ class LimitedProcess:
                 f"a child process cannot load {self._target}: {meta.get('class')}; expected an installed target",
             )
 
-    def ask(self, request: dict[str, Any]) -> Iterator[Reply]:
+    def ask(self, request: dict[str, Any], payload_bytes: int = 0) -> Iterator[Reply]:
         """Send a request and give its replies; `idle` is True after the last of them, unless the child is worn out.
+
+        A reply's payload has at most `payload_bytes`.
 
         Raises what the target raised (an OverreadError), ChildCrashedError where the child could still say what
         went wrong with it, or else ChildDeathError.
         """
-        self._send(request)
-        while True:
-            kind, meta, payload = self._receive(self._limits.wall_s)
+        slots = Slots(self._memory, payload_bytes)
+        slots.get(0, payload_bytes)  # so that there is room before the child writes
+        self._send({"call": request, "payload_bytes": payload_bytes})
+        for number in itertools.count():
+            if number >= NUM_SLOTS:  # whoever asks for this one is done with those before
+                self._write(memoryview(TAKEN))
+            kind, meta, size = self._receive(self._limits.wall_s)
+            if size > (payload_bytes if kind == REPLY else 0):
+                raise self._babbled()
             if kind == REPLY:
-                yield Reply(meta, payload)
+                yield Reply(meta, slots.get(number, size))
             elif kind == DONE:
                 self.idle = self._calls_left > 0
                 return
@@ -126,11 +139,13 @@ class LimitedProcess:
         self.idle = False
         self._calls_left -= 1
         self._waited_s = 0.0
-        view = memoryview(REQUEST.pack(len(data)) + data)
+        self._write(memoryview(REQUEST.pack(len(data)) + data))
+
+    def _write(self, data: memoryview) -> None:
         try:
-            while view:
+            while data:
                 self._wait(self._requests, select.POLLOUT, self._limits.wall_s)
-                view = view[os.write(self._requests, view) :]
+                data = data[os.write(self._requests, data) :]
         except BrokenPipeError as error:
             raise self._lost() from error
 
@@ -158,12 +173,14 @@ class LimitedProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._memory.close()
         self._crash_log.close()
 
-    def _receive(self, limit_s: float) -> tuple[bytes, dict[str, Any], bytearray]:
+    def _receive(self, limit_s: float) -> tuple[bytes, dict[str, Any], int]:
+        """Kind, facts, and how many bytes of payload the child says there are."""
         header = self._read(FRAME.size, limit_s)
         kind, meta_bytes, payload_bytes = FRAME.unpack(header)
-        if meta_bytes > MAX_META_BYTES or payload_bytes > self._limits.reply_bytes:
+        if meta_bytes > MAX_META_BYTES:
             raise self._babbled()
         try:
             meta = json.loads(self._read(meta_bytes, limit_s))
@@ -171,7 +188,7 @@ class LimitedProcess:
             raise self._babbled() from error
         if not isinstance(meta, dict):
             raise self._babbled()
-        return kind, meta, self._read(payload_bytes, limit_s)
+        return kind, meta, payload_bytes
 
     def _read(self, size: int, limit_s: float) -> bytearray:
         data = bytearray()  # grows with what comes, not with what the child says will come

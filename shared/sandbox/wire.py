@@ -1,4 +1,4 @@
-"""What parent and child say to each other: length-prefixed JSON and raw bytes, never pickle."""
+"""What parent and child say to each other: length-prefixed JSON, never pickle; payloads lie in shared memory."""
 
 import struct
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from typing import Any
 
 from shared.states import Reason
 
-FRAME = struct.Struct(">cIQ")  # kind, bytes of JSON, bytes of payload
+FRAME = struct.Struct(">cIQ")  # kind, bytes of JSON, bytes of payload (behind it, or in shared memory)
 REQUEST = struct.Struct(">I")  # bytes of JSON
 READY, REPLY, DONE, ERROR, MEMORY, CRASH = b"+", b"r", b"d", b"e", b"m", b"x"
 MAX_META_BYTES = 1024 * 1024
+TAKEN = b"t"  # the parent is done with a reply's payload
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,6 @@ class ChildLimits:
 
     memory_bytes: int
     wall_s: float
-    reply_bytes: int = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class ChildReasons:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer of a child: small facts and raw bytes."""
+    """One answer of a child: small facts and raw bytes, which are good until the next reply is asked for.
+
+    The payload lies in memory that the child can still write to: copy it before you check it.
+    """
 
     meta: dict[str, Any]
-    payload: bytes | bytearray
+    payload: memoryview

@@ -20,6 +20,7 @@ import pytest
 
 from shared.errors import ChildCrashedError, LimitExceededError, TransientError
 from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
+from shared.sandbox.memory import SharedMemory
 from shared.states import Reason
 
 MIB = 1024 * 1024
@@ -27,17 +28,15 @@ REASONS = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECO
 
 
 class MakePool(Protocol):
-    def __call__(
-        self, target: str, *, processes: int = 1, wall_s: float = 30, reply_bytes: int = MIB
-    ) -> LimitedPool: ...
+    def __call__(self, target: str, *, processes: int = 1, wall_s: float = 30) -> LimitedPool: ...
 
 
 @pytest.fixture
 def make_pool() -> Iterator[MakePool]:
     with ExitStack() as pools:
 
-        def make(target: str, *, processes: int = 1, wall_s: float = 30, reply_bytes: int = MIB) -> LimitedPool:
-            limits = ChildLimits(memory_bytes=512 * MIB, wall_s=wall_s, reply_bytes=reply_bytes)
+        def make(target: str, *, processes: int = 1, wall_s: float = 30) -> LimitedPool:
+            limits = ChildLimits(memory_bytes=512 * MIB, wall_s=wall_s)
             pool = LimitedPool(f"tests.sandbox_targets:{target}", processes=processes, limits=limits, reasons=REASONS)
             return pools.enter_context(pool)
 
@@ -50,11 +49,33 @@ def ask(pool: LimitedPool, **request: Any) -> dict[str, Any]:
 
 def test_call_gives_each_reply_in_order_when_target_streams(make_pool: MakePool) -> None:
     pool = make_pool("count")
+    numbers = []
 
-    replies = list(pool.call({"until": 20}))
+    for reply in pool.call({"until": 20}, payload_bytes=MIB):
+        time.sleep(0.01)  # the child has time to go on: it must not write over what is being read
+        assert reply.payload == reply.meta["number"].to_bytes(4, "big") * 50_000
+        numbers.append(reply.meta["number"])
 
-    assert [reply.meta["number"] for reply in replies] == list(range(20))
-    assert replies[19].payload == (19).to_bytes(4, "big") * 50_000
+    assert numbers == list(range(20))
+
+
+def test_call_hands_over_larger_payloads_when_the_child_knew_smaller_ones(make_pool: MakePool) -> None:
+    pool = make_pool("echo")
+
+    lengths = [
+        [len(reply.payload) for reply in pool.call({"payload_bytes": size}, payload_bytes=size)]
+        for size in (1, 3 * MIB, 0, 7)
+    ]
+
+    assert lengths == [[1], [3 * MIB], [0], [7]]
+
+
+def test_parent_reads_on_when_the_child_shrinks_the_shared_memory(make_pool: MakePool) -> None:
+    pool = make_pool("shrink_the_memory")
+
+    (length,) = [len(bytes(reply.payload)) for reply in pool.call({}, payload_bytes=MIB)]
+
+    assert length == MIB
 
 
 def test_call_uses_the_same_child_when_it_ended_well(make_pool: MakePool) -> None:
@@ -190,16 +211,19 @@ def test_call_kills_the_child_when_it_takes_too_long(make_pool: MakePool) -> Non
 
 
 def test_child_kills_itself_when_its_cpu_time_is_used_up() -> None:
-    request = json.dumps({}).encode()
-    arguments = ["tests.sandbox_targets:spin", str(os.getpid()), str(512 * MIB), "0.3"]
+    request = json.dumps({"call": {}, "payload_bytes": 0}).encode()
+    memory = SharedMemory.create(writable=False)
+    arguments = ["tests.sandbox_targets:spin", os.getpid(), 512 * MIB, 0.3, memory.descriptor]
 
     ended = subprocess.run(
-        [sys.executable, "-m", "shared.sandbox.child", *arguments],
+        [sys.executable, "-m", "shared.sandbox.child", *map(str, arguments)],
         input=struct.pack(">I", len(request)) + request,
         stdout=subprocess.DEVNULL,
+        pass_fds=[memory.descriptor],
         timeout=30,
         check=False,
     )
+    memory.close()
 
     assert ended.returncode == -signal.SIGPROF
 
@@ -207,7 +231,7 @@ def test_child_kills_itself_when_its_cpu_time_is_used_up() -> None:
 def test_call_does_not_count_the_callers_time_when_it_is_slow(make_pool: MakePool) -> None:
     pool = make_pool("count", wall_s=1.0)
 
-    replies = pool.call({"until": 30})
+    replies = pool.call({"until": 30}, payload_bytes=MIB)
     next(replies)
     time.sleep(1.5)
 
@@ -225,14 +249,16 @@ def test_call_gives_the_memory_reason_when_the_child_wants_too_much(make_pool: M
     assert ask(pool, bytes=MIB) == {"held": MIB}
 
 
-@pytest.mark.parametrize(("target", "request_"), [("echo", {"payload_bytes": 2 * MIB}), ("babble", {})])
+@pytest.mark.parametrize(
+    ("target", "request_"), [("echo", {"payload_bytes": 2 * MIB}), ("claim_a_payload", {}), ("babble", {})]
+)
 def test_call_refuses_the_answer_when_it_breaks_the_bounds(
     make_pool: MakePool, target: str, request_: dict[str, Any]
 ) -> None:
-    pool = make_pool(target, reply_bytes=MIB)
+    pool = make_pool(target)
 
     with pytest.raises(ChildCrashedError) as caught:
-        list(pool.call(request_))
+        list(pool.call(request_, payload_bytes=MIB))
 
     assert caught.value.recorded_reason == Reason.DECODE_CRASHED
 
@@ -240,12 +266,12 @@ def test_call_refuses_the_answer_when_it_breaks_the_bounds(
 def test_call_works_when_the_one_before_was_left_early(make_pool: MakePool) -> None:
     pool = make_pool("count")
 
-    replies = pool.call({"until": 1000})
+    replies = pool.call({"until": 1000}, payload_bytes=MIB)
     left = [reply.meta["number"] for reply in islice(replies, 2)]
     replies.close()  # type: ignore[attr-defined]
 
     assert left == [0, 1]
-    assert [reply.meta["number"] for reply in pool.call({"until": 3})] == [0, 1, 2]
+    assert [reply.meta["number"] for reply in pool.call({"until": 3}, payload_bytes=MIB)] == [0, 1, 2]
 
 
 def test_call_works_when_the_idle_child_was_killed(make_pool: MakePool) -> None:
@@ -278,7 +304,7 @@ def test_child_sees_nothing_of_its_parent_when_it_looks_around(
         seen = ask(make_pool("look_around"), path=str(tmp_path / "file"))
 
     assert not [name for name in seen["environment"] if name.startswith("OVERREAD")]
-    assert {name.split(":")[0] for name in seen["descriptors"]} == {"/dev/null", "pipe"}
+    assert {name.split(":")[0] for name in seen["descriptors"]} == {"/dev/null", "pipe", "/memfd"}
     assert not seen["written"]
     assert seen["ignores_sigint"]
     assert "tensorflow" not in seen["modules"]

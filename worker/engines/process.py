@@ -47,7 +47,7 @@ class EngineProcess:
             owned.callback(self._crash_log.close)
             self.slots: list[SharedFrames] = []
             for _ in range(NUM_SLOTS):
-                self.slots.append(SharedFrames.create())
+                self.slots.append(SharedFrames.create(writable=True))
                 owned.callback(self.slots[-1].close)
             self._process = self._start(target, owned.enter_context(scratch_folder()))
             self._owned = owned.pop_all()

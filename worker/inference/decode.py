@@ -1,5 +1,6 @@
 """From stored bytes to network inputs, frame by frame, in limited child processes (arrow 4)."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
@@ -60,8 +61,9 @@ class Decoder:
         InvalidDicomError, LimitExceededError, DecodeError, ChildCrashedError
             With the reason why there is no such frame; the frames before it are good.
         """
-        request = {"path": str(path), "limits": self._limits, "contract": contract.model_dump_json()}
-        for expected, reply in enumerate(self._pool.call(request), start=1):
+        request = {"path": str(path), "limits": self._limits, "contract": contract.text}
+        payload_bytes = math.prod(_shape(contract)) * WIRE_DTYPE.itemsize
+        for expected, reply in enumerate(self._pool.call(request, payload_bytes=payload_bytes), start=1):
             yield expected, _received(reply, expected, contract)
 
     def close(self) -> None:
@@ -75,11 +77,15 @@ class Decoder:
         self.close()
 
 
+def _shape(contract: ModelContract) -> tuple[int, int, int]:
+    return contract.input.rows, contract.input.columns, contract.input.channels
+
+
 def _received(reply: Reply, number: int, contract: ModelContract) -> NDArray[np.float32]:
-    """The child is not trusted: take only the next frame, of the contract's shape, of finite numbers."""
-    shape = (contract.input.rows, contract.input.columns, contract.input.channels)
-    if reply.meta.get("frame") == number and len(reply.payload) == np.prod(shape) * WIRE_DTYPE.itemsize:
-        values = np.frombuffer(reply.payload, WIRE_DTYPE).reshape(shape).astype(np.float32, copy=False)
+    """The child is not trusted: take a copy of only the next frame, of the contract's shape, of finite numbers."""
+    shape = _shape(contract)
+    if reply.meta.get("frame") == number and len(reply.payload) == math.prod(shape) * WIRE_DTYPE.itemsize:
+        values = np.frombuffer(reply.payload, WIRE_DTYPE).reshape(shape).astype(np.float32)
         if np.isfinite(values).all():
             return values
     raise ChildCrashedError(
