@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ class _Engines:
         future: Future[None] = Future()
         future.set_result(None)
         return future
+
+    def coming(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def predict(self, model: Any, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
         future: Future[FramePrediction] = Future()
