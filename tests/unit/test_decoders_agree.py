@@ -117,7 +117,7 @@ def test_clamped_predictor_is_found_out(
 def test_codestreams_that_real_decoders_read_differently_are_refused(
     frames_of: Callable[[bytes], Iterator[Frame]], how: dict[str, Any]
 ) -> None:
-    """T.81 leaves open what a neighbour beyond the range predicts; of a point transform jpegsof3 knows nothing."""
+    """jpegsof3 predicts from neighbours cut to 8 bits, GDCM does not; of a point transform jpegsof3 knows nothing."""
     pixels = extremes((1, 16, 34), 8, is_signed=False) & 0xFE
 
     error = fault(frames_of(by_hand_bytes(pixels, **how)))

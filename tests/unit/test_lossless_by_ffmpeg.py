@@ -6,6 +6,7 @@ FFmpeg shares no code with OpenJPEG and CharLS. Its wheel holds parts under the 
 from pathlib import Path
 from typing import Any
 
+import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
@@ -59,8 +60,6 @@ def test_jpeg_2000_gives_what_ffmpeg_gives(tmp_path: Path, shape: tuple[int, int
 
 def in_lines(frame: NDArray[Any], bits_stored: int) -> bytes:
     """JPEG-LS whose samples alternate line by line, the one way of three that FFmpeg reads for colour."""
-    import jpeg_ls
-
     return bytes(jpeg_ls.encode_array(frame, interleave_mode=1))
 
 
