@@ -161,6 +161,10 @@ def _check_agreement(values: NDArray[Any], other: NDArray[Any], syntax: UID) -> 
 def _frames(decoder: Decoder, dataset: FileDataset, number_of_frames: int) -> Iterator[_Decoded]:
     """Frames and their properties, straight from pydicom."""
     options = as_pixel_options(dataset)
+    if decoder.is_encapsulated and "planar_configuration" in options:
+        # Codecs give colour pixel by pixel, or say that they do not. Files that were uncompressed in planes may still
+        # say so, and pydicom would shuffle their colours; beside a codestream the attribute means nothing (PS3.5, 8.2).
+        options["planar_configuration"] = 0
     frames = decoder.iter_array(dataset, **options)
     try:
         first = next(frames, None)

@@ -36,7 +36,7 @@ def decode_rle(src: bytes, runner: DecodeRunner) -> bytearray:
     return frame
 
 
-def decode_jpeg_lossless(src: bytes, runner: DecodeRunner) -> bytes:
+def decode_jpeg_lossless(src: bytes, runner: DecodeRunner) -> memoryview:
     """Decode a frame of JPEG Lossless (ITU-T T.81, process 14), by jpegsof3, to planes of samples.
 
     It refuses restart intervals, and is wrong where a point transform dropped bits.
@@ -51,10 +51,10 @@ def decode_jpeg_lossless(src: bytes, runner: DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", frame.itemsize * _BYTE_BITS)
     if runner.samples_per_pixel > 1:
         runner.set_option("planar_configuration", 1)
-    return frame.tobytes()
+    return frame.data
 
 
-def decode_htj2k(src: bytes, runner: DecodeRunner) -> bytes:
+def decode_htj2k(src: bytes, runner: DecodeRunner) -> memoryview:
     """Decode a frame of High-Throughput JPEG 2000 (ITU-T T.814), by OpenJPH, to pixels; colour comes as RGB."""
     import imagecodecs
 
@@ -69,4 +69,4 @@ def decode_htj2k(src: bytes, runner: DecodeRunner) -> bytes:
         runner.set_option("planar_configuration", 0)
     if runner.photometric_interpretation == PhotometricInterpretation.YBR_RCT:
         runner.set_option("photometric_interpretation", PhotometricInterpretation.RGB)
-    return frame.tobytes()
+    return frame.data

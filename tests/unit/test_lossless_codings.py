@@ -95,6 +95,13 @@ def test_frames_are_found_whatever_the_fragments(tmp_path: Path, name: str, how:
     assert_array_equal(decoded(tmp_path, coded(name, pixels, 16, **how)), pixels)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_colours_are_not_shuffled_when_the_file_still_says_planes(tmp_path: Path, name: str) -> None:
+    pixels = extremes((2, 16, 34, 3), 8, is_signed=False)
+
+    assert_array_equal(decoded(tmp_path, coded(name, pixels, 8, PlanarConfiguration=1)), pixels)
+
+
 @pytest.mark.parametrize("stored", [2, 5, 7])
 def test_jpeg_lossless_is_read_when_a_byte_is_not_full(tmp_path: Path, stored: int) -> None:
     pixels = extremes((1, 6, 9), stored, is_signed=False)
