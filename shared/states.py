@@ -177,6 +177,8 @@ class Reason(StrEnum):
     DECODE_CRASHED = "decode_crashed"
     DECODE_TIMEOUT = "decode_timeout"
     DECODE_OUT_OF_MEMORY = "decode_out_of_memory"
+    DECODERS_DISAGREE = "decoders_disagree"
+    DECODE_UNCONFIRMED = "decode_unconfirmed"
     NOT_ACCEPTED_BY_MODEL = "not_accepted_by_model"
     INVALID_MODEL_PACKAGE = "invalid_model_package"
     INVALID_ARCHIVE = "invalid_archive"
@@ -217,6 +219,8 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.DECODE_CRASHED: "Decoding the pixel data ended the limited process that decoded it.",
     Reason.DECODE_TIMEOUT: "Decoding the pixel data took longer than is allowed.",
     Reason.DECODE_OUT_OF_MEMORY: "Decoding the pixel data needs more memory than is allowed.",
+    Reason.DECODERS_DISAGREE: "Two independent decoders give different pixels, so neither is believed.",
+    Reason.DECODE_UNCONFIRMED: "Only one of the two decoders that must agree can read the pixel data.",
     Reason.NOT_ACCEPTED_BY_MODEL: "The model package does not accept this instance.",
     Reason.INVALID_MODEL_PACKAGE: "The model package cannot be loaded.",
     Reason.INVALID_ARCHIVE: "The zip is damaged or is not a zip.",

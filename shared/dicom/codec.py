@@ -1,4 +1,4 @@
-"""pydicom's decoders, with every claim checked before they allocate and every fault named after."""
+"""Decoders, with every claim checked before they allocate, every fault named after, and two of them made to agree."""
 
 import contextlib
 import math
@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.pixels.common import PhotometricInterpretation
-from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.decoders.base import Decoder
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import UID, JPEGExtended12Bit
 
+from shared.dicom.codings import code_bases, first_decoder, second_decoder
 from shared.dicom.parse import ReadLimits
 from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.read import check_dimensions
@@ -24,6 +26,7 @@ PALETTE = "PALETTE COLOR"
 _SUBSAMPLED = "YBR_FULL_422"
 _KNOWN = frozenset(known.value for known in PhotometricInterpretation) | {PALETTE}
 _BYTE_BITS = 8
+_Decoded = tuple[NDArray[Any], dict[str, str | int]]  # a frame and its properties, as pydicom gives them
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def decoder_of(dataset: FileDataset) -> Decoder:
             "the file does not name its transfer syntax, so its pixels may be coded in any way; expected (0002,0010)"
         )
     with contextlib.suppress(NotImplementedError):
-        decoder: Decoder = get_decoder(syntax)
+        decoder = first_decoder(syntax)
         if decoder.is_available:
             return decoder
     raise UnsupportedTransferSyntaxError("no installed decoder reads this transfer syntax; send it uncompressed")
@@ -95,14 +98,9 @@ def check_length(dataset: FileDataset, claims: Claims) -> None:
 def decode(
     decoder: Decoder, dataset: FileDataset, claims: Claims, limits: ReadLimits
 ) -> Iterator[tuple[NDArray[Any], str]]:
-    """Frames as pydicom decodes them, no more bytes than allowed and no fewer frames than claimed."""
-    frames = _frames(decoder, dataset, claims.number_of_frames)
+    """Frames that both decoders of the coding give, no more bytes than allowed and no fewer frames than claimed."""
     decoded, decoded_bytes = 0, 0
-    while True:
-        with named_faults(dataset):
-            found = next(frames, None)
-        if found is None:
-            break
+    for found in _agreed_frames(decoder, dataset, claims.number_of_frames):
         values = found[0].astype(found[0].dtype.newbyteorder("="), copy=False)
         decoded, decoded_bytes = decoded + 1, decoded_bytes + values.nbytes
         if decoded_bytes > limits.max_pixel_bytes:
@@ -118,11 +116,55 @@ def decode(
         )
 
 
-def _frames(
-    decoder: Decoder, dataset: FileDataset, number_of_frames: int
-) -> Iterator[tuple[NDArray[Any], dict[str, str | int]]]:
+def _agreed_frames(decoder: Decoder, dataset: FileDataset, number_of_frames: int) -> Iterator[_Decoded]:
+    """Frames of the first decoder, each given only once the second one, where the coding has one, gave the same."""
+    frames = _frames(decoder, dataset, number_of_frames)
+    second = second_decoder(decoder.UID)
+    others = _frames(second, dataset, number_of_frames) if second else None
+    while True:
+        with named_faults(dataset):
+            found = next(frames, None)
+        if found is None:
+            return
+        if others:
+            _check_agreement(found[0], _confirmation(others, decoder.UID), decoder.UID)
+        yield found
+
+
+def _confirmation(others: Iterator[_Decoded], syntax: UID) -> NDArray[Any]:
+    """The second decoder's next frame; raises DecodeError where it has none, because one alone is not believed."""
+    try:
+        with quiet_pydicom():
+            return next(others)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - codecs raise whatever the bytes make them raise
+        first, second = code_bases(syntax)
+        raise DecodeError(
+            f"{first} reads this {syntax.name}, but {second}, which must confirm it, is not installed or cannot "
+            f"({type(error).__name__}); send it uncompressed",
+            reason=Reason.DECODE_UNCONFIRMED,
+        ) from None
+
+
+def _check_agreement(values: NDArray[Any], other: NDArray[Any], syntax: UID) -> None:
+    if np.array_equal(values, other):
+        return
+    first, second = code_bases(syntax)
+    raise DecodeError(
+        f"{first} and {second} decode this {syntax.name} to different pixels; expected the same from both: "
+        "send it uncompressed, and look at where it was compressed",
+        reason=Reason.DECODERS_DISAGREE,
+    )
+
+
+def _frames(decoder: Decoder, dataset: FileDataset, number_of_frames: int) -> Iterator[_Decoded]:
     """Frames and their properties, straight from pydicom."""
     options = as_pixel_options(dataset)
+    if decoder.is_encapsulated and "planar_configuration" in options:
+        # Codecs give colour pixel by pixel, or say that they do not. Files that were uncompressed in planes may still
+        # say so, and pydicom would shuffle their colours; beside a codestream the attribute means nothing (PS3.5, 8.2).
+        options["planar_configuration"] = 0
     frames = decoder.iter_array(dataset, **options)
     try:
         first = next(frames, None)

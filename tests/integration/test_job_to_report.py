@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.uid import JPEGLossless
 from sqlalchemy import select
 
 from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Prediction
+from tests.codestreams import by_hand, coded_bytes, extremes
 from tests.cohorts import film, films, zipped
 from tests.conftest import Api
+from tests.dicom_samples import make_uid
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
 from worker.inference.run import run_shard
@@ -140,6 +143,34 @@ def test_bad_files_have_reasons_and_cost_no_neighbour(any_api: Api, package: byt
     assert all(item["reason_text"] for item in items if item["state"] == "failed")
     (report,) = reports(api, job["id"])
     assert report["completeness"] == {"instances": 2, "predicted": 1, "share": 0.5}
+
+
+def test_file_whose_decoders_disagree_fails_alone(any_api: Api, package: bytes, runtime: Runtime) -> None:
+    api = any_api
+    api.post("/api/v1/models", data=package, **ZIP)
+    pixels = extremes((64, 64), 8, is_signed=False)
+    ways: dict[str, dict[str, Any]] = {
+        "agreed": {},
+        "disagreed": {"wraps": True, "selection": 5},
+        "unconfirmed": {"restart_rows": 8},
+    }
+    files = {
+        name: coded_bytes(
+            pixels, [by_hand(**how)(pixels, 8)], JPEGLossless, bits_stored=8, SOPInstanceUID=make_uid(name)
+        )
+        for name, how in ways.items()
+    }
+
+    job = submit(api, zipped(files.items()))
+    work(runtime)
+
+    assert api.get(f"/api/v1/jobs/{job['id']}").json["state"] == "partial"
+    items = api.get(f"/api/v1/jobs/{job['id']}/items").json["items"]
+    assert {item["name"]: item["reason"] for item in items} == {
+        "agreed": None,
+        "disagreed": "decoders_disagree",
+        "unconfirmed": "decode_unconfirmed",
+    }
 
 
 def test_report_page_shows_the_report_and_escapes_dicom_text(any_api: Api, package: bytes, runtime: Runtime) -> None:
