@@ -65,13 +65,15 @@ class ItemState(StrEnum):
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"  # on purpose: nothing is missing without it
     CANCELLED = "cancelled"
 
 
 ITEM_MOVES: dict[ItemState, frozenset[ItemState]] = {
-    ItemState.PENDING: frozenset({ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED}),
+    ItemState.PENDING: frozenset({ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED}),
     ItemState.DONE: frozenset(),
     ItemState.FAILED: frozenset(),
+    ItemState.SKIPPED: frozenset(),
     ItemState.CANCELLED: frozenset(),
 }
 
@@ -178,6 +180,7 @@ class Reason(StrEnum):
     DECODE_TIMEOUT = "decode_timeout"
     DECODE_OUT_OF_MEMORY = "decode_out_of_memory"
     NOT_ACCEPTED_BY_MODEL = "not_accepted_by_model"
+    NOT_SELECTED = "not_selected"
     INVALID_MODEL_PACKAGE = "invalid_model_package"
     INVALID_ARCHIVE = "invalid_archive"
     ARCHIVE_TOO_LARGE = "archive_too_large"
@@ -218,6 +221,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.DECODE_TIMEOUT: "Decoding the pixel data took longer than is allowed.",
     Reason.DECODE_OUT_OF_MEMORY: "Decoding the pixel data needs more memory than is allowed.",
     Reason.NOT_ACCEPTED_BY_MODEL: "The model package does not accept this instance.",
+    Reason.NOT_SELECTED: "The model package predicts on other slices of this series.",
     Reason.INVALID_MODEL_PACKAGE: "The model package cannot be loaded.",
     Reason.INVALID_ARCHIVE: "The zip is damaged or is not a zip.",
     Reason.ARCHIVE_TOO_LARGE: "The zip inflates to more than is accepted.",

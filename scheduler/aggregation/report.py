@@ -95,7 +95,7 @@ def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
     # looks again. The other way round, older evidence would make the newest version.
     previous = newest_report(session, patient_id, version.id)
     evidence = gather(session, patient_id, version)
-    if not any(one.frames for one in evidence.instances) and _only_cancelled(session, job_id, patient_id):
+    if not any(one.frames for one in evidence.instances) and _nothing_known(session, job_id, patient_id):
         return None
     inputs_digest = evidence.digest(version.digest)
     if previous is not None and previous.inputs_digest == inputs_digest:
@@ -118,10 +118,10 @@ def make_report(session: Session, job_id: UUID, patient_id: int) -> UUID | None:
     return report.id
 
 
-def _only_cancelled(session: Session, job_id: UUID, patient_id: int) -> bool:
-    statement = select(Item.id).where(
-        Item.job_id == job_id, Item.patient_id == patient_id, Item.state != ItemState.CANCELLED
-    )
+def _nothing_known(session: Session, job_id: UUID, patient_id: int) -> bool:
+    """What was to be predicted on was cancelled, all of it."""
+    nothing = (ItemState.CANCELLED, ItemState.SKIPPED)
+    statement = select(Item.id).where(Item.job_id == job_id, Item.patient_id == patient_id, Item.state.not_in(nothing))
     return session.scalar(statement.limit(1)) is None
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,14 @@ def check_length(dataset: FileDataset, claims: Claims) -> None:
 
 
 def decode(
-    decoder: Decoder, dataset: FileDataset, claims: Claims, limits: ReadLimits
+    decoder: Decoder, dataset: FileDataset, claims: Claims, limits: ReadLimits, indices: Sequence[int] | None = None
 ) -> Iterator[tuple[NDArray[Any], str]]:
-    """Frames as pydicom decodes them, no more bytes than allowed and no fewer frames than claimed."""
-    frames = _frames(decoder, dataset, claims.number_of_frames)
+    """Frames as pydicom decodes them, no more bytes than allowed and no fewer frames than claimed.
+
+    Of those at `indices`, from 0, only; None: of all.
+    """
+    expected = claims.number_of_frames if indices is None else len(indices)
+    frames = _frames(decoder, dataset, claims.number_of_frames, indices)
     decoded, decoded_bytes = 0, 0
     while True:
         with named_faults(dataset):
@@ -111,25 +115,25 @@ def decode(
                 reason=Reason.PIXELS_TOO_LARGE,
             )
         yield values, str(found[1]["photometric_interpretation"])
-    if decoded < claims.number_of_frames:
+    if decoded < expected:
         raise DecodeError(
-            f"the pixel data holds {decoded} frames; expected {claims.number_of_frames}: send the file again",
+            f"the pixel data holds {decoded} frames; expected {expected}: send the file again",
             reason=Reason.TRUNCATED,
         )
 
 
 def _frames(
-    decoder: Decoder, dataset: FileDataset, number_of_frames: int
+    decoder: Decoder, dataset: FileDataset, number_of_frames: int, indices: Sequence[int] | None
 ) -> Iterator[tuple[NDArray[Any], dict[str, str | int]]]:
     """Frames and their properties, straight from pydicom."""
     options = as_pixel_options(dataset)
-    frames = decoder.iter_array(dataset, **options)
+    frames = decoder.iter_array(dataset, indices=indices, **options)
     try:
         first = next(frames, None)
     except ValueError:
         # Where the codestream's sign differs from the data set's, pydicom corrects it in place, and iter_array's
         # frames are read-only; as_array's are not, but it looks for each frame from the start.
-        for index in range(number_of_frames):
+        for index in range(number_of_frames) if indices is None else indices:
             yield decoder.as_array(dataset, index=index, **options)
         return
     if first is not None:

@@ -23,7 +23,7 @@ CHAMPION = {"name": "m", "version": 3, "state": "champion"}
 
 
 def job(state: str, **changes: Any) -> dict[str, Any]:
-    counts = {"total": 3, "done": 2, "failed": 1, "cancelled": 0, "pending": 0, "reused": 0}
+    counts = {"total": 3, "done": 2, "failed": 1, "skipped": 0, "cancelled": 0, "pending": 0, "reused": 0}
     return {
         "id": JOB,
         "state": state,
@@ -78,7 +78,7 @@ def test_bar_says_what_a_job_waits_for_and_when_it_is_likely_over() -> None:
 
 
 def test_bar_says_how_many_were_cancelled(server: CannedServer) -> None:
-    counts = {"total": 3, "done": 1, "failed": 0, "cancelled": 2, "pending": 0, "reused": 0}
+    counts = {"total": 3, "done": 1, "failed": 0, "skipped": 0, "cancelled": 2, "pending": 0, "reused": 0}
     server.answer(f"GET /api/v1/jobs/{JOB}", Answer(job("cancelled", counts=counts)))
 
     result = run(server, "watch", JOB)

@@ -1,8 +1,9 @@
 """From stored bytes to network inputs, frame by frame, in limited child processes (arrow 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,13 +25,15 @@ _contract = lru_cache(maxsize=16)(load_contract)  # a child meets the same few c
 
 
 def decode_in_child(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], memoryview]]:
-    """Sandbox target: {"path", "limits", "contract" (its JSON text)} -> a reply for each frame.
+    """Sandbox target: {"path", "limits", "contract" (its JSON text), "frames"} -> a reply for each frame.
+
+    "frames" are the numbers of those that are wanted, in order; null: all.
 
     A reply's meta is {"frame": its number, from 1}, its payload little endian float32 of the contract's input shape
     (rows, columns, channels), C order.
     """
     contract = _contract(request["contract"])
-    for frame in iter_frames(Path(request["path"]), ReadLimits(**request["limits"])):
+    for frame in iter_frames(Path(request["path"]), ReadLimits(**request["limits"]), request["frames"]):
         yield {"frame": frame.number}, to_input(frame, contract).astype(WIRE_DTYPE, copy=False).data
 
 
@@ -46,8 +49,10 @@ class Decoder:
             reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
         )
 
-    def frames(self, path: Path, contract: ModelContract) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give each frame's number, from 1, and its network input.
+    def frames(
+        self, path: Path, contract: ModelContract, wanted: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give each frame's number, from 1, and its network input; only of the `wanted` ones, where these are named.
 
         A child is held until the last frame is taken or the iterator is closed.
 
@@ -60,8 +65,9 @@ class Decoder:
         InvalidDicomError, LimitExceededError, DecodeError, ChildCrashedError
             With the reason why there is no such frame; the frames before it are good.
         """
-        request = {"path": str(path), "limits": self._limits, "contract": contract.model_dump_json()}
-        for expected, reply in enumerate(self._pool.call(request), start=1):
+        request = {"path": str(path), "limits": self._limits, "contract": contract.model_dump_json(), "frames": wanted}
+        numbers = count(1) if wanted is None else chain(wanted, repeat(0))
+        for expected, reply in zip(numbers, self._pool.call(request), strict=False):
             yield expected, _received(reply, expected, contract)
 
     def close(self) -> None:
