@@ -251,7 +251,8 @@ class Failure(StrEnum):
     CANCELLED = "cancelled"
 
 
-_FAILURE_OF: dict[Reason, Failure] = {
+_FAILURE_OF: dict[Reason, Failure | None] = {
+    Reason.NOT_SELECTED: None,  # no failure: it is left out on purpose
     Reason.PARSE_CRASHED: Failure.CRASH,
     Reason.DECODE_CRASHED: Failure.CRASH,
     Reason.WORKER_CRASHED: Failure.CRASH,
@@ -265,8 +266,8 @@ _FAILURE_OF: dict[Reason, Failure] = {
 }
 
 
-def failure_of(reason: Reason) -> Failure:
-    """The class of an item's reason."""
+def failure_of(reason: Reason) -> Failure | None:
+    """The class of an item's reason; None where it names no failure."""
     return _FAILURE_OF.get(reason, Failure.PERMANENT)
 
 

@@ -111,7 +111,7 @@ def test_central_share_is_of_each_stack_when_a_localiser_lies_among_axials(
     chosen = selected(any_api, job)
     _, report = finish(any_api, runtime, job)
 
-    assert chosen == {"axial 2", "axial 3", "axial 4", "axial 5", "localiser 0", "localiser 1"}
+    assert chosen == {"axial 2", "axial 3", "axial 4", "axial 5", "localiser 1", "localiser 2"}
     (series,) = report["document"]["series"]
     assert [(stack["slices"], stack["selected"]) for stack in series["stacks"]] == [(8, 4), (3, 2)]
     page = any_api.get(f"/api/v1/reports/{report['id']}.html").text
