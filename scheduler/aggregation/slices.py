@@ -7,14 +7,13 @@ from typing import Any
 
 from scheduler.aggregation.evidence import InstanceEvidence, StudyFacts
 from shared.model_contract import SliceRule
+from shared.repositories.retries import POINTLESS
 from shared.slice_selection import selected_frames
 from shared.slices import Slice, SliceOrder, Stack, frame_stacks, stacks_of
 from shared.states import Reason
 
 # Of a series with more gaps or duplicates, so many of each are named; all are counted.
 MAX_NAMED = 20
-# Instances that no stack was made of when the job was accepted.
-_UNFIT = frozenset({Reason.NOT_ACCEPTED_BY_MODEL, Reason.NO_PIXEL_DATA})
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def slice_facts(rule: SliceRule, studies: Sequence[StudyFacts], instances: Seque
     uids = {study.row: study.study_instance_uid for study in studies}
     series: defaultdict[tuple[str, str], list[InstanceEvidence]] = defaultdict(list)
     for instance in instances:
-        if instance.reason not in _UNFIT:
+        if instance.reason not in POINTLESS:  # no stack was made of these when the job was accepted
             series[uids[instance.study_row], instance.series_instance_uid].append(instance)
     for (study_uid, series_uid), members in sorted(series.items()):
         told = {"study_instance_uid": study_uid, "series_instance_uid": series_uid}
