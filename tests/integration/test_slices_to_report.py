@@ -100,15 +100,16 @@ def test_every_nth_takes_its_slices_and_the_report_names_gap_and_duplicate(
     assert places.get(make_uid("h"), {"number": 7})["number"] == 7
 
 
-def test_central_share_is_of_each_stack_when_a_localiser_lies_among_axials(
+def test_central_share_is_of_each_stack_and_of_what_can_be_predicted_on(
     any_api: Api, runtime: Runtime, register: Any
 ) -> None:
     register(HALF)
     files = {f"axial {at}": ct_slice(f"axial {at}", at) for at in range(8)}
     files |= {f"localiser {at}": ct_slice(f"localiser {at}", at, orientation=SAGITTAL) for at in range(3)}
+    files["no pixels"] = ct_slice("no pixels", 2.5, PixelData=None)
 
     job = submit(any_api, files)
-    chosen = selected(any_api, job)
+    chosen = selected(any_api, job) - {"no pixels"}
     _, report = finish(any_api, runtime, job)
 
     assert chosen == {"axial 2", "axial 3", "axial 4", "axial 5", "localiser 1", "localiser 2"}
