@@ -106,7 +106,7 @@ def test_central_share_is_of_each_stack_and_of_what_can_be_predicted_on(
     register(HALF)
     files = {f"axial {at}": ct_slice(f"axial {at}", at) for at in range(8)}
     files |= {f"localiser {at}": ct_slice(f"localiser {at}", at, orientation=SAGITTAL) for at in range(3)}
-    files["no pixels"] = ct_slice("no pixels", 2.5, PixelData=None)
+    files["no pixels"] = ct_slice("no pixels", -1.0, PixelData=None)
 
     job = submit(any_api, files)
     chosen = selected(any_api, job) - {"no pixels"}

@@ -215,6 +215,12 @@ def test_frames_are_selected_in_each_orientation() -> None:
     assert selected_frames(EVERY_THIRD, 6, planes) == (2, 3, 6)
 
 
+def test_all_frames_at_a_selected_place_are_taken() -> None:
+    planes = tuple(Plane(AXIAL, (0.0, 0.0, at)) for at in (3.0, 0.0, 1.0, 0.0, 3.0, 2.0))
+
+    assert selected_frames(EVERY_THIRD, 6, planes) == (1, 2, 4, 5)
+
+
 @pytest.mark.parametrize(
     ("rule", "number_of_frames", "expected"),
     [
