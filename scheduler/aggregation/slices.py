@@ -12,8 +12,8 @@ from shared.slice_selection import selected_frames
 from shared.slices import Slice, SliceOrder, Stack, frame_stacks, stacks_of
 from shared.states import Reason
 
-# Of a series with more gaps or duplicates, so many of each are named; all are counted.
-MAX_NAMED = 20
+# Of more gaps or duplicates of a stack, and of more stacks of a series, so many are named; all are counted.
+MAX_NAMED, MAX_STACKS = 20, 100
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ def slice_facts(rule: SliceRule, studies: Sequence[StudyFacts], instances: Seque
         if instance.reason not in POINTLESS:  # no stack was made of these when the job was accepted
             series[uids[instance.study_row], instance.series_instance_uid].append(instance)
     for (study_uid, series_uid), members in sorted(series.items()):
-        told = {"study_instance_uid": study_uid, "series_instance_uid": series_uid}
+        told: dict[str, Any] = {"study_instance_uid": study_uid, "series_instance_uid": series_uid}
         stacks = list(_stacks_told(facts, rule, sorted(members, key=lambda one: one.blob_sha256)))
-        facts.series.append(told | {"select": rule.model_dump(mode="json"), "stacks": stacks})
+        told |= {"select": rule.model_dump(mode="json"), "num_stacks": len(stacks), "stacks": stacks[:MAX_STACKS]}
+        facts.series.append(told)
     return facts
 
 

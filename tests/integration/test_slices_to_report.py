@@ -95,6 +95,8 @@ def test_every_nth_takes_its_slices_and_the_report_names_gap_and_duplicate(
     assert gap["after"]["images"] == [{"sop_instance_uid": make_uid("c"), "frame": 1}]
     assert duplicate["number"] == 5
     assert {image["sop_instance_uid"] for image in duplicate["images"]} == {make_uid("e"), make_uid("f")}
+    page = any_api.get(f"/api/v1/reports/{report['id']}.html").text
+    assert "gap of 5.00 mm after slice 3<br>two images at slice 5<br>" in page
     places = {one["sop_instance_uid"]: one["slice"] for one in report["document"]["findings"][0]["evidence"]}
     assert all(place["of"] == 7 for place in places.values())
     assert places.get(make_uid("h"), {"number": 7})["number"] == 7

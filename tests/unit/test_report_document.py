@@ -153,6 +153,14 @@ def test_series_names_few_of_many_duplicates_and_counts_all() -> None:
     assert (stack["slices"], stack["num_duplicates"], len(stack["duplicates"])) == (30, 30, 20)
 
 
+def test_series_names_few_of_many_stacks_and_counts_all() -> None:
+    clips = [replace(instance(number, 0.4, 0.5), number_of_frames=2) for number in range(150)]
+
+    (series,) = build_document(contract(), Evidence((study(1),), tuple(clips)))["series"]
+
+    assert (series["num_stacks"], len(series["stacks"])) == (150, 100)
+
+
 def test_absurd_number_of_frames_makes_no_large_report() -> None:
     absurd = replace(instance(1), number_of_frames=2**31 - 1)
 
