@@ -123,6 +123,35 @@ class Aggregation(_Part):
     studies: Rule
 
 
+class AllSlices(_Part):
+    """Every slice."""
+
+    kind: Literal["all"] = "all"
+
+
+class EveryNth(_Part):
+    """The first slice of a stack, and each `n`-th after it."""
+
+    kind: Literal["every_nth"]
+    n: Annotated[int, Field(ge=2, le=1000)]
+
+
+class CentralShare(_Part):
+    """So large a share of a stack, from its middle; one slice at least."""
+
+    kind: Literal["central_share"]
+    share: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+SliceRule = AllSlices | EveryNth | CentralShare
+
+
+class Slices(_Part):
+    """Which slices of a stack are predicted on, be they instances of a series or frames of an instance."""
+
+    select: Annotated[SliceRule, Field(discriminator="kind")] = AllSlices()
+
+
 class LatestStudy(_Part):
     """The report speaks of the patient's latest study."""
 
@@ -186,6 +215,7 @@ class ModelContract(_Part):
     accepts: Accepts
     input: InputShape
     preprocess: Preprocess
+    slices: Slices = Slices()
     aggregation: Aggregation
     time_scope: Annotated[LatestStudy | WindowDays | AllStudies, Field(discriminator="kind")]
     weights: Weights

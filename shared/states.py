@@ -65,13 +65,15 @@ class ItemState(StrEnum):
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"  # on purpose: nothing is missing without it
     CANCELLED = "cancelled"
 
 
 ITEM_MOVES: dict[ItemState, frozenset[ItemState]] = {
-    ItemState.PENDING: frozenset({ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED}),
+    ItemState.PENDING: frozenset({ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED}),
     ItemState.DONE: frozenset(),
     ItemState.FAILED: frozenset(),
+    ItemState.SKIPPED: frozenset(),
     ItemState.CANCELLED: frozenset(),
 }
 
@@ -180,6 +182,7 @@ class Reason(StrEnum):
     DECODERS_DISAGREE = "decoders_disagree"
     DECODE_UNCONFIRMED = "decode_unconfirmed"
     NOT_ACCEPTED_BY_MODEL = "not_accepted_by_model"
+    NOT_SELECTED = "not_selected"
     INVALID_MODEL_PACKAGE = "invalid_model_package"
     INVALID_ARCHIVE = "invalid_archive"
     ARCHIVE_TOO_LARGE = "archive_too_large"
@@ -222,6 +225,7 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.DECODERS_DISAGREE: "Two independent decoders give different pixels, so neither is believed.",
     Reason.DECODE_UNCONFIRMED: "Only one of the two decoders that must agree can read the pixel data.",
     Reason.NOT_ACCEPTED_BY_MODEL: "The model package does not accept this instance.",
+    Reason.NOT_SELECTED: "The model package predicts on other slices of this series.",
     Reason.INVALID_MODEL_PACKAGE: "The model package cannot be loaded.",
     Reason.INVALID_ARCHIVE: "The zip is damaged or is not a zip.",
     Reason.ARCHIVE_TOO_LARGE: "The zip inflates to more than is accepted.",
@@ -251,7 +255,8 @@ class Failure(StrEnum):
     CANCELLED = "cancelled"
 
 
-_FAILURE_OF: dict[Reason, Failure] = {
+_FAILURE_OF: dict[Reason, Failure | None] = {
+    Reason.NOT_SELECTED: None,  # no failure: it is left out on purpose
     Reason.PARSE_CRASHED: Failure.CRASH,
     Reason.DECODE_CRASHED: Failure.CRASH,
     Reason.WORKER_CRASHED: Failure.CRASH,
@@ -265,8 +270,8 @@ _FAILURE_OF: dict[Reason, Failure] = {
 }
 
 
-def failure_of(reason: Reason) -> Failure:
-    """The class of an item's reason."""
+def failure_of(reason: Reason) -> Failure | None:
+    """The class of an item's reason; None where it names no failure."""
     return _FAILURE_OF.get(reason, Failure.PERMANENT)
 
 

@@ -44,7 +44,7 @@ def new_sha256() -> str:
 
 def make_header(**given: Any) -> Header:
     """A CT image's header; its SOP Instance UID is new, all else the same each time, unless given."""
-    blank: dict[str, Any] = {field.name: 0 if field.type is int else "" for field in fields(Header)}
+    blank: dict[str, Any] = {field.name: {int: 0, str: "", bool: False}.get(field.type, ()) for field in fields(Header)}
     usual = {
         "study_instance_uid": make_uid("study"),
         "series_instance_uid": make_uid("series"),

@@ -36,7 +36,7 @@ class _Decoder:
         self._lock = threading.Lock()
         self._num_decoded = 0
 
-    def frames(self, path: Path, contract: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def frames(self, path: Path, contract: Any, wanted: Any = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         with self._lock:
             self._num_decoded += 1
             self._before_each(self._num_decoded)

@@ -16,7 +16,7 @@ from shared.states import FINAL_JOB_STATES, JOB_MOVES, SHARD_MOVES, ItemState, J
 # Columns, not entities: the tests look after every step.
 JOB = (
     *(Job.id, Job.state, Job.cancel_requested_at, Job.finished_at),
-    *(Job.items_total, Job.items_done, Job.items_failed, Job.items_cancelled, Job.items_reused),
+    *(Job.items_total, Job.items_done, Job.items_failed, Job.items_skipped, Job.items_cancelled, Job.items_reused),
 )
 SHARD = (
     *(Shard.id, Shard.lane, Shard.state, Shard.owner, Shard.lease_until, Shard.attempt, Shard.fence),
@@ -58,6 +58,7 @@ def _check_jobs(jobs: Sequence[Any], items: Sequence[Any]) -> None:
         assert count.total() == job.items_total
         assert count[ItemState.DONE] == job.items_done
         assert count[ItemState.FAILED] == job.items_failed
+        assert count[ItemState.SKIPPED] == job.items_skipped
         assert count[ItemState.CANCELLED] == job.items_cancelled
         assert reused[job.id] == job.items_reused
         is_final = job.state in FINAL_JOB_STATES

@@ -32,7 +32,7 @@ def evidence_text(item: Json) -> str:
 JOB_COLUMNS: Columns = [
     ("job", lambda job: job["id"]),
     ("state", lambda job: state(job["state"])),
-    ("done", lambda job: f"{job['counts']['done']}/{job['counts']['total']}"),
+    ("done", lambda job: f"{job['counts']['done']}/{job['counts']['total'] - job['counts']['skipped']}"),
     ("failed", lambda job: job["counts"]["failed"]),
     ("model", lambda job: model_name(job["model"])),
     ("priority", lambda job: job["priority"]),

@@ -80,7 +80,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-STATE_STYLES = {"done": "green", "partial": "yellow", "failed": "red", "cancelled": "dim", "running": "cyan"}
+STATE_STYLES = {
+    "done": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "skipped": "dim",
+    "cancelled": "dim",
+    "running": "cyan",
+}
 
 
 def state(value: str) -> Text:

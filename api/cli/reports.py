@@ -35,6 +35,13 @@ FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("driven by", lambda finding: "\n".join(evidence["sop_instance_uid"] for evidence in finding["evidence"])),
 ]
 
+STACK_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
+    ("series", lambda stack: stack["series_instance_uid"]),
+    ("selected", lambda stack: f"{stack['selected']} of {stack['slices']}"),
+    ("spacing", lambda stack: "-" if stack["spacing_mm"] is None else f"{stack['spacing_mm']:.2f} mm"),
+    ("gaps", lambda stack: "unknown" if stack["num_gaps"] is None else stack["num_gaps"]),
+    ("duplicates", lambda stack: "unknown" if stack["num_duplicates"] is None else stack["num_duplicates"]),
+]
 EXCLUDED_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("instance", lambda excluded: excluded["sop_instance_uid"]),
     ("why", lambda excluded: excluded["detail"] or excluded["reason_text"]),
@@ -124,5 +131,8 @@ def _print_summary(session: Session, report: Json) -> None:
     ]
     session.out.print(make_table([("", lambda fact: fact[0]), ("", lambda fact: fact[1])], facts))
     session.out.print(make_table(FINDING_COLUMNS, document["findings"], title="Findings"))
+    stacks = [one | stack for one in document.get("series", []) for stack in one["stacks"] if stack["slices"] > 1]
+    if stacks:
+        session.out.print(make_table(STACK_COLUMNS, stacks, title="Slices"))
     if document["excluded"]:
         session.out.print(make_table(EXCLUDED_COLUMNS, document["excluded"], title="Left out"))

@@ -34,7 +34,7 @@ def watch_job(session: Session, job_id: str) -> Json:
         while True:
             job = patiently(lambda: session.client.get(f"/api/v1/jobs/{job_id}"), ATTEMPTS)
             counts = job["counts"]
-            ended = counts["done"] + counts["failed"] + counts["cancelled"]
+            ended = counts["total"] - counts["pending"]
             progress.update(bar, total=counts["total"], completed=ended, note=note_of(job))
             if JobState(job["state"]) in FINAL_JOB_STATES:
                 return job

@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from api.intake.slices import Chosen, choose
 from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, accepts
 from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
@@ -56,6 +57,7 @@ class Plan:
             "not_accepted": failed[Reason.NOT_ACCEPTED_BY_MODEL],
             "not_accepted_why": dict(self.refusals),
             "no_pixel_data": failed[Reason.NO_PIXEL_DATA],
+            "not_selected": sum(target.state is ItemState.SKIPPED for target in self.targets),
             "rejected": sum(target.instance_id is None for target in self.targets),
         }
 
@@ -101,9 +103,19 @@ def plan_job(session: Session, selection: Selection, version: ModelVersion, *, g
     blobs = [row.blob_sha256 for row in rows]
     predicted = predicted_frames(session, version.digest, blobs, generation=generation)
     files = _file_of_instance(session, selection.uploads)
+    unfit = {row.id: found for row in rows if (found := _unfit(row, contract, plan.refusals))}
+    chosen = _chosen(session, selection, contract, [row.id for row in rows if row.id not in unfit])
     for row in rows:
-        frames = predicted.get(row.blob_sha256, 0)
-        plan.targets.append(_target(row, files.get(row.id), contract, frames, plan.refusals))
+        outcome = unfit.get(row.id) or _outcome(row, chosen, predicted.get(row.blob_sha256, 0))
+        plan.targets.append(
+            Target(
+                target=f"instance:{row.id}",
+                instance_id=row.id,
+                upload_file_id=files.get(row.id),
+                patient_id=row.patient_id,
+                **outcome,
+            )
+        )
     for upload_id in dict.fromkeys(selection.uploads):
         _add_rejected(session, upload_id, plan)
     if not plan.targets and selection.unfinished_of is not None:
@@ -162,15 +174,8 @@ def _file_of_instance(session: Session, uploads: Sequence[UUID]) -> dict[int, in
     return {instance_id: file_id for instance_id, file_id in rows if instance_id is not None}
 
 
-def _target(
-    row: Any, upload_file_id: int | None, contract: ModelContract, frames_predicted: int, refusals: Counter[str]
-) -> Target:
-    common: dict[str, Any] = {
-        "target": f"instance:{row.id}",
-        "instance_id": row.id,
-        "upload_file_id": upload_file_id,
-        "patient_id": row.patient_id,
-    }
+def _unfit(row: Any, contract: ModelContract, refusals: Counter[str]) -> dict[str, Any] | None:
+    """The outcome of an instance that the model cannot be asked about."""
     refusal = accepts(
         contract,
         modality=row.modality,
@@ -180,12 +185,25 @@ def _target(
     )
     if refusal is not None:
         refusals[refusal] += 1
-        return Target(**common, state=ItemState.FAILED, reason=Reason.NOT_ACCEPTED_BY_MODEL, detail=refusal)
+        return {"state": ItemState.FAILED, "reason": Reason.NOT_ACCEPTED_BY_MODEL, "detail": refusal}
     if not row.has_pixel_data:
-        return Target(**common, state=ItemState.FAILED, reason=Reason.NO_PIXEL_DATA)
-    if frames_predicted >= row.number_of_frames:
-        return Target(**common, state=ItemState.DONE, frames=frames_predicted, reused=True)
-    return Target(**common)
+        return {"state": ItemState.FAILED, "reason": Reason.NO_PIXEL_DATA}
+    return None
+
+
+def _chosen(session: Session, selection: Selection, contract: ModelContract, instance_ids: Sequence[int]) -> Chosen:
+    """What the package takes of them; a retry's instances were chosen when its first job was accepted."""
+    chosen = choose(session, contract.slices.select, instance_ids)
+    return chosen if selection.unfinished_of is None else replace(chosen, left_out={})
+
+
+def _outcome(row: Any, chosen: Chosen, frames_predicted: int) -> dict[str, Any]:
+    """What is known of the others beforehand; nothing of those that are to be predicted on."""
+    if row.id in chosen.left_out:
+        return {"state": ItemState.SKIPPED, "reason": Reason.NOT_SELECTED, "detail": chosen.left_out[row.id]}
+    if frames_predicted >= chosen.num_frames.get(row.id, row.number_of_frames):
+        return {"state": ItemState.DONE, "frames": frames_predicted, "reused": True}
+    return {}
 
 
 def _instances(session: Session, selection: Selection) -> Iterable[Any]:

@@ -64,6 +64,7 @@ class JobCounts(Shape):
     total: int
     done: int
     failed: int
+    skipped: int = Field(description="Slices that the model package does not select; nothing is missing without them.")
     cancelled: int
     pending: int
     reused: int

@@ -54,7 +54,10 @@ class ReportList(Shape):
 class ReportShown(ReportSummary):
     """A whole report version; `document` is what the machine says and why."""
 
-    document: dict[str, Any]
+    document: dict[str, Any] = Field(
+        description="Findings with the instances that drove them and where in its stack each lies; what is left out, "
+        "and why; of each series, how many slices there are and were selected, their spacing, gaps and duplicates."
+    )
 
 
 class ReportQuery(Page):

@@ -44,7 +44,6 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
 
 
 def _shown(job: Job, waiting: Waiting) -> JobShown:
-    ended = job.items_done + job.items_failed + job.items_cancelled
     base = f"/api/v1/jobs/{job.id}"
     return JobShown(
         id=job.id,
@@ -57,11 +56,12 @@ def _shown(job: Job, waiting: Waiting) -> JobShown:
             total=job.items_total,
             done=job.items_done,
             failed=job.items_failed,
+            skipped=job.items_skipped,
             cancelled=job.items_cancelled,
-            pending=job.items_total - ended,
+            pending=job.items_total - job.items_ended,
             reused=job.items_reused,
         ),
-        progress=ended / job.items_total if job.items_total else 1.0,
+        progress=job.items_ended / job.items_total if job.items_total else 1.0,
         position=waiting.position,
         position_is_least=waiting.position_is_least,
         eta_s=waiting.eta_s,

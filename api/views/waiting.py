@@ -88,7 +88,7 @@ def _with_eta(situation: Situation, job: Job, following: Shard | None, waiting: 
     is_open_ended = waiting.position_is_least or not UNFORESEEABLE.isdisjoint(waiting.causes)
     if is_open_ended or rate is None or rate.items_per_s <= 0:
         return waiting
-    own = job.items_total - job.items_done - job.items_failed - job.items_cancelled
+    own = job.items_total - job.items_ended
     eta_s = ((waiting.position or 0) * situation.items_per_shard(job.lane) + own) / rate.items_per_s
     error_s = eta_s * rate.error / rate.items_per_s
     rest_s = (following.not_before - situation.now).total_seconds() if following else 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts, Vector
+from scheduler.aggregation.slices import SliceFacts, slice_facts
 from shared.model_contract import Finding, ModelContract
 from shared.rollup import Rule, in_scope, roll_up
 from shared.states import REASON_TEXTS, Reason
@@ -38,10 +39,14 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
     patient = _combine(contract.aggregation.studies, vectors)
-    asked = [instance for instance in evidence.instances if instance.study_row in scope]
+    known = [instance for instance in evidence.instances if instance.study_row in scope]
+    asked = [instance for instance in known if instance.reason is not Reason.NOT_SELECTED]
+    slices = slice_facts(contract.slices.select, evidence.studies, known)
     return {
         "schema": DOCUMENT_SCHEMA,
-        "findings": [_finding(index, finding, patient, counted) for index, finding in enumerate(contract.findings)],
+        "findings": [
+            _finding(index, finding, patient, counted, slices) for index, finding in enumerate(contract.findings)
+        ],
         "completeness": {
             "instances": len(asked),
             "predicted": len(counted),
@@ -50,6 +55,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
         "engines": _engines(counted),
         "excluded": [_excluded(instance) for instance in asked if not instance.frames],
         "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
+        "series": slices.series,
         "time_scope": contract.time_scope.model_dump(mode="json"),
         "aggregation": contract.aggregation.model_dump(mode="json"),
     }
@@ -95,7 +101,9 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
     return _combine(contract.aggregation.series, [vector for vector in series if vector is not None])
 
 
-def _finding(index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored]) -> dict[str, Any]:
+def _finding(
+    index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored], slices: SliceFacts
+) -> dict[str, Any]:
     probability = None if patient is None else float(patient[index])
     over = [one for one in counted if one.vector[index] >= finding.threshold]
     leading = sorted(counted, key=lambda one: (-one.vector[index], one.instance.sop_instance_uid))
@@ -108,7 +116,7 @@ def _finding(index: int, finding: Finding, patient: Vector | None, counted: Sequ
         "threshold": finding.threshold,
         "decision": None if probability is None or finding.background else probability >= finding.threshold,
         "counts": {"instances": len(counted), "over_threshold": len(over)},
-        "evidence": [_evidence(index, one) for one in driving],
+        "evidence": [_evidence(index, one, slices) for one in driving],
     }
 
 
@@ -123,12 +131,13 @@ def _by_engine(entry: tuple[Computed, int]) -> tuple[str, str, int]:
     return computed.engine, computed.precision, computed.batch_size or 0
 
 
-def _evidence(index: int, one: Scored) -> dict[str, Any]:
+def _evidence(index: int, one: Scored, slices: SliceFacts) -> dict[str, Any]:
     return {
         "sop_instance_uid": one.instance.sop_instance_uid,
         "series_instance_uid": one.instance.series_instance_uid,
         "blob_sha256": one.instance.blob_sha256,
         "frame": one.leading_frames[index],
+        "slice": slices.place_of.get((one.instance.blob_sha256, one.leading_frames[index])),
         "probability": float(one.vector[index]),
         "conflict": one.instance.conflict,
     }

@@ -43,7 +43,7 @@ def draft_reports(session: Session, job_id: UUID, patient_ids: Sequence[int]) ->
     drafts = []
     for patient in patients:
         found = evidence[patient.id]
-        if not any(one.frames for one in found.instances) and _only_cancelled(session, job_id, patient.id):
+        if not any(one.frames for one in found.instances) and _nothing_known(session, job_id, patient.id):
             drafts.append(Draft(job_id, patient.id, None))
             continue
         previous, inputs_digest = newest.get(patient.id), found.digest(version.digest)
@@ -55,10 +55,10 @@ def draft_reports(session: Session, job_id: UUID, patient_ids: Sequence[int]) ->
     return drafts
 
 
-def _only_cancelled(session: Session, job_id: UUID, patient_id: int) -> bool:
-    statement = select(Item.id).where(
-        Item.job_id == job_id, Item.patient_id == patient_id, Item.state != ItemState.CANCELLED
-    )
+def _nothing_known(session: Session, job_id: UUID, patient_id: int) -> bool:
+    """What was to be predicted on was cancelled, all of it."""
+    nothing = (ItemState.CANCELLED, ItemState.SKIPPED)
+    statement = select(Item.id).where(Item.job_id == job_id, Item.patient_id == patient_id, Item.state.not_in(nothing))
     return session.scalar(statement.limit(1)) is None
 
 

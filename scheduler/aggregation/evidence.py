@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.states import ItemState, Reason
 
@@ -44,6 +45,9 @@ class InstanceEvidence:
     reason: Reason | None = None
     detail: str = ""
     computed_by: tuple[Computed, ...] = ()
+    number_of_frames: int = 1
+    instance_number: int = 0
+    planes: Planes = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) 
             Instance.blob_sha256,
             Instance.sop_instance_uid,
             Instance.sop_conflict,
+            Instance.number_of_frames,
+            Instance.instance_number,
+            Instance.planes,
             Series.series_instance_uid,
             Series.modality,
             Study.id.label("study_row"),
@@ -156,8 +163,8 @@ def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frame
 
 
 # Which of an instance's outcomes by one model speaks: what was predicted stays predicted, whatever a later job that
-# was cancelled or failed says; and a failure tells more than a cancel.
-_PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED)
+# was cancelled or failed says; a failure tells more than a cancel, and so does that the package does not want it.
+_PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED)
 
 
 def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
@@ -192,4 +199,7 @@ def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outco
         computed_by=tuple(computed for _, (_, computed) in shown),
         reason=None if done else outcome.reason,
         detail="" if done else outcome.detail,
+        number_of_frames=row.number_of_frames,
+        instance_number=row.instance_number,
+        planes=planes_of_document(row.planes),
     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,15 @@ def check_length(dataset: FileDataset, claims: Claims) -> None:
 
 
 def decode(
-    decoder: Decoder, dataset: FileDataset, claims: Claims, limits: ReadLimits
+    decoder: Decoder, dataset: FileDataset, claims: Claims, limits: ReadLimits, indices: Sequence[int] | None = None
 ) -> Iterator[tuple[NDArray[Any], str]]:
-    """Frames that both decoders of the coding give, no more bytes than allowed and no fewer frames than claimed."""
+    """Frames that both decoders of the coding give, no more bytes than allowed and no fewer frames than claimed.
+
+    Of those at `indices`, from 0, only; None: of all.
+    """
+    expected = claims.number_of_frames if indices is None else len(indices)
     decoded, decoded_bytes = 0, 0
-    for found in _agreed_frames(decoder, dataset, claims.number_of_frames):
+    for found in _agreed_frames(decoder, dataset, claims.number_of_frames, indices):
         values = found[0].astype(found[0].dtype.newbyteorder("="), copy=False)
         decoded, decoded_bytes = decoded + 1, decoded_bytes + values.nbytes
         if decoded_bytes > limits.max_pixel_bytes:
@@ -109,18 +113,20 @@ def decode(
                 reason=Reason.PIXELS_TOO_LARGE,
             )
         yield values, str(found[1]["photometric_interpretation"])
-    if decoded < claims.number_of_frames:
+    if decoded < expected:
         raise DecodeError(
-            f"the pixel data holds {decoded} frames; expected {claims.number_of_frames}: send the file again",
+            f"the pixel data holds {decoded} frames; expected {expected}: send the file again",
             reason=Reason.TRUNCATED,
         )
 
 
-def _agreed_frames(decoder: Decoder, dataset: FileDataset, number_of_frames: int) -> Iterator[_Decoded]:
+def _agreed_frames(
+    decoder: Decoder, dataset: FileDataset, number_of_frames: int, indices: Sequence[int] | None
+) -> Iterator[_Decoded]:
     """Frames of the first decoder, each given only once the second one, where the coding has one, gave the same."""
-    frames = _frames(decoder, dataset, number_of_frames)
+    frames = _frames(decoder, dataset, number_of_frames, indices)
     second = second_decoder(decoder.UID)
-    others = _frames(second, dataset, number_of_frames) if second else None
+    others = _frames(second, dataset, number_of_frames, indices) if second else None
     while True:
         with named_faults(dataset):
             found = next(frames, None)
@@ -158,20 +164,22 @@ def _check_agreement(values: NDArray[Any], other: NDArray[Any], syntax: UID) -> 
     )
 
 
-def _frames(decoder: Decoder, dataset: FileDataset, number_of_frames: int) -> Iterator[_Decoded]:
+def _frames(
+    decoder: Decoder, dataset: FileDataset, number_of_frames: int, indices: Sequence[int] | None
+) -> Iterator[_Decoded]:
     """Frames and their properties, straight from pydicom."""
     options = as_pixel_options(dataset)
     if decoder.is_encapsulated and "planar_configuration" in options:
         # Codecs give colour pixel by pixel, or say that they do not. Files that were uncompressed in planes may still
         # say so, and pydicom would shuffle their colours; beside a codestream the attribute means nothing (PS3.5, 8.2).
         options["planar_configuration"] = 0
-    frames = decoder.iter_array(dataset, **options)
+    frames = decoder.iter_array(dataset, indices=indices, **options)
     try:
         first = next(frames, None)
     except ValueError:
         # Where the codestream's sign differs from the data set's, pydicom corrects it in place, and iter_array's
         # frames are read-only; as_array's are not, but it looks for each frame from the start.
-        for index in range(number_of_frames):
+        for index in range(number_of_frames) if indices is None else indices:
             yield decoder.as_array(dataset, index=index, **options)
         return
     if first is not None:

@@ -1,8 +1,9 @@
 """(4) Stored values frame by frame, with what is needed to turn them into modality units and to window them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ class Frame(Transforms):
     bits_stored: int
 
 
-def iter_frames(path: Path, limits: ReadLimits) -> Iterator[Frame]:
-    """Decode an instance frame by frame; only for limited child processes.
+def iter_frames(path: Path, limits: ReadLimits, wanted: Sequence[int] | None = None) -> Iterator[Frame]:
+    """Decode an instance frame by frame, or only its `wanted` frames, in order; only for limited child processes.
 
     Yields
     ------
@@ -61,7 +62,9 @@ def iter_frames(path: Path, limits: ReadLimits) -> Iterator[Frame]:
         is_little_endian = decoder.UID.is_little_endian
         transforms = FrameTransforms(dataset, is_little_endian=is_little_endian)
         palette = _palette(dataset, claims, is_little_endian=is_little_endian)
-    for index, (stored, photometric) in enumerate(decode(decoder, dataset, claims, limits)):
+    indices = None if wanted is None else [number - 1 for number in wanted]
+    frames = decode(decoder, dataset, claims, limits, indices)
+    for index, (stored, photometric) in zip(count() if indices is None else indices, frames, strict=False):
         values = palette.apply(stored) if palette else stored
         with quiet_pydicom():
             found = transforms.of_frame(index)

@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 from shared.config import Settings
 from shared.dicom.parse import ReadLimits, parse
+from shared.dicom.planes import Planes, planes_of_dataset, planes_of_document
 from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.values import MAX_PERSON_NAME, number, text, uid
 from shared.errors import ChildCrashedError, InvalidDicomError, LimitExceededError
@@ -29,7 +30,7 @@ HEADER_TARGET = "shared.dicom.read:read_header_in_child"
 
 @dataclass(frozen=True)
 class Header:
-    """What the index keeps of one instance: text is "" and a number 0 when the file does not say."""
+    """What the index keeps of one instance: text is "", a number 0 and planes () when the file does not say."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -59,6 +60,7 @@ class Header:
     series_number: int
     instance_number: int
     has_pixel_data: bool
+    planes: Planes
 
 
 def read_dataset(path: Path, limits: ReadLimits, *, with_pixels: bool) -> Dataset:
@@ -103,6 +105,7 @@ def _header_of(dataset: FileDataset, *, has_pixel_data: bool) -> Header:
         series_number=number(dataset, "SeriesNumber"),
         instance_number=number(dataset, "InstanceNumber"),
         has_pixel_data=has_pixel_data,
+        planes=planes_of_dataset(dataset, number(dataset, "NumberOfFrames")),
     )
 
 
@@ -209,9 +212,11 @@ def _acquisition_at(dataset: Dataset) -> str:
 
 def _checked(meta: dict[str, Any]) -> Header:
     """The child is not trusted: take the fields we know, of the types and lengths we expect."""
-    kinds = {field.name: field.type for field in fields(Header)}
+    planes = planes_of_document(meta.get("planes"))
+    meta = {name: value for name, value in meta.items() if name != "planes"}
+    kinds = {field.name: field.type for field in fields(Header) if field.name != "planes"}
     if meta.keys() != kinds.keys() or any(type(meta[name]) is not kind for name, kind in kinds.items()):
         raise ChildCrashedError("the header's reader gave fields we do not know", reason=Reason.PARSE_CRASHED)
     if any(isinstance(value, str) and len(value) > MAX_PERSON_NAME for value in meta.values()):
         raise ChildCrashedError("the header's reader gave a text too long", reason=Reason.PARSE_CRASHED)
-    return Header(**meta)
+    return Header(**meta, planes=planes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from shared.dicom.lookup import Lookup, lookup_of
-from shared.dicom.values import first_value, text
+from shared.dicom.values import first_value, sequence_items, text
 from shared.errors import DecodeError
 
 
@@ -33,8 +33,8 @@ class FrameTransforms:
     def __init__(self, dataset: Dataset, *, is_little_endian: bool) -> None:
         self._dataset = dataset
         self._is_little_endian = is_little_endian
-        self._shared = _items(dataset, "SharedFunctionalGroupsSequence")
-        self._per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
+        self._shared = sequence_items(dataset, "SharedFunctionalGroupsSequence")
+        self._per_frame = sequence_items(dataset, "PerFrameFunctionalGroupsSequence")
         self._same_for_all: Transforms | None = None if self._shared or self._per_frame else self._read(0)
 
     def of_frame(self, index: int) -> Transforms:
@@ -59,12 +59,12 @@ class FrameTransforms:
     def _macro(self, index: int, keyword: str) -> Dataset:
         """The item of a functional group macro: of the frame, else shared, else the data set itself."""
         for group in (*self._per_frame[index : index + 1], *self._shared[:1]):
-            if items := _items(group, keyword):
+            if items := sequence_items(group, keyword):
                 return items[0]
         return self._dataset
 
     def _modality_lut(self, dataset: Dataset) -> Lookup | None:
-        items = _items(dataset, "ModalityLUTSequence")
+        items = sequence_items(dataset, "ModalityLUTSequence")
         if not items:
             return None
         try:
@@ -75,20 +75,13 @@ class FrameTransforms:
             ) from None
 
     def _voi_lut(self, dataset: Dataset) -> Lookup | None:
-        items = _items(dataset, "VOILUTSequence")
+        items = sequence_items(dataset, "VOILUTSequence")
         if not items:
             return None
         try:
             return lookup_of(items[0], is_little_endian=self._is_little_endian)
         except Exception:  # noqa: BLE001 - a damaged VOI LUT is as good as none: it only proposes a display
             return None
-
-
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    try:
-        return list(dataset.get(keyword) or ())
-    except Exception:  # noqa: BLE001 - a sequence that cannot be parsed says nothing
-        return []
 
 
 def _decimal(dataset: Dataset, keyword: str, absent: float) -> float:

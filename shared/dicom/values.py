@@ -1,6 +1,7 @@
 """Values out of a data set as plain, bounded text and numbers: what a file says is cleaned before it is kept."""
 
 import functools
+import math
 import re
 import unicodedata
 from typing import Any
@@ -17,6 +18,7 @@ from shared.states import Reason
 MAX_TEXT = 64  # LO (PS3.5, table 6.2-1), the longest short text we keep
 MAX_PERSON_NAME = 324  # PN: five components of 64 characters, with their delimiters
 _tag = functools.cache(Tag)
+MAX_DECIMAL = 64  # characters; DS has 16 (PS3.5, table 6.2-1), writers exceed it
 _INT32 = 2**31 - 1  # what a database column holds; far beyond every limit we set
 _UID = re.compile(r"[0-9.]{1,64}")
 _NOT_TEXT = frozenset({"Cc", "Cf", "Cs", "Cn"})  # control, format (direction marks), surrogate, unassigned
@@ -64,6 +66,30 @@ def number(dataset: Dataset, keyword: str) -> int:
         return max(-_INT32, min(_INT32, int(value)))
     except (TypeError, ValueError, OverflowError):
         return 0
+
+
+def decimals(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The attribute as exactly `count` finite numbers; None when it is absent or anything else."""
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return None
+    raw = dataset.get_item(tag, keep_deferred=True)
+    if isinstance(raw, RawDataElement) and (raw.value is None or len(raw.value) > count * (MAX_DECIMAL + 1)):
+        return None
+    try:
+        value = dataset[tag].value
+        found = tuple(float(one) for one in value) if isinstance(value, (MultiValue, list, tuple)) else ()
+    except Exception:  # noqa: BLE001 - pydicom raises whatever the bytes make it raise; the attribute is then unknown
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def sequence_items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none when it is absent or cannot be parsed, for then it says nothing."""
+    try:
+        return list(dataset.get(keyword) or ())
+    except Exception:  # noqa: BLE001 - pydicom raises whatever the bytes make it raise
+        return []
 
 
 def uid(dataset: Dataset, keyword: str) -> str:

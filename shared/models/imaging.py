@@ -1,8 +1,9 @@
 """The DICOM hierarchy as indexed from what was stored (PS3.3 A.1): patient, study, series, instance."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, RowId, Sha256, Uid
@@ -61,7 +62,11 @@ class Series(Base):
 
 
 class Instance(Base):
-    """One stored file; files that share a SOPInstanceUID but not their bytes are several rows, all flagged."""
+    """One stored file; files that share a SOPInstanceUID but not their bytes are several rows, all flagged.
+
+    `planes` are those of its frames (shared.dicom.planes); none where the file has none, and in rows from before
+    they were recorded, whose `instance_number` is 0.
+    """
 
     __tablename__ = "instance"
     __table_args__ = (
@@ -84,6 +89,8 @@ class Instance(Base):
     has_pixel_data: Mapped[bool] = mapped_column(Boolean)
     sop_conflict: Mapped[bool] = mapped_column(Boolean, default=False)
     acquisition_at: Mapped[str] = mapped_column(String(32), default="")
+    instance_number: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    planes: Mapped[list[Any] | None]
     created_at: Mapped[datetime]
 
     series: Mapped[Series] = relationship(lazy="raise")

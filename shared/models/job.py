@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, BigInt, RowId, enum_column
@@ -47,6 +48,7 @@ class Job(Base):
     items_total: Mapped[int] = mapped_column(default=0)
     items_done: Mapped[int] = mapped_column(default=0)
     items_failed: Mapped[int] = mapped_column(default=0)
+    items_skipped: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     items_cancelled: Mapped[int] = mapped_column(default=0)
     items_reused: Mapped[int] = mapped_column(default=0)
     cancel_requested_at: Mapped[datetime | None]
@@ -55,6 +57,11 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
     model_version: Mapped[ModelVersion] = relationship(lazy="joined", innerjoin=True)
+
+    @hybrid_property
+    def items_ended(self) -> int:
+        """How many items have an outcome."""
+        return self.items_done + self.items_failed + self.items_skipped + self.items_cancelled
 
 
 class Shard(Base):

@@ -111,6 +111,7 @@ def _sums(session: Session) -> Iterator[Finding]:
             func.count().label("total"),
             number(ItemState.DONE).label("done"),
             number(ItemState.FAILED).label("failed"),
+            number(ItemState.SKIPPED).label("skipped"),
             number(ItemState.CANCELLED).label("cancelled"),
             func.sum(case((Item.reused, 1), else_=0)).label("reused"),
         )
@@ -128,6 +129,7 @@ def _sums(session: Session) -> Iterator[Finding]:
     differs = (
         (Job.items_done != true.c.done)
         | (Job.items_failed != true.c.failed)
+        | (Job.items_skipped != true.c.skipped)
         | (Job.items_cancelled != true.c.cancelled)
         | (Job.items_reused != true.c.reused)
     )

@@ -21,6 +21,9 @@ def check_results(session: Session) -> Iterator[Finding]:
 def _missing(session: Session) -> Iterator[Finding]:
     """A reused item has the predictions that another job of its generation made."""
     frames = func.count(func.distinct(Prediction.frame))
+    # A package that selects frames leaves holes between their numbers.
+    takes_all = func.coalesce(ModelVersion.contract["slices"]["select"]["kind"].as_string(), "all") == "all"
+    has_holes = (func.min(Prediction.frame) != 1) | (func.max(Prediction.frame) != frames)
     statement = (
         select(Item.id)
         .join(Job, Job.id == Item.job_id)
@@ -33,13 +36,8 @@ def _missing(session: Session) -> Iterator[Finding]:
             & (Prediction.generation == Job.generation),
         )
         .where(Item.state == ItemState.DONE)
-        .group_by(Item.id, Item.frames)
-        .having(
-            (frames < Item.frames)
-            | (frames < 1)
-            | (func.min(Prediction.frame) != 1)
-            | (func.max(Prediction.frame) != frames)
-        )
+        .group_by(Item.id, Item.frames, ModelVersion.id)
+        .having((frames < Item.frames) | (frames < 1) | (takes_all & has_holes))
     )
     yield from found(session, Verdict.LOST, "a done item lacks predictions of its frames", "item", statement)
 
@@ -68,7 +66,9 @@ def _unaccounted(session: Session) -> Iterator[Finding]:
 
 
 def _reasons(session: Session) -> Iterator[Finding]:
-    unexplained = select(Item.id).where(Item.state.in_([ItemState.FAILED, ItemState.CANCELLED]), Item.reason.is_(None))
+    unexplained = select(Item.id).where(
+        Item.state.in_([ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED]), Item.reason.is_(None)
+    )
     yield from found(session, Verdict.WRONG, "an item without a result has no reason", "item", unexplained)
     undated = select(Item.id).where(Item.state.in_(FINAL_ITEM_STATES), Item.finished_at.is_(None))
     yield from found(session, Verdict.WRONG, "an item with an outcome has no time of it", "item", undated)

@@ -184,6 +184,8 @@ def _instance_row(new: NewInstance, series_id: int) -> Row:
         "number_of_frames": max(1, header.number_of_frames),
         "has_pixel_data": header.has_pixel_data,
         "acquisition_at": header.acquisition_at,
+        "instance_number": header.instance_number,
+        "planes": list(header.planes) or None,
         "created_at": utc_now(),
     }
     return _fitting(Instance, row)

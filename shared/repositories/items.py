@@ -10,10 +10,15 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db import db_now
+from shared.dicom.planes import planes_of_document
+from shared.model_contract import AllSlices, SliceRule
 from shared.models import Instance, Item, Job, JobPatient
 from shared.repositories.history import move_job
 from shared.repositories.parts import in_parts
+from shared.slice_selection import selected_frames
 from shared.states import FINAL_JOB_STATES, ItemState, JobState, Reason
+
+ALL_SLICES = AllSlices()
 
 
 @dataclass(frozen=True)
@@ -31,24 +36,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PendingItem:
-    """What a worker needs to know to predict on an item; `tries` that ended without a word make it a suspect."""
+    """What a worker needs to know to predict on an item; `tries` that ended without a word make it a suspect.
+
+    `frames` are the numbers of those to predict on, None for all; `number_of_frames` says how many that is.
+    """
 
     item_id: int
     instance_id: int
     blob_sha256: str
     number_of_frames: int
     tries: int = 0
+    frames: tuple[int, ...] | None = None
 
 
-def pending_items(session: Session, shard_id: int) -> list[PendingItem]:
-    """The items of a shard that still want an outcome, in order."""
+def pending_items(session: Session, shard_id: int, rule: SliceRule = ALL_SLICES) -> list[PendingItem]:
+    """The items of a shard that still want an outcome, in order; `rule` selects their frames."""
+    planes = (Instance.planes,) if not isinstance(rule, AllSlices) else ()
     statement = (
-        select(Item.id, Instance.id, Instance.blob_sha256, Instance.number_of_frames, Item.tries)
+        select(Item.id, Instance.id, Instance.blob_sha256, Instance.number_of_frames, Item.tries, *planes)
         .join(Instance, Instance.id == Item.instance_id)
         .where(Item.shard_id == shard_id, Item.state == ItemState.PENDING)
         .order_by(Item.id)
     )
-    return [PendingItem(*row) for row in session.execute(statement)]
+    return [_pending(rule, *row) for row in session.execute(statement)]
+
+
+def _pending(
+    rule: SliceRule, item_id: int, instance_id: int, blob_sha256: str, number_of_frames: int, tries: int, *planes: Any
+) -> PendingItem:
+    frames = selected_frames(rule, number_of_frames, planes_of_document(*planes)) if planes else None
+    wanted = number_of_frames if frames is None else len(frames)
+    return PendingItem(item_id, instance_id, blob_sha256, wanted, tries, frames)
 
 
 def begin_items(session: Session, item_ids: Sequence[int]) -> None:
@@ -147,19 +165,21 @@ def settle_job(session: Session, job_id: UUID, *, actor: str) -> JobState | None
         select(
             Job.state,
             Job.items_total,
+            Job.items_ended,
             Job.items_done,
             Job.items_failed,
+            Job.items_skipped,
             Job.items_cancelled,
             Job.cancel_requested_at,
         )
         .where(Job.id == job_id)
         .with_for_update(key_share=True)
     ).one()
-    ended = job.items_done + job.items_failed + job.items_cancelled
-    if job.state in FINAL_JOB_STATES or ended < job.items_total:
+    if job.state in FINAL_JOB_STATES or job.items_ended < job.items_total:
         return None
     after = _final_state(job.items_done, job.items_failed, job.items_cancelled, job.cancel_requested_at is not None)
-    reason = f"{job.items_done} done, {job.items_failed} failed, {job.items_cancelled} cancelled"
+    skipped = f", {job.items_skipped} skipped" if job.items_skipped else ""
+    reason = f"{job.items_done} done, {job.items_failed} failed{skipped}, {job.items_cancelled} cancelled"
     moved = move_job(session, job_id, job.state, after, reason=reason, actor=actor, finished_at=db_now())
     return after if moved else None
 

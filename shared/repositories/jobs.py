@@ -63,6 +63,7 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
         items_total=len(targets),
         items_done=states[ItemState.DONE],
         items_failed=states[ItemState.FAILED],
+        items_skipped=states[ItemState.SKIPPED],
         items_reused=sum(target.reused for target in targets),
         **vars(new),
     )
@@ -143,8 +144,7 @@ def list_jobs(  # noqa: PLR0913 - each is a filter
 
 def open_items_of(session: Session, token_id: UUID) -> int:
     """Items without an outcome in the jobs that a token asked for."""
-    still_open = Job.items_total - Job.items_done - Job.items_failed - Job.items_cancelled
-    statement = select(func.sum(still_open)).where(
+    statement = select(func.sum(Job.items_total - Job.items_ended)).where(
         Job.token_id == token_id, Job.state.in_([JobState.QUEUED, JobState.RUNNING])
     )
     return int(session.scalar(statement) or 0)

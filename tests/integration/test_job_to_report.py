@@ -52,7 +52,15 @@ def test_job_ends_in_predictions_and_a_report_per_patient(any_api: Api, package:
     assert api.post("/api/v1/models", data=package, **ZIP).status_code == 201
 
     job = submit(api, films("P", 3, studies=2, instances=2))
-    assert job["counts"] == {"total": 12, "done": 0, "failed": 0, "cancelled": 0, "pending": 12, "reused": 0}
+    assert job["counts"] == {
+        "total": 12,
+        "done": 0,
+        "failed": 0,
+        "skipped": 0,
+        "cancelled": 0,
+        "pending": 12,
+        "reused": 0,
+    }
     assert reports(api, job["id"]) == []
     work(runtime)
 

@@ -52,7 +52,15 @@ def test_job_is_accepted_with_rows_and_a_place_to_look(any_api: Api) -> None:
     job = answer.json
     assert answer.headers["Location"] == f"{JOBS}/{job['id']}" == job["links"]["self"]
     assert job["model"] == {"name": MODEL, "version": 1, "digest": version.digest}
-    assert job["counts"] == {"total": 3, "done": 0, "failed": 0, "cancelled": 0, "pending": 3, "reused": 0}
+    assert job["counts"] == {
+        "total": 3,
+        "done": 0,
+        "failed": 0,
+        "skipped": 0,
+        "cancelled": 0,
+        "pending": 3,
+        "reused": 0,
+    }
     assert (job["state"], job["priority"], job["label"], job["progress"]) == ("queued", "urgent", "night", 0.0)
     assert any_api.get(answer.headers["Location"]).json == job
     with reading(any_api.prepared.engine) as session:
@@ -140,6 +148,7 @@ def test_dry_run_counts_what_would_run_and_writes_nothing(any_api: Api) -> None:
         "already_predicted": 1,
         "not_accepted": 1,
         "no_pixel_data": 1,
+        "not_selected": 0,
         "rejected": 2,
     }
     assert why[1] == 1
@@ -157,7 +166,15 @@ def test_job_does_what_its_dry_run_said(any_api: Api) -> None:
 
     job = any_api.post(JOBS, json={"uploads": [str(upload), str(upload)], "studies": [STUDY, STUDY]}).json
 
-    assert job["counts"] == {"total": 4, "done": 1, "failed": 1, "cancelled": 0, "pending": 2, "reused": 1}
+    assert job["counts"] == {
+        "total": 4,
+        "done": 1,
+        "failed": 1,
+        "skipped": 0,
+        "cancelled": 0,
+        "pending": 2,
+        "reused": 1,
+    }
     assert job["progress"] == 0.5
     check_invariants(any_api.prepared.engine)
 

@@ -356,5 +356,13 @@ def test_files_become_one_job_when_they_are_sent_to_jobs_again_with_the_same_key
 
     assert first.status_code == second.status_code == 202
     assert first.data == second.data
-    assert first.json["counts"] == {"total": 2, "done": 0, "failed": 1, "cancelled": 0, "pending": 1, "reused": 0}
+    assert first.json["counts"] == {
+        "total": 2,
+        "done": 0,
+        "failed": 1,
+        "skipped": 0,
+        "cancelled": 0,
+        "pending": 1,
+        "reused": 0,
+    }
     assert first.json["label"] == "night"

@@ -23,7 +23,7 @@ CHAMPION = {"name": "m", "version": 3, "state": "champion"}
 
 
 def job(state: str, **changes: Any) -> dict[str, Any]:
-    counts = {"total": 3, "done": 2, "failed": 1, "cancelled": 0, "pending": 0, "reused": 0}
+    counts = {"total": 3, "done": 2, "failed": 1, "skipped": 0, "cancelled": 0, "pending": 0, "reused": 0}
     return {
         "id": JOB,
         "state": state,
@@ -78,7 +78,7 @@ def test_bar_says_what_a_job_waits_for_and_when_it_is_likely_over() -> None:
 
 
 def test_bar_says_how_many_were_cancelled(server: CannedServer) -> None:
-    counts = {"total": 3, "done": 1, "failed": 0, "cancelled": 2, "pending": 0, "reused": 0}
+    counts = {"total": 3, "done": 1, "failed": 0, "skipped": 0, "cancelled": 2, "pending": 0, "reused": 0}
     server.answer(f"GET /api/v1/jobs/{JOB}", Answer(job("cancelled", counts=counts)))
 
     result = run(server, "watch", JOB)
@@ -198,3 +198,33 @@ def test_service_starts_where_files_have_the_names_of_libraries(tmp_path: Path) 
     done = subprocess.run([OVERREAD, "migrate"], cwd=tmp_path, env=environment, capture_output=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_report_says_how_many_slices_it_rests_on(server: CannedServer) -> None:
+    stack = {"slices": 7, "selected": 4, "spacing_mm": 2.5, "num_gaps": 1, "num_duplicates": 0}
+    unknown = {"slices": 3, "selected": 3, "spacing_mm": None, "num_gaps": None, "num_duplicates": None}
+    series = [{"series_instance_uid": "1.2.3", "stacks": [stack, unknown, unknown | {"slices": 1, "selected": 1}]}]
+    shown = {
+        "id": JOB,
+        "number": 1,
+        "status": "preliminary",
+        "patient": {"patient_id": "P1"},
+        "model": {"name": "m", "version": 3},
+        "created_at": "2026-11-24T12:00:00Z",
+        "completeness": {"predicted": 4, "instances": 4},
+        "document": {"findings": [], "excluded": [], "series": series},
+    }
+    server.answer(f"GET /api/v1/reports/{JOB}", Answer(shown))
+
+    result = run(server, "report", JOB)
+
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines() if "1.2.3" in line]
+    assert lines == ["1.2.3 4 of 7 2.50 mm 1 0", "1.2.3 3 of 3 - unknown unknown"]
+
+
+def test_list_counts_what_is_wanted_when_slices_are_skipped(server: CannedServer) -> None:
+    counts = {"total": 9, "done": 3, "failed": 0, "skipped": 6, "cancelled": 0, "pending": 0, "reused": 0}
+    server.answer("GET /api/v1/jobs", Answer({"items": [job("done", counts=counts)], "next": None}))
+
+    assert "3/3" in run(server, "jobs").output

@@ -24,7 +24,15 @@ from shared.errors import ChildCrashedError, DecodeError, LimitExceededError, Ov
 from shared.model_package import ModelContract, load_contract
 from shared.sandbox import Reply
 from shared.states import Reason
-from tests.dicom_samples import absurd_dimensions, compressed_bytes, dicom_bytes, make_dataset, ramp, to_bytes
+from tests.dicom_samples import (
+    absurd_dimensions,
+    compressed_bytes,
+    dicom_bytes,
+    make_dataset,
+    ramp,
+    rle_bytes,
+    to_bytes,
+)
 from tests.model_samples import contract_fields
 from worker.inference.decode import Decoder, _received
 from worker.inference.preprocess import to_input
@@ -256,3 +264,27 @@ def test_child_imports_neither_tensorflow_nor_keras() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("coded", [dicom_bytes, rle_bytes], ids=["uncompressed", "RLE"])
+def test_wanted_frames_are_those_of_the_whole_instance(
+    decoder: Decoder, save: Callable[[bytes], Path], coded: Callable[..., bytes]
+) -> None:
+    pixels = np.stack([np.roll(ramp(), number) for number in range(6)])
+    path = save(coded(pixels))
+
+    whole = dict(decoder.frames(path, CONTRACT))
+    some = list(decoder.frames(path, CONTRACT, (2, 3, 6)))
+
+    assert [number for number, _ in some] == [2, 3, 6]
+    for number, values in some:
+        assert_array_equal(values, whole[number])
+
+
+def test_wanted_frame_that_is_not_there_has_its_reason(decoder: Decoder, save: Callable[[bytes], Path]) -> None:
+    path = save(rle_bytes(np.stack([ramp()] * 3)))
+
+    with pytest.raises(DecodeError) as caught:
+        list(decoder.frames(path, CONTRACT, (1, 9)))
+
+    assert caught.value.recorded_reason in (Reason.TRUNCATED, Reason.DECODE_FAILED)

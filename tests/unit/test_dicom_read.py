@@ -116,6 +116,7 @@ def test_header_holds_what_the_file_says_when_it_is_good(tmp_path: Path) -> None
         series_number=3,
         instance_number=-7,
         has_pixel_data=True,
+        planes=(),
     )
 
 

@@ -54,6 +54,9 @@ MIN_MAX = {"units": "stored", "intensity": {"kind": "min_max"}, "resize": "pad"}
             "preprocess.intensity.window.width: got 0",
         ),
         ({"preprocess": MIN_MAX | {"intensity": {"kind": "log"}}}, "input tag 'log'"),
+        ({"slices": {"select": {"kind": "some"}}}, "slices.select: got {'kind': 'some'}"),
+        ({"slices": {"select": {"kind": "every_nth", "n": 1}}}, "slices.select.every_nth.n: got 1"),
+        ({"slices": {"select": {"kind": "central_share", "share": 0}}}, "slices.select.central_share.share: got 0"),
         (
             {"preprocess": MIN_MAX | {"normalise": {"mean": [0, 0, 0], "std": [1, 1, 1]}}},
             "preprocess.normalise.mean: 3 numbers for 1 channels",

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts
+from shared.dicom.planes import Plane
 from shared.model_contract import ModelContract
 from shared.states import Reason
 from tests.model_samples import contract_fields
+from tests.slice_samples import AXIAL
 
 MAX = {"kind": "max"}
 DIGEST = "d" * 64
@@ -118,6 +120,53 @@ def test_completeness_says_what_was_left_out_when_an_instance_failed() -> None:
     assert document["excluded"][0]["sop_instance_uid"] == "1.4.2"
     assert document["excluded"][0]["reason"] == "decode_failed"
     assert document["excluded"][0]["reason_text"]
+
+
+def test_series_counts_slices_that_failed_but_none_that_cannot_be_predicted_on() -> None:
+    reasons = [None, Reason.NOT_SELECTED, Reason.DECODE_FAILED, Reason.NO_PIXEL_DATA, Reason.NOT_ACCEPTED_BY_MODEL]
+    members = [
+        replace(instance(number, *([0.4] if reason is None else [])), reason=reason, planes=(Plane(AXIAL, (0, 0, at)),))
+        for number, (at, reason) in enumerate(zip((0.0, 2.0, 4.0, 5.0, 6.0), reasons, strict=True))
+    ]
+
+    document = build_document(contract(), Evidence((study(1),), tuple(members)))
+
+    (stack,) = document["series"][0]["stacks"]
+    assert (stack["slices"], stack["selected"], stack["spacing_mm"]) == (3, 2, 2.0)
+    assert document["completeness"] == {"instances": 4, "predicted": 1, "share": 0.25}
+    assert [one["reason"] for one in document["excluded"]] == [
+        "decode_failed",
+        "no_pixel_data",
+        "not_accepted_by_model",
+    ]
+    assert finding(document)["evidence"][0]["slice"] == {"number": 1, "of": 3}
+
+
+def test_series_names_few_of_many_duplicates_and_counts_all() -> None:
+    members = [
+        replace(instance(number, 0.4), planes=(Plane(AXIAL, (0.0, 0.0, float(number // 2))),)) for number in range(60)
+    ]
+
+    (series,) = build_document(contract(), Evidence((study(1),), tuple(members)))["series"]
+
+    (stack,) = series["stacks"]
+    assert (stack["slices"], stack["num_duplicates"], len(stack["duplicates"])) == (30, 30, 20)
+
+
+def test_series_names_few_of_many_stacks_and_counts_all() -> None:
+    clips = [replace(instance(number, 0.4, 0.5), number_of_frames=2) for number in range(150)]
+
+    (series,) = build_document(contract(), Evidence((study(1),), tuple(clips)))["series"]
+
+    assert (series["num_stacks"], len(series["stacks"])) == (150, 100)
+
+
+def test_absurd_number_of_frames_makes_no_large_report() -> None:
+    absurd = replace(instance(1), number_of_frames=2**31 - 1)
+
+    (series,) = build_document(contract(), Evidence((study(1),), (absurd,)))["series"]
+
+    assert (series["stacks"][0]["slices"], series["stacks"][0]["ordered_by"]) == (2**31 - 1, "number")
 
 
 def test_finding_has_no_decision_when_nothing_could_be_counted() -> None:

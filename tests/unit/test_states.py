@@ -35,7 +35,7 @@ FIRST = {JobState.QUEUED, ShardState.QUEUED, ItemState.PENDING, ModelState.CANDI
 FINAL = {
     JobState: {"done", "partial", "failed", "cancelled"},
     ShardState: {"done", "quarantined", "cancelled"},
-    ItemState: {"done", "failed", "cancelled"},
+    ItemState: {"done", "failed", "skipped", "cancelled"},
     ModelState: {"rejected"},
     EraseState: set(),
 }
@@ -68,7 +68,7 @@ def test_every_state_can_be_reached(kind: type[StrEnum]) -> None:
 
 def test_final_states_are_those_of_the_tables() -> None:
     assert {JobState.DONE, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED} == FINAL_JOB_STATES
-    assert {ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED} == FINAL_ITEM_STATES
+    assert {ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED} == FINAL_ITEM_STATES
 
 
 @pytest.mark.parametrize("before", JobState)

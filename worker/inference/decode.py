@@ -1,9 +1,10 @@
 """From stored bytes to network inputs, frame by frame, in limited child processes (arrow 4)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,18 +21,21 @@ from shared.states import Reason
 from worker.inference.preprocess import to_input
 
 WIRE_DTYPE = np.dtype("<f4")
+NO_FRAME = 0  # they are numbered from 1
 
 _contract = lru_cache(maxsize=16)(load_contract)  # a child meets the same few contracts again and again
 
 
 def decode_in_child(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], memoryview]]:
-    """Sandbox target: {"path", "limits", "contract" (its JSON text)} -> a reply for each frame.
+    """Sandbox target: {"path", "limits", "contract" (its JSON text), "frames"} -> a reply for each frame.
+
+    "frames" are the numbers of those that are wanted, in order; null: all.
 
     A reply's meta is {"frame": its number, from 1}, its payload little endian float32 of the contract's input shape
     (rows, columns, channels), C order.
     """
     contract = _contract(request["contract"])
-    for frame in iter_frames(Path(request["path"]), ReadLimits(**request["limits"])):
+    for frame in iter_frames(Path(request["path"]), ReadLimits(**request["limits"]), request["frames"]):
         yield {"frame": frame.number}, to_input(frame, contract).astype(WIRE_DTYPE, copy=False).data
 
 
@@ -47,8 +51,10 @@ class Decoder:
             reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
         )
 
-    def frames(self, path: Path, contract: ModelContract) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give each frame's number, from 1, and its network input.
+    def frames(
+        self, path: Path, contract: ModelContract, wanted: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give each frame's number, from 1, and its network input; only of the `wanted` ones, where these are named.
 
         A child is held until the last frame is taken or the iterator is closed.
 
@@ -61,9 +67,10 @@ class Decoder:
         InvalidDicomError, LimitExceededError, DecodeError, ChildCrashedError
             With the reason why there is no such frame; the frames before it are good.
         """
-        request = {"path": str(path), "limits": self._limits, "contract": contract.text}
+        request = {"path": str(path), "limits": self._limits, "contract": contract.text, "frames": wanted}
+        numbers = count(1) if wanted is None else chain(wanted, repeat(NO_FRAME))
         payload_bytes = math.prod(_shape(contract)) * WIRE_DTYPE.itemsize
-        for expected, reply in enumerate(self._pool.call(request, payload_bytes=payload_bytes), start=1):
+        for expected, reply in zip(numbers, self._pool.call(request, payload_bytes=payload_bytes), strict=False):
             yield expected, _received(reply, expected, contract)
 
     def close(self) -> None:
@@ -84,7 +91,8 @@ def _shape(contract: ModelContract) -> tuple[int, int, int]:
 def _received(reply: Reply, number: int, contract: ModelContract) -> NDArray[np.float32]:
     """The child is not trusted: take a copy of only the next frame, of the contract's shape, of finite numbers."""
     shape = _shape(contract)
-    if reply.meta.get("frame") == number and len(reply.payload) == math.prod(shape) * WIRE_DTYPE.itemsize:
+    is_next = number != NO_FRAME and reply.meta.get("frame") == number
+    if is_next and len(reply.payload) == math.prod(shape) * WIRE_DTYPE.itemsize:
         values = np.frombuffer(reply.payload, WIRE_DTYPE).reshape(shape).astype(np.float32)
         if np.isfinite(values).all():
             return values

@@ -85,8 +85,8 @@ def _read_work(runtime: Runtime, held: HeldShard) -> _Work:
     with reading(runtime.engine) as session:
         job = session.get_one(Job, held.claim.job_id)
         version = job.model_version
-        items = pending_items(session, held.claim.shard_id)
         model = served_model(runtime, session, version)
+        items = pending_items(session, held.claim.shard_id, model.contract.slices.select)
     return _Work(model, job.generation, items)
 
 
@@ -142,7 +142,7 @@ def _decode_item(
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
         with runtime.engines.coming():
-            for number, array in runtime.decoder.frames(path, work.model.contract):
+            for number, array in runtime.decoder.frames(path, work.model.contract, item.frames):
                 slots.acquire()
                 held.moved()
                 future = runtime.engines.predict(work.model, array, rank=RANKS.index(held.claim.lane))
