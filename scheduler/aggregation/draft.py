@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -13,9 +13,16 @@ from scheduler.aggregation.evidence import Evidence, gather
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.model_contract import ModelContract
-from shared.models import Item, Job, ModelVersion, Patient
+from shared.models import Item, ModelVersion, Patient
 from shared.repositories.reports import NewestReport, newest_reports
 from shared.states import ItemState, ReportStatus
+
+
+class JobAndPatient(NamedTuple):
+    """A patient all of whose items in a job are terminal."""
+
+    job_id: UUID
+    patient_id: int
 
 
 @dataclass(frozen=True)
@@ -25,40 +32,45 @@ class Draft:
     No `report_id`: the job was cancelled before anything was known of the patient.
     """
 
-    job_id: UUID
-    patient_id: int
+    of: JobAndPatient
     report_id: UUID | None
     report: dict[str, Any] | None = None
 
 
-def draft_reports(session: Session, job_id: UUID, patient_ids: Sequence[int]) -> list[Draft]:
-    """A draft for each patient: a new version, or the newest one where it has the same inputs."""
-    version = session.get_one(ModelVersion, session.get_one(Job, job_id).model_version_id)
+def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatient]) -> list[Draft]:
+    """A draft for each patient of jobs of one model version: a new report, or the newest where it has the same inputs.
+
+    They are to be written in their order: of two jobs of one patient the first makes the report that both have.
+    """
+    version = session.get_one(ModelVersion, version_id)
     contract = ModelContract.model_validate(version.contract)
+    patient_ids = sorted({pair.patient_id for pair in pairs})
     # Read before the evidence: another scheduler that tells of more in between then takes this number, and this one
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.id)
     evidence = gather(session, patient_ids, version)
-    patients = session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))
+    patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
     drafts = []
-    for patient in patients:
-        found = evidence[patient.id]
-        if not any(one.frames for one in found.instances) and _nothing_known(session, job_id, patient.id):
-            drafts.append(Draft(job_id, patient.id, None))
+    for pair in pairs:
+        found = evidence[pair.patient_id]
+        if not any(one.frames for one in found.instances) and _nothing_known(session, pair):
+            drafts.append(Draft(pair, None))
             continue
-        previous, inputs_digest = newest.get(patient.id), found.digest(version.digest)
+        previous, inputs_digest = newest.get(pair.patient_id), found.digest(version.digest)
         if previous is not None and previous.inputs_digest == inputs_digest:
-            drafts.append(Draft(job_id, patient.id, previous.id))
+            drafts.append(Draft(pair, previous.id))
             continue
-        report = _columns(patient, version, contract, found, previous) | {"inputs_digest": inputs_digest}
-        drafts.append(Draft(job_id, patient.id, report["id"], report))
+        report = _columns(patients[pair.patient_id], version, contract, found, previous)
+        drafts.append(Draft(pair, report["id"], report | {"inputs_digest": inputs_digest}))
+        newest[pair.patient_id] = NewestReport(report["id"], report["number"], inputs_digest)
     return drafts
 
 
-def _nothing_known(session: Session, job_id: UUID, patient_id: int) -> bool:
+def _nothing_known(session: Session, pair: JobAndPatient) -> bool:
     """What was to be predicted on was cancelled, all of it."""
     nothing = (ItemState.CANCELLED, ItemState.SKIPPED)
-    statement = select(Item.id).where(Item.job_id == job_id, Item.patient_id == patient_id, Item.state.not_in(nothing))
+    of_pair = (Item.job_id == pair.job_id, Item.patient_id == pair.patient_id)
+    statement = select(Item.id).where(*of_pair, Item.state.not_in(nothing))
     return session.scalar(statement.limit(1)) is None
 
 

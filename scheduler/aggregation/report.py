@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from itertools import groupby
-from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.draft import Draft, draft_reports
+from scheduler.aggregation.draft import Draft, JobAndPatient, draft_reports
 from shared.clock import utc_now
 from shared.db import reading
-from shared.models import JobPatient, Report
+from shared.models import Job, JobPatient, Report
 from shared.outage import is_outage
 from shared.repositories.audit import add_audit_event
 from shared.unit_of_work import UnitOfWork
@@ -32,38 +30,43 @@ class Aggregation:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._resting: dict[tuple[UUID, int], float] = {}
+        self._resting: dict[JobAndPatient, float] = {}
 
     def run(self) -> int:
         """Make reports for due patients; returns how many it settled."""
         now = time.monotonic()
         self._resting = {pair: until for pair, until in self._resting.items() if until > now}
-        due = [pair for pair in self._due(DUE_AT_ONCE + len(self._resting)) if pair not in self._resting]
+        due = self._due(DUE_AT_ONCE + len(self._resting))
         settled = 0
-        for job_id, pairs in groupby(due, key=lambda pair: pair[0]):
-            patient_ids = [patient_id for _, patient_id in pairs]
-            for start in range(0, len(patient_ids), PATIENTS_A_TRANSACTION):
-                settled += self._settle(job_id, patient_ids[start : start + PATIENTS_A_TRANSACTION])
+        for version_id, pairs in due.items():
+            wanted = [pair for pair in pairs if pair not in self._resting]
+            for start in range(0, len(wanted), PATIENTS_A_TRANSACTION):
+                settled += self._settle(version_id, wanted[start : start + PATIENTS_A_TRANSACTION])
         return settled
 
-    def _due(self, limit: int) -> list[tuple[UUID, int]]:
+    def _due(self, limit: int) -> dict[int, list[JobAndPatient]]:
+        """By model version, so that the patients of many small jobs are reported on together."""
         with reading(self._engine) as session:
             statement = (
-                select(JobPatient.job_id, JobPatient.patient_id)
+                select(JobPatient.job_id, JobPatient.patient_id, Job.model_version_id)
+                .join(Job, Job.id == JobPatient.job_id)
                 .where(JobPatient.reported_at.is_(None), JobPatient.items_open <= 0)
                 .order_by(JobPatient.job_id, JobPatient.patient_id)
                 .limit(limit)
             )
-            return list(session.execute(statement).all())
+            due: dict[int, list[JobAndPatient]] = {}
+            for row in session.execute(statement):
+                due.setdefault(row.model_version_id, []).append(JobAndPatient(row.job_id, row.patient_id))
+            return due
 
-    def _settle(self, job_id: UUID, patient_ids: Sequence[int]) -> int:
-        """Report on some patients of a job; where that fails, on each by itself: what fails costs no neighbour.
+    def _settle(self, version_id: int, pairs: Sequence[JobAndPatient]) -> int:
+        """Report on some patients; where that fails, on each by itself: what fails costs no neighbour.
 
         Everything is read and computed before the transaction that writes: on SQLite the workers wait for that one.
         """
         try:
             with reading(self._engine) as session:
-                drafts = draft_reports(session, job_id, patient_ids)
+                drafts = draft_reports(session, version_id, pairs)
             with UnitOfWork(self._engine) as uow:
                 for draft in drafts:
                     _write(uow.session, draft)
@@ -71,18 +74,18 @@ class Aggregation:
             if isinstance(error, SQLAlchemyError) and is_outage(error):
                 # It is not the patient: all are tried again at the duty's next turn.
                 raise
-            if len(patient_ids) > 1:
-                return sum(self._settle(job_id, [patient_id]) for patient_id in patient_ids)
+            if len(pairs) > 1:
+                return sum(self._settle(version_id, [pair]) for pair in pairs)
             if not isinstance(error, IntegrityError):
-                self._rest(job_id, patient_ids[0], error)
+                self._rest(pairs[0], error)
             # Else another scheduler made this version at the same moment; the next look finds it.
             return 0
         return len(drafts)
 
-    def _rest(self, job_id: UUID, patient_id: int, error: Exception) -> None:
+    def _rest(self, pair: JobAndPatient, error: Exception) -> None:
         """Leave a patient alone for a while; the text and trace of an unforeseen error could hold patient data."""
-        self._resting[(job_id, patient_id)] = time.monotonic() + RETRY_S
-        log.error("report_failed", job_id=str(job_id), patient_row=patient_id, error=type(error).__name__)
+        self._resting[pair] = time.monotonic() + RETRY_S
+        log.error("report_failed", job_id=str(pair.job_id), patient_row=pair.patient_id, error=type(error).__name__)
 
 
 def _write(session: Session, draft: Draft) -> None:
@@ -91,7 +94,7 @@ def _write(session: Session, draft: Draft) -> None:
         add_audit_event(session, None, "report.make", "report", draft.report_id, number=draft.report["number"])
     session.execute(
         update(JobPatient)
-        .where(JobPatient.job_id == draft.job_id, JobPatient.patient_id == draft.patient_id)
+        .where(JobPatient.job_id == draft.of.job_id, JobPatient.patient_id == draft.of.patient_id)
         .values(report_id=draft.report_id, reported_at=utc_now())
         .execution_options(synchronize_session=False)
     )
