@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     )
     engine_cache_dir: Path = Field(Path(), description="Where compiled networks are kept; default: data_dir/engines.")
     commit_items: int = Field(16, description="Items committed together while a shard runs.")
+    frames_memory_bytes: int = Field(256 * MIB, ge=1, description="Most memory for decoded frames not predicted yet.")
     worker_concurrency: int = Field(4, description="Shards in flight in one worker process.")
     lease_s: float = Field(30.0, description="A shard whose worker is silent this long is claimed again.")
     hang_s: float = Field(600.0, description="A lease is extended no more when a shard did not move for so long.")

@@ -17,6 +17,7 @@ from worker.engines.hardware import this_hardware
 from worker.inference.batch import EngineThread
 from worker.inference.company import Company
 from worker.inference.decode import Decoder
+from worker.inference.room import FrameRoom
 from worker.turns import LaneTurns
 
 
@@ -54,6 +55,7 @@ class Runtime:
 
     def _begin(self, settings: Settings) -> None:
         self.turns = LaneTurns.of_settings(settings)
+        self.room = FrameRoom(settings.frames_memory_bytes)
         self.company = Company()
         self.stopping = threading.Event()
         self._held: dict[int, HeldShard] = {}

@@ -1,11 +1,11 @@
 """A claimed shard -> decoded frames -> batches -> predictions and outcomes, committed under the fence."""
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -23,9 +23,6 @@ from worker.inference.batch import FramePrediction, ServedModel
 from worker.inference.results import DecodedItem, ItemResult, outcome_of, predictions_by_engine, result_of, tallied
 from worker.models import served_model
 from worker.runtime import HeldShard, Runtime
-
-# Frames of one shard between decoding and prediction: bounds memory whatever the job's size.
-FRAMES_IN_FLIGHT = 64
 
 # Frames of a more urgent lane go through the engine first.
 RANKS = tuple(Lane)
@@ -100,7 +97,6 @@ def _prepare(runtime: Runtime, held: HeldShard, model: ServedModel) -> None:
 
 def _run_items(runtime: Runtime, held: HeldShard, work: _Work, items: Sequence[PendingItem], *, last: bool) -> None:
     """Decode ahead, predict, commit a window at a time; that an item begins is committed before it is decoded."""
-    slots = threading.BoundedSemaphore(FRAMES_IN_FLIGHT)
     window = runtime.settings.commit_items
     with ThreadPoolExecutor(max_workers=runtime.settings.decode_processes) as pool:
         ahead: deque[Future[DecodedItem]] = deque()
@@ -109,7 +105,7 @@ def _run_items(runtime: Runtime, held: HeldShard, work: _Work, items: Sequence[P
             ends = last and not ahead and not following
             reused = _commit(runtime, held, work, results, begin=following, last=ends)
             for item in following:
-                ahead.append(pool.submit(_decode_item, runtime, held, work, item, reused, slots))
+                ahead.append(pool.submit(_decode_item, runtime, held, work, item, reused))
 
         try:
             position = 2 * window
@@ -129,7 +125,6 @@ def _decode_item(
     work: _Work,
     item: PendingItem,
     predicted: dict[str, int],
-    slots: threading.BoundedSemaphore,
 ) -> DecodedItem:
     """Decode one instance and queue its frames for the engine; a bad instance costs only itself."""
     if predicted.get(item.blob_sha256, 0) >= item.number_of_frames:
@@ -143,10 +138,10 @@ def _decode_item(
     try:
         with runtime.engines.coming():
             for number, array in runtime.decoder.frames(path, work.model.contract, item.frames):
-                slots.acquire()
+                runtime.room.take(array.nbytes)
                 held.moved()
                 future = runtime.engines.predict(work.model, array, rank=RANKS.index(held.claim.lane))
-                future.add_done_callback(lambda _: slots.release())
+                future.add_done_callback(partial(runtime.room.give_back, array.nbytes))
                 pending.append((number, future))
     except PermanentError as error:
         return DecodedItem(item, pending, error)
