@@ -97,8 +97,12 @@ class MarkedEngine:
         self.is_reference = choice.engine == REFERENCE.engine
         self.name = "marked" if self.is_reference else choice.engine
         self.precision = choice.precision
+        self.map_shape = None
         self._weights_path = weights_path
         self._batch_size = max(choice.batch_sizes)
+
+    def predict_with_maps(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        return self.predict(batch), None
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         note(self._weights_path, "predict", engine=self.name, values=batch[:, -1, -1, -1].tolist())
