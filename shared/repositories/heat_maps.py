@@ -9,11 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
+from shared.heat_map_file import MEDIA_TYPE
 from shared.models import Blob, HeatMap, ModelVersion, Prediction
 from shared.repositories.parts import in_parts
 from shared.states import MapMethod, NoMap
-
-MEDIA_TYPE = "application/x-npy"
 
 
 @dataclass(frozen=True)

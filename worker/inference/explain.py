@@ -1,7 +1,6 @@
 """(4) Heat maps of frames: whose engine has none gets them by gradient; of an instance they are one blob."""
 
 import contextlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import EngineLostError, PermanentError
+from shared.heat_map_file import encode_maps
 from shared.model_package import WEIGHTS_FILE
 from shared.repositories.heat_maps import InstanceMaps, NewHeatMap
 from shared.states import MapMethod, NoMap
@@ -67,7 +67,7 @@ def _failed(findings: tuple[int, ...]) -> FrameMaps:
 def store_maps(store: ContentStore, instances: Mapping[str, Frames]) -> list[InstanceMaps]:
     """Make the maps of these instances, by their digest, durable before any row names them.
 
-    An instance's maps are one blob: a `.npy` file, float16 (maps, map rows, map columns).
+    An instance's maps are one blob (`shared.heat_map_file`).
     """
     return [_store(store, sha256, frames) for sha256, frames in instances.items() if any(_rows(frames))]
 
@@ -77,9 +77,7 @@ def _store(store: ContentStore, sha256: str, frames: Frames) -> InstanceMaps:
     maps = [one for _, frame in frames for one in frame.maps.maps.values()]
     if not maps:
         return InstanceMaps(sha256, rows)
-    buffer = io.BytesIO()
-    np.save(buffer, np.stack(maps).astype("<f2"), allow_pickle=False)
-    blob = store.put(buffer.getvalue())
+    blob = store.put(encode_maps(maps))
     return InstanceMaps(sha256, rows, blob.sha256, blob.size_bytes, (maps[0].shape[0], maps[0].shape[1]))
 
 
