@@ -178,17 +178,13 @@ def load_marked(
     return MarkedEngine(contract, weights_path, choice)
 
 
-def load_without_openvino(
-    contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path
-) -> Engine | Explainer:
+def load_without_openvino(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Any:
     """The product's own engines, where OpenVINO is not installed."""
     sys.modules["openvino"] = None  # type: ignore[assignment]
     return load_engine(contract, weights_path, choice, cache)
 
 
-def load_without_onnx(
-    contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path
-) -> Engine | Explainer:
+def load_without_onnx(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Any:
     """The same without ONNX."""
     sys.modules["onnx"] = None  # type: ignore[assignment]
     return load_engine(contract, weights_path, choice, cache)

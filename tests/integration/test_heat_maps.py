@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from shared.db import reading
+from shared.db import db_now, reading
+from shared.errors import StorageUnavailableError
 from shared.heat_map_file import read_map
-from shared.models import Blob, HeatMap, Prediction
+from shared.models import Blob, HeatMap, Prediction, Shard
 from shared.oracle.judge import judge
+from shared.repositories.heat_maps import InstanceMaps, NewHeatMap, add_heat_maps
+from shared.states import MapMethod, NoMap
+from shared.unit_of_work import UnitOfWork
 from tests.cohorts import zipped
 from tests.conftest import Api
 from tests.dicom_samples import make_dataset, to_bytes
@@ -156,6 +160,47 @@ def test_network_without_pooling_head_is_explained_by_gradient(
     assert [(row.method, row.no_map, row.rows, row.columns) for row in rows] == 2 * [("grad_cam", None, 4, 4)]
     assert api.get(f"/api/v1/jobs/{job['id']}").json["state"] == "done"
     assert f"explainer/float32/{job['model']['digest'][:12]}" in runtime.engines.loaded()
+
+
+def test_commit_that_fails_after_the_maps_were_stored_doubles_none(
+    any_api: Api, package: bytes, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = any_api
+    job = submit(api, send(api, package))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageUnavailableError("the worker ends here")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("worker.inference.run.record_outcomes", fail)
+        work(runtime, times=1)
+    assert rows_of(api) == []
+    with UnitOfWork(api.prepared.engine) as uow:
+        uow.session.execute(update(Shard).values(not_before=db_now(-1.0)))
+    work(runtime)
+
+    rows = rows_of(api)
+    assert api.get(f"/api/v1/jobs/{job['id']}").json["state"] == "done"
+    assert len({row.prediction_id for row in rows}) == len(rows) == 2
+    reports(api, job["id"])
+    with reading(api.prepared.engine) as session:
+        assert judge(session, runtime.store)["findings"] == []
+
+
+def test_first_map_of_a_finding_stays(any_api: Api, package: bytes, runtime: Runtime) -> None:
+    api = any_api
+    job = submit(api, send(api, package, bright=1, dark=0))
+    work(runtime)
+    (before,) = rows_of(api)
+    with reading(api.prepared.engine) as session:
+        blob = session.get_one(Prediction, before.prediction_id).blob_sha256
+
+    late = InstanceMaps(blob, [NewHeatMap(1, 0, MapMethod.GRAD_CAM, no_map=NoMap.FAILED)])
+    with UnitOfWork(api.prepared.engine) as uow:
+        add_heat_maps(uow.session, [late], job["model"]["digest"], 0)
+
+    (after,) = rows_of(api)
+    assert (after.id, after.no_map, after.blob_sha256) == (before.id, None, before.blob_sha256)
 
 
 @pytest.fixture
