@@ -2,7 +2,7 @@
 
 For each engine the share of true positives whose map has its peak in the lesion's box, dilated by one cell of the map;
 beside it the same of networks with random weights, and what a peak anywhere would give. `--picture FILE` also makes the
-picture of the README, of a film of 256 by 256.
+picture of the README.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from worker.networks import pooled_cnn
 
 BATCH_SIZE = 16
 THRESHOLD = 0.5
-PICTURE_SIDE, PICTURE_SEED = 256, 11
+PICTURE_SEED = 11
 COLUMNS = ("what", "true positives", "peak in the box")
 
 
@@ -111,7 +111,7 @@ def _random(films: Films, seed: int) -> tuple[int, float]:
 def _picture(folder: Path, engine: CompiledEngine) -> bytes:
     """The picture that a report would show of a film with a lesion."""
     anatomy, view = (np.random.default_rng([PICTURE_SEED, part]) for part in range(2))
-    film, _ = draw_film_and_place(anatomy, view, PICTURE_SIDE, lesion=True)
+    film, _ = draw_film_and_place(anatomy, view, SIDE, lesion=True)
     (folder / "film.dcm").write_bytes(to_bytes(make_dataset((film * 65535).astype(np.uint16), Modality="CR")))
     settings = Settings()
     (frame,) = iter_frames(folder / "film.dcm", ReadLimits.of_settings(settings))

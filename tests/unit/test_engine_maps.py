@@ -44,7 +44,7 @@ def pooled(outputs: int, activation: str = "linear", *, normalised: bool = False
     import keras
 
     base = pooled_cnn.build(SIDE, SIDE, 1, outputs)
-    features = base.layers[-4].output
+    features = base.layers[-3].output
     pool = keras.layers.GlobalAveragePooling2D(keepdims=normalised)(features)
     if normalised:
         scale = keras.layers.BatchNormalization()
