@@ -1,4 +1,4 @@
-"""Heat maps point at the lesion: those of a network fitted to phantoms, on unseen films; of random weights they do not."""
+"""Heat maps point at the lesion: of a network fitted to phantoms, on unseen films; those of random weights do not."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,7 @@
 """A job's positives -> heat maps in the content store and the API, with a real engine, on each kind of database."""
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from shared.heat_map_file import read_map
 from shared.models import Blob, HeatMap, Prediction, Shard
 from shared.oracle.judge import judge
 from shared.repositories.heat_maps import InstanceMaps, NewHeatMap, add_heat_maps
-from shared.states import MapMethod, NoMap
+from shared.repositories.predictions import NewPrediction, Provenance, add_predictions, predicted_frames
+from shared.states import Explain, MapMethod, NoMap
 from shared.unit_of_work import UnitOfWork
 from tests.cohorts import zipped
-from tests.conftest import Api
+from tests.conftest import Api, Prepared
 from tests.dicom_samples import make_dataset, to_bytes
+from tests.factories import add_instance, add_model
 from tests.integration.test_job_to_report import ZIP, reports, work
 from tests.model_samples import accept_everything_package, contract_fields, write_contract, zip_package
 from worker.networks import mission_cnn
@@ -201,6 +204,22 @@ def test_first_map_of_a_finding_stays(any_api: Api, package: bytes, runtime: Run
 
     (after,) = rows_of(api)
     assert (after.id, after.no_map, after.blob_sha256) == (before.id, None, before.blob_sha256)
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(Explain, repeat=2)))
+def test_how_far_a_prediction_is_explained_only_grows(prepared: Prepared, before: Explain, after: Explain) -> None:
+    order = [Explain.NONE, Explain.POSITIVES, Explain.ALL]
+    with UnitOfWork(prepared.engine) as uow:
+        sha256, digest = add_instance(uow.session).blob_sha256, add_model(uow.session).digest
+        for explained, probability in ((before, 0.25), (after, 0.75)):
+            provenance = Provenance(digest, "keras", "float32", explained=explained)
+            add_predictions(uow.session, [NewPrediction(sha256, 1, [probability])], provenance)
+
+    with reading(prepared.engine) as session:
+        (found,) = session.scalars(select(Prediction))
+        covered = [how for how in order if predicted_frames(session, digest, [sha256], explain=how)]
+    assert (found.explained, found.probabilities) == (max(before, after, key=order.index), [0.25])
+    assert covered == order[: order.index(found.explained) + 1]
 
 
 @pytest.fixture
