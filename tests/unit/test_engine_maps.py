@@ -221,7 +221,16 @@ def test_wanted_maps_arrive_but_for_those_that_half_precision_cannot_hold(
             assert finding not in found[frame]
 
 
-@given(payload=st.binary(max_size=64), wanted=arrays.arrays(np.bool_, (2, 2)))
+@st.composite
+def payloads(draw: st.DrawFn) -> bytes:
+    """Flags of two frames with two findings, and numbers as they say or nearly so; some are no numbers."""
+    flags = draw(st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=3, max_size=5))
+    count = max(0, 6 * sum(flags) + draw(st.sampled_from([0, 0, 0, -1, 6])))
+    fill = draw(st.sampled_from([0.0, 1.0, np.nan, np.inf]))
+    return bytes(flags) + np.full(count, fill, "<f2").tobytes() + draw(st.sampled_from([b"", b"", b"x"]))
+
+
+@given(payload=payloads() | st.binary(max_size=64), wanted=arrays.arrays(np.bool_, (2, 2)))
 def test_whatever_a_hostile_engine_sends_is_a_wanted_map_or_an_error(payload: bytes, wanted: NDArray[np.bool_]) -> None:
     try:
         found = unpack(payload, wanted, (2, 3))
