@@ -6,7 +6,7 @@ from apiflask import APIFlask
 from flask import request
 
 from api.errors import register_error_handlers
-from api.routes import docs, health, jobs, models, queues, reports, retries, tokens, uploads
+from api.routes import docs, health, heat_maps, jobs, models, queues, reports, retries, tokens, uploads
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
 
@@ -50,6 +50,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         retries.blueprint,
         queues.blueprint,
         reports.blueprint,
+        heat_maps.blueprint,
         models.blueprint,
         tokens.blueprint,
         health.blueprint,

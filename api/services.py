@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from api.broker import BrokerWatch
 from api.limits import RequestRates
+from api.pictures import PictureMaker
 from shared.config import Settings
 from shared.db import make_engine
 from shared.dicom.read import HeaderReader
@@ -20,7 +21,7 @@ EXTENSION = "overread"
 
 @dataclass(frozen=True)
 class Services:
-    """Database, content store, hints, the limited children that read headers, and room for uploads."""
+    """Database, content store, hints, limited children that read headers and make pictures, room for uploads."""
 
     settings: Settings
     engine: Engine
@@ -28,6 +29,7 @@ class Services:
     hints: HintSender
     broker: BrokerWatch
     headers: HeaderReader
+    pictures: PictureMaker
     uploads: BoundedSemaphore
     rates: RequestRates = field(default_factory=RequestRates)
 
@@ -48,6 +50,7 @@ def make_services(settings: Settings) -> Services:
         hints=HintSender(make_celery(settings)),
         broker=BrokerWatch(settings.broker_url),
         headers=HeaderReader(settings),
+        pictures=PictureMaker(settings),
         # Slow uploads must leave threads for short requests.
         uploads=BoundedSemaphore(max(1, settings.api_threads // 2)),
     )

@@ -131,6 +131,42 @@ ERASE_MOVES: dict[EraseState, frozenset[EraseState]] = {
 }
 
 
+class Explain(StrEnum):
+    """For which findings of a frame a heat map is made; a background class never gets one."""
+
+    POSITIVES = "positives"  # those at their threshold or over
+    ALL = "all"
+    NONE = "none"
+
+    @property
+    def covering(self) -> tuple["Explain", ...]:
+        """What a prediction may have been made with to have the maps that this asks for."""
+        order = (Explain.NONE, Explain.POSITIVES, Explain.ALL)
+        return order[order.index(self) :]
+
+
+class MapMethod(StrEnum):
+    """How a heat map was computed."""
+
+    CAM = "cam"  # the last feature maps, weighted by the dense layer behind the pooling
+    GRAD_CAM = "grad_cam"  # weighted by the logit's gradient
+
+
+class NoMap(StrEnum):
+    """Why a finding has no heat map."""
+
+    HEAD = "head"
+    NOT_FINITE = "not_finite"
+    FAILED = "failed"
+
+
+NO_MAP_TEXTS: dict[NoMap, str] = {
+    NoMap.HEAD: "What the network ends in gives no heat map, or none of a size that is kept.",
+    NoMap.NOT_FINITE: "The heat map's values were no numbers that half precision holds.",
+    NoMap.FAILED: "The engine failed while it computed the heat map.",
+}
+
+
 class FileOutcome(StrEnum):
     """What became of one uploaded file."""
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.wire import FRAME
-from worker.engines.base import REFERENCE, Engine, EngineChoice
+from worker.engines.base import EXPLAINER_ENGINE, REFERENCE, EngineChoice
 from worker.engines.load import load_engine
 from worker.engines.wire import DONE
 
@@ -67,6 +67,11 @@ def claim_gigabytes() -> None:
     _write_everywhere(FRAME.pack(DONE, 2, 2**32 - 1) + b"{}")
 
 
+def send_a_map_unasked() -> None:
+    _write_everywhere(FRAME.pack(DONE, 2, 5) + b"{}" + np.float32(0.5).tobytes() + b"\x01")
+    time.sleep(600)
+
+
 def _write_everywhere(data: bytes) -> None:
     for descriptor in range(3, 32):
         with contextlib.suppress(OSError):
@@ -82,10 +87,13 @@ DEEDS: dict[float, Callable[[], None]] = {
     -6.0: babble,
     -7.0: claim_gigabytes,
     -8.0: killed,
+    -9.0: send_a_map_unasked,
 }
 MARKS = {deed.__name__: mark for mark, deed in DEEDS.items()}
 # These only in another engine than the reference.
 LOSES_NUMBERS, KILLS_OTHERS = -22.0, -23.0
+# This only in an explainer.
+KILLS_EXPLAINER = -24.0
 WAIT = -20.0
 KILLED_IN_LARGE_BATCHES = -21.0
 
@@ -93,12 +101,16 @@ KILLED_IN_LARGE_BATCHES = -21.0
 class MarkedEngine:
     """The probability of a frame is its last value; in another engine than the reference it is `OFF_BY` more."""
 
-    def __init__(self, weights_path: Path, choice: EngineChoice) -> None:
+    def __init__(self, contract: ModelContract, weights_path: Path, choice: EngineChoice) -> None:
         self.is_reference = choice.engine == REFERENCE.engine
         self.name = "marked" if self.is_reference else choice.engine
         self.precision = choice.precision
+        self.map_shape = (contract.input.rows, contract.input.columns) if weights_path.name == "mapped" else None
         self._weights_path = weights_path
         self._batch_size = max(choice.batch_sizes)
+
+    def predict_with_maps(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        return self.predict(batch), batch.transpose(0, 3, 1, 2) if self.map_shape else None
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         note(self._weights_path, "predict", engine=self.name, values=batch[:, -1, -1, -1].tolist())
@@ -127,7 +139,26 @@ class MarkedEngine:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def load_marked(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> MarkedEngine:
+class MarkedExplainer:
+    """A frame's map is twice the frame."""
+
+    name, precision = EXPLAINER_ENGINE, "float32"
+
+    def __init__(self, contract: ModelContract, weights_path: Path) -> None:
+        self.map_shape = (contract.input.rows, contract.input.columns)
+        self._weights_path = weights_path
+
+    def explain(self, batch: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
+        note(self._weights_path, "explain", values=batch[:, -1, -1, -1].tolist())
+        if KILLS_EXPLAINER in batch[:, 0, 0, 0]:
+            note(self._weights_path, "misbehave")
+            segfault()
+        return 2.0 * batch.transpose(0, 3, 1, 2)
+
+
+def load_marked(
+    contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path
+) -> MarkedEngine | MarkedExplainer:
     batch_size = max(choice.batch_sizes)
     note(weights_path, "load", batch_size=batch_size, engine=choice.engine, environment=sorted(os.environ))
     # What only other engines than the reference do has a name that begins so.
@@ -142,16 +173,18 @@ def load_marked(contract: ModelContract, weights_path: Path, choice: EngineChoic
         raise MemoryError
     if kind in MARKS:
         DEEDS[MARKS[kind]]()
-    return MarkedEngine(weights_path, choice)
+    if choice.engine == EXPLAINER_ENGINE:
+        return MarkedExplainer(contract, weights_path)
+    return MarkedEngine(contract, weights_path, choice)
 
 
-def load_without_openvino(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Engine:
+def load_without_openvino(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Any:
     """The product's own engines, where OpenVINO is not installed."""
     sys.modules["openvino"] = None  # type: ignore[assignment]
     return load_engine(contract, weights_path, choice, cache)
 
 
-def load_without_onnx(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Engine:
+def load_without_onnx(contract: ModelContract, weights_path: Path, choice: EngineChoice, cache: Path) -> Any:
     """The same without ONNX."""
     sys.modules["onnx"] = None  # type: ignore[assignment]
     return load_engine(contract, weights_path, choice, cache)

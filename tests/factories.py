@@ -25,7 +25,7 @@ from shared.repositories.principals import default_project
 from shared.repositories.registry import add_version, champion
 from shared.repositories.shards import Claim, claim_next
 from shared.repositories.uploads import create_upload
-from shared.states import Failure, FileOutcome, ItemState, Lane, Reason
+from shared.states import Explain, Failure, FileOutcome, ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.dicom_samples import make_uid
@@ -122,7 +122,7 @@ def add_upload(session: Session, instances: Sequence[Instance] = (), *, duplicat
 def add_prediction(session: Session, instance: Instance, version: ModelVersion) -> None:
     """What this model version said of the instance's first frame."""
     prediction = NewPrediction(instance.blob_sha256, 1, [0.5])
-    add_predictions(session, [prediction], Provenance(version.digest, "keras", "float32"))
+    add_predictions(session, [prediction], Provenance(version.digest, "keras", "float32", explained=Explain.POSITIVES))
 
 
 def add_job(

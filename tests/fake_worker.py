@@ -57,7 +57,7 @@ class _Engines:
     def coming(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def predict(self, model: Any, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
+    def predict(self, model: Any, array: NDArray[np.float32], *, rank: int = 0, **_: Any) -> "Future[FramePrediction]":
         future: Future[FramePrediction] = Future()
         future.set_result(FramePrediction(np.asarray([0.25], np.float32), "stand-in", "float32", 1))
         return future

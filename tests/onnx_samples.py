@@ -33,6 +33,36 @@ def mean_network(
     return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
+def pooled_network(*, pooling: str, transposed: bool, activation: str | None) -> Any:
+    """A 3x3 convolution, pooling, and a dense layer, as exporters write them: channels first, 32 by 32."""
+    rng = np.random.default_rng(4)
+    kernel = rng.normal(size=(6, 2)).astype(np.float32)
+    weights = [
+        numpy_helper.from_array(rng.normal(size=(6, 1, 3, 3)).astype(np.float32), "filters"),
+        numpy_helper.from_array(kernel.T.copy() if transposed else kernel, "kernel"),
+        numpy_helper.from_array(np.array([0.1, -0.2], np.float32), "bias"),
+        numpy_helper.from_array(np.array([-1, -2], np.int64), "axes"),
+    ]
+    pool = ["features", "axes"] if pooling == "ReduceMean" else ["features"]
+    nodes = [
+        helper.make_node("Conv", ["image", "filters"], ["features"], strides=[4, 4]),
+        helper.make_node(pooling, pool, ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["row"]),
+    ]
+    last = "logits" if activation is None else "before"
+    if transposed:
+        nodes.append(helper.make_node("Gemm", ["row", "kernel", "bias"], [last], transB=1))
+    else:
+        nodes.append(helper.make_node("MatMul", ["row", "kernel"], ["product"]))
+        nodes.append(helper.make_node("Add", ["product", "bias"], [last]))
+    if activation is not None:
+        nodes.append(helper.make_node(activation, ["before"], ["logits"]))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 32, 32])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph(nodes, "pooled", [image], [logits], weights)
+    return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", 18)])
+
+
 def onnx_package(folder: Path, model: Any, **changes: Any) -> Path:
     """Write a package of this model; `changes` are fields of `model.json`."""
     folder.mkdir(parents=True, exist_ok=True)

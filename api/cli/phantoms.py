@@ -21,6 +21,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
 Pair = tuple[float, float]
+# First and last row, first and last column.
+Box = tuple[int, int, int, int]
 
 MIN_PATIENTS = 8
 FIRST_DAY = date(2024, 1, 8)
@@ -164,6 +166,13 @@ def draw_film(
     -------
     (size, size) float64, 0 (air) to 1 (bone).
     """
+    return draw_film_and_place(anatomy, view, size, lesion=lesion)[0]
+
+
+def draw_film_and_place(
+    anatomy: np.random.Generator, view: np.random.Generator, size: int, *, lesion: bool
+) -> tuple[NDArray[np.float64], Box]:
+    """The same film, and the box of pixels in which its lesion lies, or would lie."""
     axis = np.linspace(-1.0, 1.0, size)
     y, x = axis[:, np.newaxis] + view.normal(0, 0.05), axis + view.normal(0, 0.05)
     wide, tall, tilt, heart = anatomy.normal([0.30, 0.60, 0.25, 0.26], [0.02, 0.04, 0.05, 0.03])
@@ -178,7 +187,10 @@ def draw_film(
     radius, contrast, exposure = view.uniform(*LESION_AND_EXPOSURE)
     if lesion:
         image += contrast * _disc(x, y, centre, (radius, radius), 0.15)
-    return np.asarray(np.clip(exposure * image + view.normal(0.03, 0.035, image.shape), 0.0, 1.0))
+    sides = zip((x, y[:, 0]), centre, strict=True)
+    columns, rows = (np.flatnonzero(np.abs(side - middle) <= radius) for side, middle in sides)
+    box = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    return np.asarray(np.clip(exposure * image + view.normal(0.03, 0.035, image.shape), 0.0, 1.0)), box
 
 
 def _disc(

@@ -20,7 +20,7 @@ from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS, Transfer, TransferResult
 from api.cli.watch import end_by_state, tell_failures, watch_job
 from shared.errors import OverreadError
-from shared.states import FileOutcome, Lane
+from shared.states import Explain, FileOutcome, Lane
 
 UPLOADS = "/api/v1/uploads"
 REJECTED_SHOWN = 10
@@ -36,6 +36,13 @@ DRY_RUN_COLUMNS: list[tuple[str, Callable[[tuple[str, Any]], Any]]] = [
 @click.option("--model", default="", help="NAME (its champion) or NAME:VERSION; needless while there is only one.")
 @click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), default="routine", show_default=True)
 @click.option("--label", default="", help="A word of yours to find the job by.")
+@click.option(
+    "--explain",
+    type=click.Choice([str(how) for how in Explain]),
+    default="positives",
+    show_default=True,
+    help="Which findings get a heat map: those over their threshold, all, or none.",
+)
 @click.option("--watch", is_flag=True, help="Follow the job to its end; exit code 0: done, 4: partial, 5: failed.")
 @click.option("--dry-run", is_flag=True, help="Send the files, but only count what a job would run.")
 @click.option("--resume", metavar="UPLOAD_ID", help="Continue an upload that broke off; nothing is sent twice.")

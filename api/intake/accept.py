@@ -12,7 +12,7 @@ from shared.models import Job, ModelVersion
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import NewJob, create_job
 from shared.repositories.principals import default_project
-from shared.states import ItemState, Lane
+from shared.states import Explain, ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 
 # Each wakes a worker's thread, which goes on until nothing is due.
@@ -27,6 +27,7 @@ class Wish:
     label: str
     request: dict[str, Any]
     retry_of: UUID | None = None
+    explain: Explain = Explain.POSITIVES
 
 
 def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -> Job:
@@ -44,6 +45,7 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
         request=wish.request,
         label=wish.label,
         retry_of=wish.retry_of,
+        explain=wish.explain,
     )
     job_id, shards = create_job(session, new, plan.targets, shard_items=settings.shard_items)
     counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}

@@ -48,8 +48,9 @@ class Outcome:
 def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[str, Any]) -> Job:
     """The new job; raises ConflictError when there is nothing that a new try could change."""
     selection = Selection(unfinished_of=job.id, reasons=reasons)
-    plan = plan_job(uow.session, selection, job.model_version, generation=job.generation)
-    return accept_job(uow, job.model_version, plan, Wish(job.lane, job.label, request, retry_of=job.id))
+    plan = plan_job(uow.session, selection, job.model_version, generation=job.generation, explain=job.explain)
+    wish = Wish(job.lane, job.label, request, retry_of=job.id, explain=job.explain)
+    return accept_job(uow, job.model_version, plan, wish)
 
 
 def count_retries(session: Session, wanted: RetryFilter) -> Outcome:

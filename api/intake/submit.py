@@ -19,7 +19,7 @@ from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
 from shared.repositories.retries import POINTLESS, retried_reasons, unfinished
-from shared.states import REASON_TEXTS, FileOutcome, ItemState, Reason
+from shared.states import REASON_TEXTS, Explain, FileOutcome, ItemState, Reason
 
 # Of a long list with many faults, so many are told.
 MAX_ERRORS = 100
@@ -91,17 +91,20 @@ def _at(pointer: str, detail: str = "is missing") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": detail}]
 
 
-def plan_job(session: Session, selection: Selection, version: ModelVersion, *, generation: int) -> Plan:
+def plan_job(
+    session: Session, selection: Selection, version: ModelVersion, *, generation: int, explain: Explain
+) -> Plan:
     """One target per instance or rejected file, each pending or with its known outcome.
 
-    What has predictions of this generation is reused; a forced job has one that is new.
+    What has predictions of this generation, explained as far as is asked for, is reused; a forced job has one that is
+    new.
     """
     _check_known(session, selection)
     contract = ModelContract.model_validate(version.contract)
     plan = Plan(generation)
     rows = list(_instances(session, selection))
     blobs = [row.blob_sha256 for row in rows]
-    predicted = predicted_frames(session, version.digest, blobs, generation=generation)
+    predicted = predicted_frames(session, version.digest, blobs, generation=generation, explain=explain)
     files = _file_of_instance(session, selection.uploads)
     unfit = {row.id: found for row in rows if (found := _unfit(row, contract, plan.refusals))}
     chosen = _chosen(session, selection, contract, [row.id for row in rows if row.id not in unfit])

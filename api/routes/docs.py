@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from api.errors import PROBLEM_JSON
 from api.schemas.base import Problem
+from api.schemas.heat_maps import HeatMapShown
 from api.schemas.jobs import JobWanted
 from api.schemas.uploads import UploadWanted
 
@@ -39,7 +40,7 @@ _REQUEST_BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/jobs": _json(JobWanted) | _FILES,
     "/api/v1/models": {"application/zip": _BINARY},
 }
-_BODY_MODELS: tuple[type[BaseModel], ...] = (UploadWanted, JobWanted)
+_BODY_MODELS: tuple[type[BaseModel], ...] = (UploadWanted, JobWanted, HeatMapShown)
 
 # How the generator is told of an answer that is no JSON.
 PLAIN_TEXT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
@@ -47,6 +48,16 @@ PLAIN_TEXT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 }
 WEB_PAGE: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     200: {"description": "A page", "content": {"text/html": {}}}
+}
+
+PICTURE: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {"description": "A picture", "content": {"image/png": _BINARY}}
+}
+HEAT_MAP: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {
+        "description": "A heat map",
+        "content": _json(HeatMapShown) | {"application/octet-stream": _BINARY},
+    }
 }
 
 PAGE = """<!doctype html>
@@ -86,7 +97,7 @@ def _assets_folder() -> Path:
 
 
 def complete_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """Add the streamed bodies, and say of every error response that it is a problem document."""
+    """Add bodies that the framework does not know, and say of every error response that it is a problem document."""
     schemas = spec["components"].setdefault("schemas", {})
     for model in _BODY_MODELS:
         schema = model.model_json_schema(ref_template=f"#/components/schemas/{model.__name__}.{{model}}")

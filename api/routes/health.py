@@ -17,7 +17,7 @@ from api.views.queues import lane_shown
 from api.views.situation import Situation
 from shared.db import reading
 from shared.errors import TransientError
-from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, jobs_in
+from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING, jobs_in
 from shared.schema import schema_is_current
 from shared.states import JobState, Lane
 
@@ -88,6 +88,8 @@ def _collect(session: Session, situation: Situation, registry: CollectorRegistry
             "Those of them that were too close to a threshold for the fast engine, so that the reference decided.",
             situation.totals[FRAMES_REPEATED],
         ),
+        "heat_maps": ("Heat maps made since the start.", situation.totals[HEAT_MAPS]),
+        "heat_maps_missing": ("Heat maps that could not be made.", situation.totals[HEAT_MAPS_MISSING]),
         "worker_rss_bytes": ("Memory of all live workers.", sum(worker.rss_bytes for worker in situation.workers)),
     }
     for name, (text, value) in figures.items():

@@ -59,11 +59,11 @@ def post_job() -> Any:
         version = resolve_model(uow.session, wanted.model)
         selection = Selection(wanted.uploads, wanted.studies, wanted.patients)
         generation = next_generation(uow.session, version.digest) if wanted.force else 0
-        plan = plan_job(uow.session, selection, version, generation=generation)
+        plan = plan_job(uow.session, selection, version, generation=generation, explain=wanted.explain)
         if wanted.dry_run:
             shown = DryRun.model_validate({"model": model_named(version), "counts": plan.counts()})
             return jsonify(shown.model_dump(mode="json"))
-        wish = Wish(wanted.priority, wanted.label, wanted.model_dump(mode="json"))
+        wish = Wish(wanted.priority, wanted.label, wanted.model_dump(mode="json"), explain=wanted.explain)
         return accepted(uow.session, accept_job(uow, version, plan, wish))
 
     return once(services(), principal().id, payload, act)
@@ -75,7 +75,7 @@ def _wanted_of_files() -> tuple[JobWanted, bytes]:
     upload = begin_upload(services(), asked.label)
     files = take_files(services(), upload)
     digests = sorted(file.sha256 or f"{file.name} {file.reason}" for file in files)
-    wanted = JobWanted(uploads=[upload.id], model=asked.model, priority=asked.priority, label=asked.label)
+    wanted = JobWanted(uploads=[upload.id], **asked.model_dump())
     return wanted, "\n".join([asked.model_dump_json(), *digests]).encode()
 
 

@@ -1,25 +1,38 @@
 """Patients' reports, as JSON and as a page to read."""
 
+import base64
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import structlog
 from apiflask import APIBlueprint
 from flask import Response, render_template, request
 from sqlalchemy.orm import Session
 
 from api.auth import auth
 from api.paging import page_of, uuid_cursor
+from api.pictures import WORDS, Wanted
 from api.routes.docs import WEB_PAGE
 from api.schemas.reports import ModelFilter, ReportList, ReportQuery, ReportShown, ReportSummary
 from api.services import services
+from api.views.heat_maps import explained_document
 from api.views.jobs import model_named
 from shared.db import reading
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, PermanentError
 from shared.models import Report
 from shared.repositories.reports import get_report, list_reports
-from shared.states import REASON_TEXTS, Scope
+from shared.states import Scope
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1", tag="Reports")
+
+log = structlog.get_logger()
+
+# Of a page, so that it stays small and comes soon; the others are linked by their number.
+MAX_PICTURES = 8
+PAGE_SIDE = 320
 
 # A report is self-contained: nothing is fetched, no script runs.
 PAGE_HEADERS = {
@@ -53,18 +66,24 @@ def get_reports(query_data: ReportQuery) -> Any:
 @blueprint.output(ReportShown)
 @blueprint.doc(summary="Read a report")
 def get_one_report(report_id: UUID) -> Any:
-    """A report version: JSON, or HTML where `Accept` prefers it."""
+    """A report version: JSON, or HTML where `Accept` prefers it.
+
+    Each row of evidence names its `heat_map`, or tells in `no_heat_map` why there is none; both are null where none
+    was asked for.
+    """
     with reading(services().engine) as session:
-        return _answer(_find(session, report_id))
+        found = shown(session, _find(session, report_id))
+    return _answer(*found)
 
 
 @blueprint.get("/reports/<uuid:report_id>.html")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
 @blueprint.doc(summary="Read a report as a page", responses=WEB_PAGE)
 def get_report_page(report_id: UUID) -> Any:
-    """A report version as a self-contained page."""
+    """A report version as a self-contained page, heat maps over their frames included."""
     with reading(services().engine) as session:
-        return _page(_find(session, report_id))
+        found = shown(session, _find(session, report_id))
+    return _page(*found)
 
 
 @blueprint.get("/patients/<string:patient_key>/report")
@@ -78,7 +97,8 @@ def get_patient_report(patient_key: str, query_data: ModelFilter) -> Any:
         found = list_reports(session, patient_key=patient_key, model=query_data.model, limit=1)
         if not found:
             raise NotFoundError("There is no report of such a patient; look in GET /api/v1/reports for keys.")
-        return _answer(found[0])
+        newest = shown(session, found[0])
+    return _answer(*newest)
 
 
 def _find(session: Session, report_id: UUID) -> Report:
@@ -88,23 +108,35 @@ def _find(session: Session, report_id: UUID) -> Report:
     return report
 
 
-def _answer(report: Report) -> Any:
+def _answer(report: ReportShown, wanted: Mapping[int, Wanted]) -> Any:
     best = request.accept_mimetypes.best_match(["application/json", "text/html"], default="application/json")
-    return _page(report) if best == "text/html" else shown(report)
+    return _page(report, wanted) if best == "text/html" else report
 
 
-def _page(report: Report) -> Response:
-    page = render_template("report.html", report=shown(report), reasons=REASON_TEXTS)
+def _page(report: ReportShown, wanted: Mapping[int, Wanted]) -> Response:
+    page = render_template("report.html", report=report, pictures=dict(_pictures(wanted)), words=WORDS)
     return Response(page, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+
+
+def _pictures(wanted: Mapping[int, Wanted]) -> Iterator[tuple[int, str]]:
+    """The first few as data URIs, by the map's id; a picture that cannot be made is left out, and the page says so."""
+    for heat_map_id, one in itertools.islice(wanted.items(), MAX_PICTURES):
+        try:
+            png = services().pictures.make(replace(one, side=PAGE_SIDE))
+        except (PermanentError, NotFoundError) as error:
+            log.warning("picture_not_made", heat_map=heat_map_id, error=type(error).__name__)
+        else:
+            yield heat_map_id, f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _summary(report: Report) -> ReportSummary:
     return ReportSummary.model_validate(_fields(report))
 
 
-def shown(report: Report) -> ReportShown:
-    """The whole report version."""
-    return ReportShown.model_validate(_fields(report) | {"document": report.document})
+def shown(session: Session, report: Report) -> tuple[ReportShown, Mapping[int, Wanted]]:
+    """The whole report version, and what the pictures of its heat maps are made of, by the map's id."""
+    document, wanted = explained_document(session, report)
+    return ReportShown.model_validate(_fields(report) | {"document": document}), wanted
 
 
 def _fields(report: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from api.schemas.base import Label, Moment, Page, Shape, Wanted
-from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason
+from shared.states import Explain, Failure, ItemState, JobKind, JobState, Lane, Reason
 
 
 class WaitsFor(StrEnum):
@@ -24,6 +24,13 @@ class WaitsFor(StrEnum):
     FREE_WORKER = "free_worker"
 
 
+ExplainWanted = Annotated[
+    Explain,
+    Field(
+        description="Which findings of a frame get a heat map: those over their threshold, all, or none. What was "
+        "predicted before without the maps that this asks for is predicted again."
+    ),
+]
 RetryState = Literal["failed", "partial", "cancelled"]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 PatientKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -38,6 +45,7 @@ class JobWanted(Wanted):
     model: str = Field("", max_length=80, description="`name` (its champion) or `name:version`.")
     priority: Lane = Lane.ROUTINE
     label: Label = ""
+    explain: ExplainWanted = Explain.POSITIVES
     dry_run: bool = Field(False, description="Only count what would run.")
     force: bool = Field(False, description="Predict again what this model predicted before.")
 
@@ -48,6 +56,7 @@ class JobOfFilesWanted(Wanted):
     model: str = Field("", max_length=80)
     priority: Lane = Lane.ROUTINE
     label: Label = ""
+    explain: ExplainWanted = Explain.POSITIVES
 
 
 class ModelNamed(Shape):
@@ -78,6 +87,7 @@ class JobShown(Shape):
     state: JobState
     priority: Lane
     label: str
+    explain: Explain
     model: ModelNamed
     counts: JobCounts
     progress: float = Field(description="Share of items with an outcome, 0 to 1.")

@@ -51,6 +51,7 @@ def _shown(job: Job, waiting: Waiting) -> JobShown:
         state=job.state,
         priority=job.lane,
         label=job.label,
+        explain=job.explain,
         model=model_named(job.model_version),
         counts=JobCounts(
             total=job.items_total,

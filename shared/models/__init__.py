@@ -6,7 +6,7 @@ from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
-from shared.models.registry import EngineProof, ModelVersion, Prediction
+from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
 from shared.models.report import Report
 from shared.models.upload import Upload, UploadFile
 
@@ -15,6 +15,7 @@ __all__ = [
     "Base",
     "Blob",
     "EngineProof",
+    "HeatMap",
     "History",
     "IdempotencyKey",
     "Instance",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, BigInt, RowId, enum_column
 from shared.models.registry import ModelVersion
-from shared.states import Failure, ItemState, JobKind, JobState, Lane, Reason, ShardState
+from shared.states import Explain, Failure, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
 # Of what a move was made for, so much is kept.
 MAX_REASON = 128
@@ -19,7 +19,8 @@ MAX_REASON = 128
 class Job(Base):
     """What a user asked for; its model version is pinned when it is accepted.
 
-    `generation` is that of the predictions it makes: 0, or a higher one where the user forced a new run.
+    `generation` is that of the predictions it makes: 0, or a higher one where the user forced a new run. `explain` says
+    which findings get a heat map.
     """
 
     __tablename__ = "job"
@@ -43,6 +44,9 @@ class Job(Base):
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))
     generation: Mapped[int] = mapped_column(default=0)
+    explain: Mapped[Explain] = mapped_column(
+        enum_column(Explain), default=Explain.POSITIVES, server_default="positives"
+    )
     # As it was asked for, kept as evidence: it can be long, and no view needs it.
     request: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     items_total: Mapped[int] = mapped_column(default=0)

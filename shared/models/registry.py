@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, RowId, Sha256, enum_column
-from shared.states import ModelState, ProofState
+from shared.states import Explain, MapMethod, ModelState, NoMap, ProofState
 
 MAX_HARDWARE, MAX_DETAIL = 300, 500
 
@@ -35,7 +35,8 @@ class Prediction(Base):
 
     `batch_size` is what its engine was compiled for; rows from before that was recorded have none.
 
-    `generation` is 0; a forced re-run adds the next one, which supersedes the earlier.
+    `generation` is 0; a forced re-run adds the next one, which supersedes the earlier. `explained` says which findings
+    got a heat map, or a word why not; it alone may grow.
     """
 
     __tablename__ = "prediction"
@@ -53,7 +54,28 @@ class Prediction(Base):
     engine: Mapped[str] = mapped_column(String(32))
     precision: Mapped[str] = mapped_column(String(16))
     batch_size: Mapped[int | None]
+    explained: Mapped[Explain] = mapped_column(enum_column(Explain), default=Explain.NONE, server_default="none")
     created_at: Mapped[datetime]
+
+
+class HeatMap(Base):
+    """Where in its frame the network saw a finding: a map in a blob, or why there is none.
+
+    `finding` and `position` count from 0: the place among the contract's findings, and among the blob's maps.
+    """
+
+    __tablename__ = "heat_map"
+    __table_args__ = (UniqueConstraint("prediction_id", "finding"), Index("ix_heat_map_blob_sha256", "blob_sha256"))
+
+    id: Mapped[RowId]
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"))
+    finding: Mapped[int]
+    method: Mapped[MapMethod] = mapped_column(enum_column(MapMethod))
+    no_map: Mapped[NoMap | None] = mapped_column(enum_column(NoMap))
+    blob_sha256: Mapped[Sha256 | None] = mapped_column(ForeignKey("blob.sha256"))
+    position: Mapped[int | None]
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
 
 
 class EngineProof(Base):

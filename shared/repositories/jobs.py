@@ -16,7 +16,7 @@ from shared.repositories.history import changed_rows, record
 from shared.repositories.items import end_open_items, settle_job
 from shared.repositories.shards import NewShards, cancel_queued, create_shards
 from shared.repositories.tallies import count, jobs_in
-from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Reason, ShardState
+from shared.states import FINAL_JOB_STATES, Explain, ItemState, JobKind, JobState, Lane, Reason, ShardState
 
 INSERT_ROWS = 1000
 
@@ -49,6 +49,7 @@ class NewJob:
     label: str = ""
     retry_of: UUID | None = None
     generation: int = 0
+    explain: Explain = Explain.POSITIVES
 
 
 def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shard_items: int) -> tuple[UUID, int]:

@@ -16,8 +16,9 @@ COUNTED_SHARDS = (ShardState.QUEUED, ShardState.RUNNING)
 FRAMES_PREDICTED = "frames.predicted"
 # Those of them on which the fast engine came too close to a threshold, so that the reference decided.
 FRAMES_REPEATED = "frames.repeated"
+HEAT_MAPS, HEAT_MAPS_MISSING = "heat_maps.made", "heat_maps.missing"
 # Counters of what happened, which nothing but they remembers.
-EVENTS = frozenset({FRAMES_PREDICTED, FRAMES_REPEATED})
+EVENTS = frozenset({FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING})
 
 # Made once, and on the table itself: building a statement takes longer than running it, and every move adds here.
 _ADD = insert(table_of(Tally))

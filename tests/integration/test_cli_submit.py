@@ -58,13 +58,13 @@ def test_folder_and_zip_become_a_job_whose_counts_add_up(run: Run, tmp_path: Pat
     shutil.rmtree(cohort / truths[0].patient_id)
     model = answer_of(run("models", "add", accept_everything_package(tmp_path / "package")))
 
-    first = answer_of(run("submit", cohort, tmp_path / "more.zip", "--label", "first"))
+    first = answer_of(run("submit", cohort, tmp_path / "more.zip", "--label", "first", "--explain", "all"))
 
     assert first["upload"]["stored"] == len(truths)
     assert [entry["reason"] for entry in first["upload"]["rejected"]] == ["not_dicom"]
     assert first["job"]["counts"]["total"] == len(truths) + 1
     assert first["job"]["counts"]["failed"] == 1
-    assert first["job"]["model"]["name"] == model["name"]
+    assert (first["job"]["model"]["name"], first["job"]["explain"]) == (model["name"], "all")
 
     again = answer_of(run("submit", cohort, tmp_path / "more.zip", "--dry-run"))
 

@@ -71,9 +71,10 @@ def test_batch_gives_the_same_bits_as_in_one_process(host: EngineHost, mission: 
     engine = load_keras_engine(mission.contract, mission.weights_path, batch_sizes=[BATCH_SIZE])
     host.load(mission)
 
-    host.place(1, mission, 0, [FrameRequest(mission, frame) for frame in batch])
-    host.begin(1, mission, count)
-    rows = host.finish(mission, count)
+    requests = [FrameRequest(mission, frame) for frame in batch]
+    host.place(1, mission, 0, requests)
+    host.begin(1, mission, requests)
+    rows = host.finish(mission, requests).probabilities
 
     np.testing.assert_array_equal(rows, engine.predict(batch))
 

@@ -87,6 +87,7 @@ def values(futures: list[Any]) -> list[float]:
         ("fail", "RuntimeError", Reason.ENGINE_CRASHED, ""),
         ("babble", "broke the protocol", Reason.ENGINE_CRASHED, ""),
         ("claim_gigabytes", "broke the protocol", Reason.ENGINE_CRASHED, ""),
+        ("send_a_map_unasked", "broke the protocol", Reason.ENGINE_CRASHED, ""),
         ("sleep", "timeout", Reason.ENGINE_TIMEOUT, "in sleep"),
         ("hold_the_interpreter", "timeout", Reason.ENGINE_TIMEOUT, "in hold_the_interpreter"),
     ],

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # The reference is what a package's kind of weights says: Keras, or ONNX Runtime.
 REFERENCE_ENGINE, OPENVINO = "reference", "openvino"
+# Differentiates Keras networks for heat maps; predicts nothing.
+EXPLAINER_ENGINE = "explainer"
 KERAS, ONNXRUNTIME = "keras", "onnxruntime"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
@@ -26,6 +28,7 @@ class EngineChoice:
 
 # What every other engine is proved against, and what serves until one is.
 REFERENCE = EngineChoice(REFERENCE_ENGINE, FLOAT32)
+EXPLAINER = EngineChoice(EXPLAINER_ENGINE, FLOAT32, (1, 8))
 
 
 class Engine(Protocol):
@@ -39,6 +42,19 @@ class Engine(Protocol):
     def precision(self) -> str:
         """The numbers it computes in, such as `float32`; recorded on every prediction."""
 
+    @property
+    def map_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of its heat maps; None where it gives none."""
+
+    def predict_with_maps(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Give the probabilities of the findings, as `predict` does, and what each cell of the frame adds to them.
+
+        Returns
+        -------
+        Probabilities, and heat maps, float32 (batch, findings, map rows, map columns), in units of the logit; None
+        where the engine has none.
+        """
+
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give the probabilities of the findings.
 
@@ -51,6 +67,37 @@ class Engine(Protocol):
         -------
         float32 (batch, findings), in [0, 1], in the contract's order; a row is NaN where the network gave no
         probabilities for that frame.
+        """
+
+
+class Explainer(Protocol):
+    """A loaded model package, ready to compute heat maps; safe to call from any thread, one call at a time."""
+
+    @property
+    def name(self) -> str:
+        """What runs the network."""
+
+    @property
+    def precision(self) -> str:
+        """The numbers it computes in."""
+
+    @property
+    def map_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of its heat maps; None where it gives none."""
+
+    def explain(self, batch: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Give the heat maps of some findings.
+
+        Parameters
+        ----------
+        batch
+            float32 (batch, rows, columns, channels), preprocessed as the contract says.
+        wanted
+            bool (batch, findings): of which findings of which frames.
+
+        Returns
+        -------
+        float32 (batch, findings, map rows, map columns), in units of the logit; 0 where none is wanted.
         """
 
 

@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
-from worker.engines.base import Engine, EngineChoice, is_memory_exhausted
+from shared.states import Explain
+from worker.engines.base import Engine, EngineChoice, Explainer, is_memory_exhausted
 from worker.engines.frames import SharedFrames
+from worker.engines.maps import pack, wanted_maps
 from worker.engines.wire import BEGUN, DONE, FAILED, MEMORY, MISSING, READY, REFUSED
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-Loader = Callable[[ModelContract, Path, EngineChoice, Path], Engine]
+Answer = tuple[dict[str, Any], bytes]
+Loader = Callable[[ModelContract, Path, EngineChoice, Path], Engine | Explainer]
 
 
 def main(target: str, parent_pid: int, descriptors: list[int]) -> None:
@@ -50,26 +54,44 @@ class _Served:
     def __init__(self, load: Loader, frames: list[SharedFrames]) -> None:
         self._load = load
         self._frames = frames
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Any] = {}
+        self._contracts: dict[str, ModelContract] = {}
 
-    def load(self, request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
+    def load(self, request: dict[str, Any]) -> Answer:
         for key in request["dropped"]:
             self._engines.pop(key, None)
+            self._contracts.pop(key, None)
         gc.collect()  # networks are full of cycles, and what they hold is wanted for the next one
         contract = ModelContract.model_validate(request["contract"])
         choice = EngineChoice(request["engine"], request["precision"], tuple(request["batch_sizes"]))
         engine = self._load(contract, Path(request["weights_path"]), choice, Path(request["cache"]))
-        self._engines[request["key"]] = engine
-        return {"name": engine.name, "precision": engine.precision}, memoryview(b"")
+        self._engines[request["key"]], self._contracts[request["key"]] = engine, contract
+        return {"name": engine.name, "precision": engine.precision, "map_shape": engine.map_shape}, b""
 
-    def predict(self, request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
-        frames = self._frames[request["slot"]].array(tuple(request["shape"]))
-        rows = self._engines[request["key"]].predict(frames)
-        return {}, memoryview(rows.astype(np.float32).tobytes())
+    def predict(self, request: dict[str, Any]) -> Answer:
+        """Probabilities, and behind them the heat maps that follow from these."""
+        engine: Engine = self._engines[request["key"]]
+        rows, maps = engine.predict_with_maps(self._frames_of(request))
+        explain = [Explain(how) for how in request["explain"]]
+        wanted = wanted_maps(self._contracts[request["key"]], rows, explain)
+        return {}, rows.astype(np.float32).tobytes() + pack(maps, wanted)
+
+    def explain(self, request: dict[str, Any]) -> Answer:
+        """Heat maps of the findings that the request names for each frame."""
+        explainer: Explainer = self._engines[request["key"]]
+        frames = self._frames_of(request)
+        wanted = np.zeros((len(frames), len(self._contracts[request["key"]].findings)), np.bool_)
+        for frame, findings in enumerate(request["findings"]):
+            wanted[frame, findings] = True
+        return {}, pack(explainer.explain(frames, wanted) if explainer.map_shape else None, wanted)
+
+    def _frames_of(self, request: dict[str, Any]) -> NDArray[np.float32]:
+        frames: NDArray[np.float32] = self._frames[request["slot"]].array(tuple(request["shape"]))
+        return frames
 
 
 def _answer(served: _Served, request: dict[str, Any], answers: int) -> None:
-    act = {"load": served.load, "predict": served.predict}[request["act"]]
+    act = {"load": served.load, "predict": served.predict, "explain": served.explain}[request["act"]]
     try:
         meta, payload = act(request)
     except InvalidModelPackageError as error:

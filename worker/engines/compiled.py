@@ -9,38 +9,54 @@ from numpy.typing import NDArray
 from shared.errors import InvalidModelPackageError
 from shared.model_contract import ModelContract
 from worker.engines.base import is_memory_exhausted
+from worker.engines.maps import maps_of_findings
 from worker.engines.probabilities import to_probabilities
 
 Frames = NDArray[np.float32]
-Run = Callable[[Frames], Frames]
+Run = Callable[[Frames], tuple[Frames, Frames | None]]
 
 
 class CompiledEngine:
     """A loaded network; see `worker.engines.base.Engine`.
 
     `runs` has a function for each size of batch. It takes float32 (size, rows, columns, channels), no more and no
-    fewer, and gives float32 (size, outputs), which it may use again at the next call.
+    fewer, and gives float32 (size, outputs) and, where there is a `map_shape`, the outputs' heat maps, float32
+    (size, outputs, map rows, map columns), both of which it may use again at the next call.
     """
 
-    def __init__(self, contract: ModelContract, runs: Mapping[int, Run], *, name: str, precision: str) -> None:
+    def __init__(
+        self,
+        contract: ModelContract,
+        runs: Mapping[int, Run],
+        *,
+        name: str,
+        precision: str,
+        map_shape: tuple[int, int] | None = None,
+    ) -> None:
         self.name = name
         self.precision = precision
+        self.map_shape = map_shape
         self._contract = contract
         self._runs = dict(sorted(runs.items()))
         self._lock = threading.Lock()
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (batch, findings), float32, of frames (batch, rows, columns, channels), float32."""
+        return self.predict_with_maps(batch)[0]
+
+    def predict_with_maps(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The same, and the heat maps, float32 (batch, findings, map rows, map columns), where the engine has any."""
         shape = self._contract.input
         expected = (shape.rows, shape.columns, shape.channels)
         if batch.shape[1:] != expected:
             raise ValueError(f"frames of shape {batch.shape[1:]}, expected {expected}; preprocess them first")
         if not len(batch):
-            return np.empty((0, len(self._contract.findings)), np.float32)
+            return np.empty((0, len(self._contract.findings)), np.float32), None
         size = max(self._runs)
         with self._lock:
-            rows = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
-        return np.concatenate(rows)
+            parts = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
+        maps = [part for _, part in parts if part is not None]
+        return np.concatenate([rows for rows, _ in parts]), np.concatenate(maps) if maps else None
 
     def prove(self) -> None:
         """Predict on two made frames; raises InvalidModelPackageError when that fails or the output is misstated."""
@@ -61,11 +77,14 @@ class CompiledEngine:
                 "'logits' if its last layer is no sigmoid or softmax, and see that its weights hold no NaN"
             )
 
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, batch: Frames) -> tuple[Frames, Frames | None]:
         """Predict in the smallest compiled size that holds the batch, filled up."""
         size = next(size for size in self._runs if size >= len(batch))
         padded = batch
         if len(batch) < size:
             padded = np.zeros((size, *batch.shape[1:]), np.float32)
             padded[: len(batch)] = batch
-        return to_probabilities(self._contract, self._runs[size](padded)[: len(batch)])
+        outputs, maps = self._runs[size](padded)
+        if maps is not None:
+            maps = maps_of_findings(self._contract, maps[: len(batch)].astype(np.float32))
+        return to_probabilities(self._contract, outputs[: len(batch)]), maps

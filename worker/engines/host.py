@@ -1,6 +1,5 @@
 """Keeps one engine process going: started when needed, replaced when it dies, and what is loaded in it."""
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineLostError, EngineMemoryError
 from worker.engines.death import EngineDeathError
+from worker.engines.maps import MAP_BYTES, HeatMap, checked_shape, unpack, wanted_maps
 from worker.engines.process import EngineProcess
 from worker.engines.requests import FrameRequest, ServedModel
 
@@ -33,6 +33,18 @@ class LoadedEngine:
     name: str
     precision: str
     batch_size: int
+    map_shape: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """Of a batch: probabilities, float32 (batch, findings), and of each frame the heat maps by finding.
+
+    An explainer gives maps only; its probabilities are NaN.
+    """
+
+    probabilities: NDArray[np.float32]
+    maps: list[dict[int, HeatMap]]
 
 
 class EngineHost:
@@ -128,25 +140,35 @@ class EngineHost:
         for place, request in enumerate(requests, start):
             frames[place] = request.array
 
-    def begin(self, slot: int, model: ServedModel, count: int) -> None:
-        """Let the process predict on the first `count` frames of a slot; raises EngineDeathError."""
+    def begin(self, slot: int, model: ServedModel, requests: Sequence[FrameRequest]) -> None:
+        """Let the process work on the frames of these requests, the first in a slot; raises EngineDeathError."""
         self._engines.move_to_end(model.key)
-        request = {"act": "predict", "key": model.key, "slot": slot, "shape": self._shape(model, count)}
+        request = {"key": model.key, "slot": slot, "shape": self._shape(model, len(requests))}
+        if model.is_explainer:
+            request |= {"act": "explain", "findings": [one.findings for one in requests]}
+        else:
+            request |= {"act": "predict", "explain": [one.explain for one in requests]}
         try:
             self._living().ask(request, self._timeout_s)
         except EngineDeathError as death:
             self._bury(death, model)
             raise
 
-    def finish(self, model: ServedModel, count: int) -> NDArray[np.float32]:
-        """Wait for the probabilities, float32 (batch, findings); raises EngineDeathError, EngineMemoryError."""
-        shape = (count, len(model.contract.findings))
+    def finish(self, model: ServedModel, requests: Sequence[FrameRequest]) -> BatchAnswer:
+        """Wait for what comes of these requests; raises EngineDeathError, EngineMemoryError."""
+        num_values = len(requests) * len(model.contract.findings)
+        rows_bytes = 0 if model.is_explainer else num_values * VALUE_BYTES
+        rows, columns = self.engine(model).map_shape or (0, 0)
+        most_bytes = rows_bytes + num_values * (1 + rows * columns * MAP_BYTES)
         try:
-            _, payload = self._living().answer(math.prod(shape) * VALUE_BYTES)
+            _, payload = self._living().answer(most_bytes)
+            try:
+                return _believed(model, requests, payload[:rows_bytes], payload[rows_bytes:], (rows, columns))
+            except ValueError as error:
+                raise self._living().babbled() from error
         except EngineDeathError as death:
             self._bury(death, model)
             raise
-        return np.frombuffer(payload, np.float32).reshape(shape)
 
     def engine(self, model: ServedModel) -> LoadedEngine:
         """What predicts for a model that is loaded."""
@@ -222,7 +244,9 @@ class EngineHost:
         process.ask(request, self._load_timeout_s)
         self._dropped = []
         meta, _ = process.answer()
-        return LoadedEngine(_short(meta.get("name")), _short(meta.get("precision")), batch_sizes[-1])
+        name, precision = _short(meta.get("name")), _short(meta.get("precision"))
+        map_shape = checked_shape(meta.get("map_shape"), len(model.contract.findings))
+        return LoadedEngine(name, precision, batch_sizes[-1], map_shape)
 
     def _bury(self, death: EngineDeathError, model: ServedModel) -> None:
         if not self._closed:
@@ -233,6 +257,21 @@ class EngineHost:
     def _shape(self, model: ServedModel, count: int) -> tuple[int, int, int, int]:
         shape = model.contract.input
         return (count, shape.rows, shape.columns, shape.channels)
+
+
+def _believed(
+    model: ServedModel, requests: Sequence[FrameRequest], said: bytes, maps: bytes, map_shape: tuple[int, int]
+) -> BatchAnswer:
+    """What the process answered; raises ValueError unless it is of the right size, with no maps but those asked for."""
+    shape = (len(requests), len(model.contract.findings))
+    if model.is_explainer:
+        rows, wanted = np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_)
+        for frame, one in enumerate(requests):
+            wanted[frame, list(one.findings)] = True
+    else:
+        rows = np.frombuffer(said, np.float32).reshape(shape)
+        wanted = wanted_maps(model.contract, rows, [one.explain for one in requests])
+    return BatchAnswer(rows, unpack(maps, wanted, map_shape))
 
 
 def _short(text: object) -> str:

@@ -23,7 +23,9 @@ from shared.keras_archive import (
 from shared.model_contract import ModelContract
 from shared.model_zip import CHUNK_BYTES, open_model_zip
 from worker.engines.base import KERAS, is_memory_exhausted
-from worker.engines.compiled import CompiledEngine, Run
+from worker.engines.compiled import CompiledEngine, Frames, Run
+from worker.engines.heads import PoolingHead, pooling_head
+from worker.engines.maps import fits
 from worker.engines.shapes import check_input, check_outputs, input_shape
 from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
@@ -34,7 +36,9 @@ def load_keras_engine(contract: ModelContract, weights_path: Path, batch_sizes: 
     network = load_network(contract, weights_path, batch_size=max(batch_sizes))
     runs = {size: _run_in(concrete_graph(contract, network, size)) for size in batch_sizes}
     precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
-    engine = CompiledEngine(contract, runs, name=KERAS, precision=precision)
+    head = _kept_head(network)
+    map_shape = head.map_shape if head else None
+    engine = CompiledEngine(contract, runs, name=KERAS, precision=precision, map_shape=map_shape)
     engine.prove()
     return engine
 
@@ -54,16 +58,31 @@ def load_network(contract: ModelContract, weights_path: Path, *, batch_size: int
     return network
 
 
+def _kept_head(network: Any) -> PoolingHead | None:
+    """The head from which heat maps come together with the outputs; None where they do not."""
+    head = pooling_head(network)
+    return head if head and fits(head.kernel.shape[1], *head.map_shape) else None
+
+
 def concrete_graph(contract: ModelContract, network: Any, batch_size: int | None) -> Any:
-    """One TensorFlow graph of the network for batches of exactly this size, or of any; float32 in and out."""
+    """One TensorFlow graph of the network for batches of exactly this size, or of any.
+
+    Of float32 frames it gives float32 outputs (batch, outputs) and, where the head allows it, their class activation
+    maps (batch, outputs, map rows, map columns): B. Zhou et al., DOI 10.1109/CVPR.2016.319.
+    """
     import keras
     import tensorflow as tf
 
+    head = _kept_head(network)
     # One tensor in and one out, even where the saved network has a list or a dict of one.
-    single = keras.Model(network.inputs[0], network.outputs[0])
+    outputs = [network.outputs[0], *([head.features] if head else [])]
+    single = keras.Model(network.inputs[0], outputs)
 
     def forward(batch: Any) -> Any:
-        return tf.cast(single(batch, training=False), tf.float32)
+        tensors = tf.nest.flatten(single(batch, training=False))
+        output, *features = [tf.cast(tensor, tf.float32) for tensor in tensors]
+        maps = [tf.transpose(tensor @ tf.constant(head.kernel), (0, 3, 1, 2)) for tensor in features if head]
+        return (output, *maps)
 
     shape = input_shape(contract, batch_size)
     return tf.function(forward).get_concrete_function(tf.TensorSpec(shape, tf.float32))
@@ -72,7 +91,11 @@ def concrete_graph(contract: ModelContract, network: Any, batch_size: int | None
 def _run_in(graph: Any) -> Run:
     import tensorflow as tf
 
-    return lambda batch: np.asarray(graph(tf.constant(batch)))
+    def run(batch: Frames) -> tuple[Frames, Frames | None]:
+        output, *maps = (np.asarray(tensor) for tensor in graph(tf.constant(batch)))
+        return output, maps[0] if maps else None
+
+    return run
 
 
 def _copy_verified(source: Path, target: Path, sha256: str) -> None:

@@ -9,14 +9,15 @@ from shared.model_contract import ModelContract
 from worker.engines.base import FLOAT32, ONNXRUNTIME, is_memory_exhausted
 from worker.engines.compiled import CompiledEngine, Frames
 from worker.engines.onnxfile import MISSING, read_onnx
+from worker.engines.onnxmaps import MAPS, with_maps
 from worker.engines.shapes import check_input, check_outputs, in_layout
 
 
 def load_onnxruntime_engine(contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int]) -> CompiledEngine:
     """Verify the weights, load them and make them ready; raises InvalidModelPackageError, EngineMissingError."""
     data = read_onnx(contract, weights_path)
-    session = _session(data)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
+    session = _session(with_maps(data))
+    inputs, outputs = session.get_inputs(), [one for one in session.get_outputs() if one.name != MAPS]
     if len(inputs) != 1 or len(outputs) != 1:
         raise InvalidModelPackageError(
             f"the network has {len(inputs)} inputs and {len(outputs)} outputs; give it 1 of each"
@@ -27,12 +28,13 @@ def load_onnxruntime_engine(contract: ModelContract, weights_path: Path, batch_s
     check_outputs(contract, _shape(outputs[0]))
     name = inputs[0].name
 
-    def run(batch: Frames) -> Frames:
-        (answer,) = session.run(None, {name: in_layout(contract, batch)})
-        result: Frames = answer
-        return result
+    def run(batch: Frames) -> tuple[Frames, Frames | None]:
+        output, *maps = session.run(None, {name: in_layout(contract, batch)})
+        return output, maps[0] if maps else None
 
-    engine = CompiledEngine(contract, dict.fromkeys(batch_sizes, run), name=ONNXRUNTIME, precision=FLOAT32)
+    runs = dict.fromkeys(batch_sizes, run)
+    map_shape = next((tuple(one.shape[2:]) for one in session.get_outputs() if one.name == MAPS), None)
+    engine = CompiledEngine(contract, runs, name=ONNXRUNTIME, precision=FLOAT32, map_shape=map_shape)
     engine.prove()
     return engine
 

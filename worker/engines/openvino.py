@@ -9,9 +9,10 @@ from shared.errors import EngineMissingError
 from shared.model_contract import ModelContract
 from worker.engines.artefacts import kept
 from worker.engines.base import BFLOAT16, FLOAT32, OPENVINO
-from worker.engines.compiled import CompiledEngine, Run
+from worker.engines.compiled import CompiledEngine, Frames, Run
 from worker.engines.keras import concrete_graph, load_network
 from worker.engines.onnxfile import read_onnx
+from worker.engines.onnxmaps import with_maps
 from worker.engines.shapes import in_layout, input_shape
 
 # What OpenVINO calls the precisions that predictions name, and what a CPU must be able to do to be fast in them.
@@ -19,6 +20,8 @@ HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}
 CAPABILITIES = {FLOAT32: "FP32", BFLOAT16: "BF16"}
 
 GRAPH = "graph.xml"
+# What is kept under this name has a second output where heat maps come with the first.
+KIND = "openvino-maps"
 
 
 def load_openvino_engine(
@@ -32,14 +35,16 @@ def load_openvino_engine(
         raise EngineMissingError(f"this machine's CPU has no {precision} instructions (on x86: AMX or AVX512_BF16)")
     folder = _converted(contract, weights_path, batch_size=max(batch_sizes), cache=cache)
     core = _import().Core()
-    runs = {}
+    runs: dict[int, Run] = {}
+    map_shape = None
     for size in batch_sizes:
         graph = core.read_model(folder / GRAPH)
         graph.reshape(list(input_shape(contract, size)))
+        map_shape = tuple(graph.outputs[1].get_shape()[2:]) if len(graph.outputs) > 1 else None
         # One batch after another: all threads on one, else a frame's answer would wait for others'.
         options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
         runs[size] = _run_in(contract, core.compile_model(graph, "CPU", options))
-    engine = CompiledEngine(contract, runs, name=OPENVINO, precision=precision)
+    engine = CompiledEngine(contract, runs, name=OPENVINO, precision=precision, map_shape=map_shape)
     engine.prove()
     return engine
 
@@ -64,7 +69,12 @@ def _import() -> Any:
 
 def _run_in(contract: ModelContract, compiled: Any) -> Run:
     request = compiled.create_infer_request()
-    return lambda batch: request.infer({0: in_layout(contract, batch)}, share_inputs=True, share_outputs=True)[0]
+
+    def run(batch: Frames) -> tuple[Frames, Frames | None]:
+        found = request.infer({0: in_layout(contract, batch)}, share_inputs=True, share_outputs=True)
+        return found[0], found[1] if len(compiled.outputs) > 1 else None
+
+    return run
 
 
 def _converted(contract: ModelContract, weights_path: Path, *, batch_size: int, cache: Path) -> Path:
@@ -73,7 +83,7 @@ def _converted(contract: ModelContract, weights_path: Path, *, batch_size: int, 
 
     def make(folder: Path) -> None:
         if contract.weights.file == "weights.onnx":
-            graph = openvino.Core().read_model(read_onnx(contract, weights_path), b"")
+            graph = openvino.Core().read_model(with_maps(read_onnx(contract, weights_path)), b"")
         else:
             network = load_network(contract, weights_path, batch_size=batch_size)
             graph = openvino.convert_model(concrete_graph(contract, network, None))
@@ -82,4 +92,4 @@ def _converted(contract: ModelContract, weights_path: Path, *, batch_size: int, 
     # The same weights can come with contracts of several sides.
     sides = "x".join(map(str, input_shape(contract, None)[1:]))
     version = openvino.__version__.partition("-")[0]
-    return kept(cache, f"{contract.weights.sha256}-{sides}-openvino-{version}", make)
+    return kept(cache, f"{contract.weights.sha256}-{sides}-{KIND}-{version}", make)

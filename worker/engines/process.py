@@ -108,16 +108,16 @@ class EngineProcess:
         except BrokenPipeError as error:
             raise self._ended() from error
 
-    def answer(self, payload_bytes: int = 0) -> tuple[dict[str, Any], bytes]:
-        """The answer to the request just sent, with a payload of exactly so many bytes.
+    def answer(self, most_bytes: int = 0) -> tuple[dict[str, Any], bytes]:
+        """The answer to the request just sent, with a payload of at most so many bytes.
 
         Raises InvalidModelPackageError, EngineMissingError, EngineMemoryError, or EngineDeathError: then this process
         is to be ended.
         """
-        kind, meta, payload = self._receive(payload_bytes)
+        kind, meta, payload = self._receive(most_bytes)
         if kind == BEGUN:
             self._begun = True
-            kind, meta, payload = self._receive(payload_bytes)
+            kind, meta, payload = self._receive(most_bytes)
         if kind == REFUSED:
             raise InvalidModelPackageError(str(meta.get("message", ""))[:MAX_MESSAGE_LENGTH])
         if kind == MISSING:
@@ -126,8 +126,6 @@ class EngineProcess:
             raise EngineMemoryError("the engine has not enough memory for a batch; use a smaller model or more memory")
         if kind != DONE:
             raise self._failed(meta)
-        if len(payload) != payload_bytes:
-            raise self._babbled()
         return meta, payload
 
     def kill(self) -> None:
@@ -153,13 +151,13 @@ class EngineProcess:
         header = self._read(FRAME.size)
         kind, meta_bytes, payload_bytes = FRAME.unpack(header)
         if meta_bytes > MAX_META_BYTES or payload_bytes > most_bytes:
-            raise self._babbled()
+            raise self.babbled()
         try:
             meta = json.loads(self._read(meta_bytes))
         except (ValueError, RecursionError) as error:
-            raise self._babbled() from error
+            raise self.babbled() from error
         if not isinstance(meta, dict):
-            raise self._babbled()
+            raise self.babbled()
         return kind, meta, self._read(payload_bytes)
 
     def _read(self, size: int) -> bytes:
@@ -204,7 +202,8 @@ class EngineProcess:
         name = given if given.isidentifier() and len(given) <= MAX_CLASS_LENGTH else "an unnamed error"
         return EngineDeathError(f"the engine's process failed with {name}", name)
 
-    def _babbled(self) -> EngineDeathError:
+    def babbled(self) -> EngineDeathError:
+        """The error for an answer that is none: then this process is to be ended."""
         return EngineDeathError("the engine's process broke the protocol or its bounds", "broke the protocol")
 
 

@@ -142,10 +142,11 @@ class Proof:
         contender.answers = answers
 
     def _predict(self, model: ServedModel, frames: Frames) -> Frames:
+        requests = [FrameRequest(model, frame) for frame in frames]
         self._host.load(model)
-        self._host.place(SLOT, model, 0, [FrameRequest(model, frame) for frame in frames])
-        self._host.begin(SLOT, model, len(frames))
-        return self._host.finish(model, len(frames))
+        self._host.place(SLOT, model, 0, requests)
+        self._host.begin(SLOT, model, requests)
+        return self._host.finish(model, requests).probabilities
 
     def _compare(self, challenger: _Contender, reference: _Contender, frames: Frames) -> None:
         """Compare an engine with the reference; whatever goes wrong is told in its row and stops nothing."""
@@ -183,10 +184,11 @@ class Proof:
 
     def _rate(self, model: ServedModel, frames: Frames) -> float:
         self._predict(model, frames)
+        requests = [FrameRequest(model, frame) for frame in frames]
         num_batches, began = 0, time.monotonic()
         while num_batches < MIN_BATCHES or time.monotonic() - began < ROUND_S:
-            self._host.begin(SLOT, model, len(frames))
-            self._host.finish(model, len(frames))
+            self._host.begin(SLOT, model, requests)
+            self._host.finish(model, requests)
             num_batches += 1
         return round(num_batches * len(frames) / (time.monotonic() - began), 2)
 

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
-from worker.engines.base import REFERENCE, EngineChoice
+from shared.states import Explain
+from worker.engines.base import EXPLAINER, EXPLAINER_ENGINE, REFERENCE, EngineChoice
+from worker.engines.maps import FrameMaps
 
 # A frame that was overtaken for so long is served next, one batch in so long: what is urgent never waits for more.
 OVERTAKEN_S = 30.0
@@ -44,6 +46,20 @@ class ServedModel:
         """Whether this is the engine that the others are compared with."""
         return (self.choice.engine, self.choice.precision) == (REFERENCE.engine, REFERENCE.precision)
 
+    @property
+    def is_explainer(self) -> bool:
+        """Whether this predicts nothing, and computes heat maps."""
+        return self.choice.engine == EXPLAINER_ENGINE
+
+    @property
+    def has_reference_behind(self) -> bool:
+        """Whether the reference takes over where this engine fails."""
+        return not self.is_reference and not self.is_explainer
+
+    def explainer(self) -> "ServedModel":
+        """What computes heat maps of the same package, where its engines give none."""
+        return replace(self, choice=EXPLAINER)
+
     def reference(self) -> "ServedModel":
         """The same package in the engine that the others are compared with."""
         return replace(self, choice=REFERENCE)
@@ -53,7 +69,7 @@ class ServedModel:
 
         Of probabilities (batch, findings): (batch,). Never where one of them is not finite.
         """
-        if self.is_reference:
+        if not self.has_reference_behind:
             return np.ones(len(probabilities), np.bool_)
         # At a threshold of 0 everything is present, and a background is never decided on.
         decisive = np.array([finding.threshold > 0 and not finding.background for finding in self.contract.findings])
@@ -64,13 +80,17 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """Probabilities of one frame, shape (findings,), what computed them, and whether a faster engine had before."""
+    """Probabilities of one frame, shape (findings,), what computed them, and whether a faster engine had before.
+
+    With the heat maps that were asked for.
+    """
 
     probabilities: NDArray[np.float32]
     engine: str
     precision: str
     batch_size: int
     repeated: bool = False
+    maps: FrameMaps = field(default_factory=FrameMaps)
 
 
 @dataclass(eq=False)
@@ -83,7 +103,10 @@ class LoadRequest:
 
 @dataclass(eq=False)
 class FrameRequest:
-    """One frame, float32 (rows, columns, channels); after it was in a batch that ended the engine it runs alone."""
+    """One frame, float32 (rows, columns, channels); after it was in a batch that ended the engine it runs alone.
+
+    An explainer is asked for `findings`, places in the contract; its answer has nothing but their maps.
+    """
 
     model: ServedModel
     array: NDArray[np.float32]
@@ -92,6 +115,8 @@ class FrameRequest:
     queued_at: float = 0.0
     deaths: int = 0
     repeated: bool = False
+    explain: Explain = Explain.NONE
+    findings: tuple[int, ...] = ()
     future: "Future[FramePrediction]" = field(default_factory=Future)
 
     def turn_to_reference(self) -> None:

@@ -14,10 +14,12 @@ import structlog
 from numpy.typing import NDArray
 
 from shared.errors import EngineLostError, EngineMemoryError, OverreadError, TransientError
+from shared.states import Explain
 from worker.engines.death import KILLED, EngineDeathError
-from worker.engines.host import EngineHost, LoadedEngine
+from worker.engines.host import BatchAnswer, EngineHost, LoadedEngine
 from worker.engines.requests import FramePrediction, FrameRequest, LoadRequest, ServedModel, WaitingRequests
 from worker.engines.wire import ENGINES_TARGET
+from worker.inference.explain import explain_request, maps_of
 
 __all__ = ["EngineThread", "FramePrediction", "ServedModel"]
 
@@ -86,12 +88,15 @@ class EngineThread:
             self._waiting.add_load(request)
         return request.future
 
-    def predict(self, model: ServedModel, array: NDArray[np.float32], *, rank: int = 0) -> "Future[FramePrediction]":
+    def predict(
+        self, model: ServedModel, array: NDArray[np.float32], *, rank: int = 0, explain: Explain = Explain.NONE
+    ) -> "Future[FramePrediction]":
         """Queue one frame, float32 (rows, columns, channels); the future holds its probabilities or the error.
 
-        A lower rank is served first: its frame waits for the batch that is running and for none that is not.
+        A lower rank is served first: its frame waits for the batch that is running and for none that is not. `explain`
+        says which findings get a heat map.
         """
-        request = FrameRequest(self._trusted(model), array, rank)
+        request = FrameRequest(self._trusted(model), array, rank, explain=explain)
         shape = model.contract.input
         expected = (shape.rows, shape.columns, shape.channels)
         if array.shape == expected:
@@ -160,8 +165,8 @@ class EngineThread:
     def _go_on(self, running: _Batch) -> _Batch | None:
         """Gather the next batch while one runs, begin it when that is done, and only then tell who waited."""
         ahead = self._gather(slot=1 - running.slot)
-        rows = self._finish(running, ahead)
-        if rows is None:
+        answer = self._finish(running, ahead)
+        if answer is None:
             return None
         engine = self._host.engine(running.model)
         if ahead is not None and self._waiting.overtakes(ahead.requests):
@@ -175,7 +180,7 @@ class EngineThread:
             self._waiting.put_back(ahead.requests)
             ahead = None
         has_begun = ahead is not None and self._begin(ahead)
-        self._deliver(running, rows, engine)
+        self._deliver(running, answer, engine)
         return ahead if has_begun else None
 
     def _load(self, model: ServedModel) -> bool:
@@ -201,12 +206,12 @@ class EngineThread:
     def _lose_load(self, model: ServedModel, death: EngineDeathError) -> None:
         """The first deaths may have come from outside; who waits for the reference decides on that himself."""
         self._lost_loads[model.key] += 1
-        if model.is_reference or self._lost_loads[model.key] >= self._max_crashes:
+        if not model.has_reference_behind or self._lost_loads[model.key] >= self._max_crashes:
             self._fail_load(model, death.lost())
 
     def _fail_load(self, model: ServedModel, error: OverreadError) -> None:
-        """Tell those who wait for it; another engine than the reference is set aside instead, until the worker ends."""
-        if model.is_reference:
+        """Tell those who wait for it; what has the reference behind it is set aside instead, until the worker ends."""
+        if not model.has_reference_behind:
             self._waiting.settle(model.key, error)
             return
         why = type(error).__name__
@@ -240,16 +245,16 @@ class EngineThread:
 
     def _begin(self, batch: _Batch) -> bool:
         try:
-            self._host.begin(batch.slot, batch.model, len(batch.requests))
+            self._host.begin(batch.slot, batch.model, batch.requests)
         except EngineDeathError:
             self._waiting.put_back(batch.requests)
             return False
         return True
 
-    def _finish(self, batch: _Batch, ahead: _Batch | None) -> NDArray[np.float32] | None:
-        """The batch's probabilities; None when it has to be run again, or was failed, and so has what is ahead."""
+    def _finish(self, batch: _Batch, ahead: _Batch | None) -> BatchAnswer | None:
+        """The batch's answer; None when it has to be run again, or was failed, and so has what is ahead."""
         try:
-            return self._host.finish(batch.model, len(batch.requests))
+            return self._host.finish(batch.model, batch.requests)
         except (EngineDeathError, EngineMemoryError) as error:
             if ahead is not None:
                 self._waiting.put_back(ahead.requests)
@@ -282,22 +287,28 @@ class EngineThread:
         else:
             self._waiting.put_back(requests)
 
-    def _deliver(self, batch: _Batch, rows: NDArray[np.float32], engine: LoadedEngine) -> None:
+    def _deliver(self, batch: _Batch, answer: BatchAnswer, engine: LoadedEngine) -> None:
         """Answer, but for frames that are too close to a threshold: the reference decides on these."""
-        for request, row, is_decided in zip(batch.requests, rows, batch.model.are_decided(rows), strict=True):
+        rows = answer.probabilities
+        are_decided = batch.model.are_decided(rows)
+        for request, row, maps, is_decided in zip(batch.requests, rows, answer.maps, are_decided, strict=True):
             if not is_decided:
                 request.turn_to_reference()
                 request.repeated = True
                 self._waiting.add(request)
                 continue
-            answer = FramePrediction(row, engine.name, engine.precision, engine.batch_size, request.repeated)
+            found = maps_of(request, row, maps, has_maps=engine.map_shape is not None)
+            given = FramePrediction(row, engine.name, engine.precision, engine.batch_size, request.repeated, found)
+            if (following := explain_request(request, given)) is not None:
+                self._waiting.add(following)
+                continue
             with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
-                request.future.set_result(answer)
+                request.future.set_result(given)
 
     def _fail(self, requests: list[FrameRequest], error: OverreadError) -> None:
         """Nothing more can be done for these in their engine: the reference gets its try, and then they fail."""
         for request in requests:
-            if not request.model.is_reference:
+            if request.model.has_reference_behind:
                 request.turn_to_reference()
                 self._waiting.add(request)
                 continue

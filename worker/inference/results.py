@@ -10,7 +10,7 @@ import numpy as np
 from shared.errors import PermanentError
 from shared.repositories.items import Outcome, PendingItem
 from shared.repositories.predictions import NewPrediction
-from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED
+from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING
 from shared.states import ItemState, Reason
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.inference.batch import FramePrediction
@@ -74,9 +74,14 @@ def predictions_by_engine(results: Sequence[ItemResult]) -> dict[tuple[str, str,
 
 
 def tallied(results: Sequence[ItemResult]) -> dict[str, int]:
-    """Counters: frames predicted, and those of them that the reference repeated."""
+    """Counters: frames predicted, those of them that the reference repeated, and their heat maps."""
     frames = [frame for result in results for _, frame in result.frames]
-    return {FRAMES_PREDICTED: len(frames), FRAMES_REPEATED: sum(frame.repeated for frame in frames)}
+    return {
+        FRAMES_PREDICTED: len(frames),
+        FRAMES_REPEATED: sum(frame.repeated for frame in frames),
+        HEAT_MAPS: sum(len(frame.maps.maps) for frame in frames),
+        HEAT_MAPS_MISSING: sum(len(frame.maps.missing) for frame in frames),
+    }
 
 
 def outcome_of(result: ItemResult) -> Outcome:

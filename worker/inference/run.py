@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 from shared.db import reading
 from shared.errors import DecodeError, OverreadError, PermanentError
 from shared.models import Job
+from shared.repositories.heat_maps import add_heat_maps
 from shared.repositories.items import PendingItem, begin_items, pending_items, record_outcomes, settle_job
 from shared.repositories.lanes import has_due
 from shared.repositories.pace import add_pace
 from shared.repositories.predictions import Provenance, add_predictions, predicted_frames
 from shared.repositories.shards import finish, hold
 from shared.repositories.tallies import count
-from shared.states import Lane, Reason
+from shared.states import Explain, Lane, Reason
 from worker.inference.batch import FramePrediction, ServedModel
+from worker.inference.explain import store_maps
 from worker.inference.results import DecodedItem, ItemResult, outcome_of, predictions_by_engine, result_of, tallied
 from worker.models import served_model
 from worker.runtime import HeldShard, Runtime
@@ -45,6 +47,7 @@ class _Work:
 
     model: ServedModel
     generation: int
+    explain: Explain
     items: list[PendingItem]
 
 
@@ -84,7 +87,7 @@ def _read_work(runtime: Runtime, held: HeldShard) -> _Work:
         version = job.model_version
         model = served_model(runtime, session, version)
         items = pending_items(session, held.claim.shard_id, model.contract.slices.select)
-    return _Work(model, job.generation, items)
+    return _Work(model, job.generation, job.explain, items)
 
 
 def _prepare(runtime: Runtime, held: HeldShard, model: ServedModel) -> None:
@@ -140,7 +143,8 @@ def _decode_item(
             for number, array in runtime.decoder.frames(path, work.model.contract, item.frames):
                 runtime.room.take(array.nbytes)
                 held.moved()
-                future = runtime.engines.predict(work.model, array, rank=RANKS.index(held.claim.lane))
+                rank = RANKS.index(held.claim.lane)
+                future = runtime.engines.predict(work.model, array, rank=rank, explain=work.explain)
                 future.add_done_callback(partial(runtime.room.give_back, array.nbytes))
                 pending.append((number, future))
     except PermanentError as error:
@@ -161,12 +165,15 @@ def _commit(
 
     With the last, the finishing moves. Gives the frames already predicted of each blob that follows.
     """
-    claim = held.claim
+    claim, model = held.claim, work.model
+    maps = store_maps(runtime.store, {result.item.blob_sha256: result.frames for result in results})
     with runtime.unit_of_work() as uow:
         session = uow.session
         hold(session, claim, runtime.settings.lease_s, progress=bool(results))
         for computed, predictions in predictions_by_engine(results).items():
-            add_predictions(session, predictions, Provenance(work.model.digest, *computed, work.generation))
+            provenance = Provenance(model.digest, *computed, work.generation, work.explain)
+            add_predictions(session, predictions, provenance)
+        add_heat_maps(session, maps, model.digest, work.generation)
         count(session, tallied(results))
         record_outcomes(session, claim.job_id, [outcome_of(result) for result in results], fence=claim.fence)
         if results:
@@ -177,7 +184,7 @@ def _commit(
         leave = None if last else _why_leave(runtime, session, held, progress=bool(results))
         following = begin if leave is None else ()
         blobs = [item.blob_sha256 for item in following]
-        predicted = predicted_frames(session, work.model.digest, blobs, generation=work.generation)
+        predicted = predicted_frames(session, model.digest, blobs, generation=work.generation, explain=work.explain)
         begin_items(session, [item.item_id for item in following])
         # Before the commit: it may go through and still be reported as failed.
         held.begun |= {item.item_id for item in following}
