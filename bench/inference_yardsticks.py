@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.inference_models import Model
 from bench.inference_work import Cohort
+from shared.model_contract import InputShape
 from worker.engines.base import EngineChoice
 from worker.engines.load import load_engine
 from worker.engines.openvino import GRAPH, HINTS
@@ -25,7 +26,7 @@ class Yardsticks:
         import keras
 
         weights = model.folder / "weights.keras"
-        self._model = model
+        self._shape = model.contract.input
         self._precision = serving["precision"]
         self._sizes = tuple(serving["batch_sizes"])
         choice = EngineChoice(serving["engine"], serving["precision"], self._sizes)
@@ -38,7 +39,7 @@ class Yardsticks:
 
     def ready(self, cohort: Cohort) -> Frames:
         """All frames of a cohort as the script makes them."""
-        return np.stack([self._read(path) for path in cohort.paths])
+        return np.stack([read_as_script(path, self._shape) for path in cohort.paths])
 
     def openvino_loop(self, frames: Frames) -> float:
         """OpenVINO's own way to be fast: requests in flight, as its benchmark_app has them."""
@@ -72,21 +73,21 @@ class Yardsticks:
         began = time.perf_counter()
         answers = []
         for start in range(0, len(cohort.paths), SCRIPT_BATCH):
-            batch = np.stack([self._read(path) for path in cohort.paths[start : start + SCRIPT_BATCH]])
+            batch = np.stack([read_as_script(path, self._shape) for path in cohort.paths[start : start + SCRIPT_BATCH]])
             answers.append(self._network.predict(batch, batch_size=SCRIPT_BATCH, verbose=0))
         seconds = time.perf_counter() - began
         logits = np.concatenate(answers).astype(np.float64)
         self.answers = 1 / (1 + np.exp(logits[:, :1] - logits[:, 1:]))
         return seconds
 
-    def _read(self, path: Path) -> Frames:
-        """As a good engineer would, for just these files: window, resize, normalise."""
-        import pydicom
 
-        dataset = pydicom.dcmread(path)
-        values = dataset.pixel_array.astype(np.float32)
-        center, width = float(dataset.WindowCenter) - 0.5, float(dataset.WindowWidth) - 1
-        values = np.clip((values - (center - width / 2)) / width, 0, 1)
-        shape = self._model.contract.input
-        image = Image.fromarray(values).resize((shape.columns, shape.rows), Image.Resampling.BILINEAR)
-        return np.repeat(((np.asarray(image) - 0.5) / 0.25)[:, :, np.newaxis], shape.channels, axis=2)
+def read_as_script(path: str | Path, shape: InputShape) -> Frames:
+    """As a good engineer would, for just these files: window, resize, normalise; float32 (rows, columns, channels)."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path)
+    values = dataset.pixel_array.astype(np.float32)
+    center, width = float(dataset.WindowCenter) - 0.5, float(dataset.WindowWidth) - 1
+    values = np.clip((values - (center - width / 2)) / width, 0, 1)
+    image = Image.fromarray(values).resize((shape.columns, shape.rows), Image.Resampling.BILINEAR)
+    return np.repeat(((np.asarray(image) - 0.5) / 0.25)[:, :, np.newaxis], shape.channels, axis=2)

@@ -1,19 +1,20 @@
-"""From a decoded frame to what a person looks at: windowed, 0 to 1, larger is brighter."""
+"""From modality units to what a person looks at, or a network: a frame's own window, onto 0 and 1 (PS3.3 C.11.2)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.dicom.pixels import Frame, modality_values
 
-GREY_AXES = 2
+FloatArray = NDArray[np.float32]
+GREY_AXES = 2  # (rows, columns)
 
 
-def display_values(frame: Frame) -> NDArray[np.float32]:
-    """The frame's VOI LUT or window (PS3.3 C.11.2), else its smallest and largest value, onto 0 and 1.
+def display_values(frame: Frame) -> FloatArray:
+    """The frame as it is looked at: larger is brighter.
 
     Returns
     -------
-    float32 (rows, columns), or (rows, columns, 3) of colour; values that are not finite are black.
+    float32 (rows, columns), or (rows, columns, 3) of colour, in [0, 1]; values that are not finite are black or white.
 
     Raises
     ------
@@ -21,25 +22,37 @@ def display_values(frame: Frame) -> NDArray[np.float32]:
         When the rescale slope or the intercept is no number.
     """
     with np.errstate(all="ignore"):
-        values = np.nan_to_num(_windowed(frame, modality_values(frame)), nan=0.0, posinf=1.0, neginf=0.0)
-    shown = np.clip(values, 0.0, 1.0)
+        values = in_own_window(frame, modality_values(frame))
+    shown = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
     return np.asarray(1.0 - shown if frame.photometric_interpretation == "MONOCHROME1" else shown, np.float32)
 
 
-def _windowed(frame: Frame, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    if values.ndim == GREY_AXES and frame.voi_lut is not None:
-        return np.asarray(frame.voi_lut.apply(np.rint(values)) / (2.0**frame.voi_lut.bits - 1.0), np.float32)
-    center, width = frame.window_center, frame.window_width
-    if values.ndim != GREY_AXES or center is None or width is None:
-        return _stretched(values, float(values.min()), float(values.max()))
-    if frame.voi_lut_function == "SIGMOID":
-        return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (values - center) / width)), np.float32)
-    if frame.voi_lut_function != "LINEAR_EXACT" and width >= 1.0:  # C.11.2.1.2.1
-        center, width = center - 0.5, width - 1.0
-    return _stretched(values, center - width / 2.0, center + width / 2.0)
+def in_own_window(frame: Frame, values: FloatArray) -> FloatArray:
+    """Map a frame's values in modality units by its VOI LUT or window; colour and the rest from smallest to largest.
+
+    `values` may be written over.
+    """
+    if values.ndim == GREY_AXES:
+        if frame.voi_lut:
+            return frame.voi_lut.apply(np.rint(values)).astype(np.float32) / np.float32(2**frame.voi_lut.bits - 1)
+        if frame.window_center is not None and frame.window_width is not None:
+            return _windowed(values, frame.window_center, frame.window_width, frame.voi_lut_function)
+    return stretched(values, float(values.min()), float(values.max()))
 
 
-def _stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+def stretched(values: FloatArray, low: float, high: float) -> FloatArray:
+    """Map low..high onto 0..1 and clip, in place; where they are the same, what is larger is 1."""
     if not low < high:
         return (values > low).astype(np.float32)
-    return np.asarray((values - low) / (high - low), np.float32)
+    values -= np.float32(low)
+    values /= np.float32(high - low)
+    return np.asarray(np.clip(values, 0, 1, out=values))
+
+
+def _windowed(values: FloatArray, center: float, width: float, function: str) -> FloatArray:
+    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
+    if function == "SIGMOID":
+        return np.asarray(1 / (1 + np.exp(-4 * (values - np.float32(center)) / np.float32(width))))
+    if function != "LINEAR_EXACT" and width >= 1:  # LINEAR is the default, and means nothing below a width of 1
+        center, width = center - 0.5, width - 1
+    return stretched(values, center - width / 2, center + width / 2)

@@ -62,6 +62,8 @@ def iter_frames(path: Path, limits: ReadLimits, wanted: Sequence[int] | None = N
         is_little_endian = decoder.UID.is_little_endian
         transforms = FrameTransforms(dataset, is_little_endian=is_little_endian)
         palette = _palette(dataset, claims, is_little_endian=is_little_endian)
+    if wanted and max(wanted) > claims.number_of_frames:
+        raise DecodeError(f"the file says it has {claims.number_of_frames} frames, so no frame {max(wanted)}")
     indices = None if wanted is None else [number - 1 for number in wanted]
     frames = decode(decoder, dataset, claims, limits, indices)
     for index, (stored, photometric) in zip(count() if indices is None else indices, frames, strict=False):

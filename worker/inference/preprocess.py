@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.dicom.display import in_own_window, stretched
 from shared.dicom.pixels import Frame, modality_values
 from shared.errors import DecodeError
 from shared.model_contract import DicomWindow, InputShape, MinMax, ModelContract, Normalise, Unscaled, Window
@@ -83,35 +84,15 @@ def _counted_from_the_other_end(frame: Frame) -> NDArray[Any]:
 
 
 def _scaled(values: FloatArray, frame: Frame, intensity: Intensity) -> FloatArray:
+    """The intensity step; `values` may be written over."""
     if isinstance(intensity, Unscaled):
         return values
     if isinstance(intensity, Window):
         half = intensity.width / 2
-        return _stretched(values, intensity.center - half, intensity.center + half)
-    if isinstance(intensity, DicomWindow) and values.ndim != COLOUR_AXES:
-        if frame.voi_lut:
-            return frame.voi_lut.apply(np.rint(values)).astype(np.float32) / np.float32(2**frame.voi_lut.bits - 1)
-        if frame.window_center is not None and frame.window_width is not None:
-            return _windowed(values, frame.window_center, frame.window_width, frame.voi_lut_function)
-    return _stretched(values, float(values.min()), float(values.max()))
-
-
-def _windowed(values: FloatArray, center: float, width: float, function: str) -> FloatArray:
-    """Apply a file's window (PS3.3 C.11.2.1.2 and C.11.2.1.3), output 0 to 1."""
-    if function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(-4 * (values - np.float32(center)) / np.float32(width))))
-    if function != "LINEAR_EXACT" and width >= 1:  # LINEAR is the default, and means nothing below a width of 1
-        center, width = center - 0.5, width - 1
-    return _stretched(values, center - width / 2, center + width / 2)
-
-
-def _stretched(values: FloatArray, low: float, high: float) -> FloatArray:
-    """Map low..high onto 0..1 and clip, in place; where they are the same, what is larger is 1."""
-    if not low < high:
-        return (values > low).astype(np.float32)
-    values -= np.float32(low)
-    values /= np.float32(high - low)
-    return np.asarray(np.clip(values, 0, 1, out=values))
+        return stretched(values, intensity.center - half, intensity.center + half)
+    if isinstance(intensity, DicomWindow):
+        return in_own_window(frame, values)
+    return stretched(values, float(values.min()), float(values.max()))
 
 
 def _resized(values: FloatArray, shape: InputShape, how: str, *, black: float) -> FloatArray:
