@@ -1,9 +1,11 @@
 """Engine and sessions, the same on SQLite (WAL, foreign keys, synchronous=FULL) and PostgreSQL."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal
 from sqlalchemy.engine import Connection, make_url
@@ -16,6 +18,8 @@ from shared.config import Settings
 
 MIN_CONNECT_TIMEOUT_S = 2  # libpq takes no less
 READ_ONLY = "overread_read_only"
+# A thread that waits longer for the others of its process asks the database itself.
+LONGEST_TURN_S = 15.0
 # Times the database's timeout that a transaction may idle: far longer than any of ours computes between two statements.
 IDLE_TIMEOUTS = 4
 
@@ -128,6 +132,31 @@ def _prepare_postgresql(engine: Engine, idle_s: float) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {round(idle_s * 1000)}")
         connection.commit()
+
+
+class WritersTurn:
+    """Lets the threads of a process write to SQLite one after the other; PostgreSQL lets all write at once.
+
+    SQLite has one writer, and who waits for its lock sleeps for up to a tenth of a second between two looks: threads
+    that wait here are woken at once. Who waits too long goes on, and hears from the database itself.
+    """
+
+    _locks: ClassVar[WeakKeyDictionary[Engine, threading.Lock]] = WeakKeyDictionary()
+
+    def __init__(self, engine: Engine) -> None:
+        is_needed = engine.dialect.name == "sqlite"
+        self._lock = self._locks.setdefault(engine, threading.Lock()) if is_needed else None
+        self._is_ours = False
+
+    def take(self) -> None:
+        """Wait for the turn."""
+        self._is_ours = self._lock is not None and self._lock.acquire(timeout=LONGEST_TURN_S)
+
+    def give_back(self) -> None:
+        """Let the next one write; doing it twice is fine."""
+        if self._lock is not None and self._is_ours:
+            self._is_ours = False
+            self._lock.release()
 
 
 @contextmanager

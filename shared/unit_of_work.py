@@ -7,6 +7,7 @@ from typing import Self
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from shared.db import WritersTurn
 from shared.faults import faults
 from shared.queue import HintSender
 from shared.states import Lane
@@ -20,6 +21,7 @@ class UnitOfWork:
     def __init__(self, engine: Engine, hints: HintSender | None = None) -> None:
         self._engine = engine
         self._hints = hints
+        self._turn = WritersTurn(engine)
         self._wanted: Counter[Lane] = Counter()
 
     def hint(self, lane: Lane, count: int = 1) -> None:
@@ -27,6 +29,7 @@ class UnitOfWork:
         self._wanted[lane] += count
 
     def __enter__(self) -> Self:
+        self._turn.take()
         self.session = Session(self._engine, expire_on_commit=False)
         self.session.begin()
         return self
@@ -34,12 +37,15 @@ class UnitOfWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.session:
-            if kind is not None:
-                self.session.rollback()
-                return
-            self.session.commit()
-            faults().after_commit()
+        try:
+            with self.session:
+                if kind is not None:
+                    self.session.rollback()
+                    return
+                self.session.commit()
+                faults().after_commit()
+        finally:
+            self._turn.give_back()
         if self._hints is not None:
             for lane, count in self._wanted.items():
                 self._hints.send(lane, count)
