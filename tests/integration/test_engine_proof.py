@@ -227,6 +227,16 @@ def test_engine_that_cannot_be_loaded_costs_only_its_row(make_host: MakeHost, tm
     assert rows["marked/float32"].serves
 
 
+def test_batches_for_which_there_is_no_memory_are_left_out(make_host: MakeHost, tmp_path: Path) -> None:
+    rows = marked_rows(make_host, tmp_path, "exhausted_predicting")
+
+    for row in rows.values():
+        assert row.standing is Standing.PASSED
+        assert list(row.images_per_s) == ["1", "4"]
+    (serving,) = [row for row in rows.values() if row.serves]
+    assert set(serving.batch_sizes) <= {1, 4}
+
+
 def test_nothing_is_proved_where_the_reference_differs_from_the_package(make_host: MakeHost, tmp_path: Path) -> None:
     rows = marked_rows(make_host, tmp_path, "well", stated=[[0.4]])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.models.registry import MAX_HARDWARE
 from shared.repositories.proofs import Hardware
+from worker.engines.backends import backend_name
 
 CPU_INFO = Path("/proc/cpuinfo")
 LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "onnx", "onnxruntime", "openvino")
@@ -22,7 +23,7 @@ def this_hardware(batch_size: int) -> Hardware:
     words = [
         f"{said.get('model name') or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         " ".join(name for name in INSTRUCTIONS if name in flags),
-        f"keras on {os.environ.get('KERAS_BACKEND') or 'tensorflow'}",
+        f"keras on {backend_name()}",
         " ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
         f"batches up to {batch_size}",
     ]

@@ -1,16 +1,13 @@
-"""The reference engine: Keras on TensorFlow, the network compiled once for each size of batch."""
+"""The reference engine: Keras on one of its backends, the network compiled once for each size of batch."""
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from shared.errors import InvalidModelPackageError
+from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.keras_archive import (
     ARCHIVE_NAMES,
     CONFIG_FILE,
@@ -22,19 +19,40 @@ from shared.keras_archive import (
 )
 from shared.model_contract import ModelContract
 from shared.model_zip import CHUNK_BYTES, open_model_zip
-from worker.engines.base import KERAS, is_memory_exhausted
+from worker.engines.backends import (
+    Compiled,
+    Forward,
+    TensorFlowBackend,
+    backend_name,
+    keras_engine_name,
+    this_backend,
+)
+from worker.engines.base import FLOAT32, is_memory_exhausted
 from worker.engines.compiled import CompiledEngine, Run
+from worker.engines.mixed import MIXED, in_mixed_precision
 from worker.engines.shapes import check_input, check_outputs, input_shape
 from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
 
 
-def load_keras_engine(contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int]) -> CompiledEngine:
-    """Verify the weights, load them and make them ready to predict; raises InvalidModelPackageError."""
+def load_keras_engine(
+    contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int], precision: str = FLOAT32
+) -> CompiledEngine:
+    """Verify the weights, load them and make them ready to predict.
+
+    Raises InvalidModelPackageError, EngineMissingError. The reference computes as the network was saved, which is
+    called float32; one of MIXED needs a GPU.
+    """
+    backend = this_backend()
+    if precision in MIXED and not backend.has_gpu():
+        raise EngineMissingError(f"{precision} is for GPUs, and Keras on {backend_name()} sees none")
     network = load_network(contract, weights_path, batch_size=max(batch_sizes))
-    runs = {size: _run_in(concrete_graph(contract, network, size)) for size in batch_sizes}
-    precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
-    engine = CompiledEngine(contract, runs, name=KERAS, precision=precision)
+    if precision in MIXED:
+        network = in_mixed_precision(network, precision)
+    else:
+        precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
+    runs = _runs(contract, network, batch_sizes)
+    engine = CompiledEngine(contract, runs, name=keras_engine_name(), precision=precision)
     engine.prove()
     return engine
 
@@ -55,24 +73,36 @@ def load_network(contract: ModelContract, weights_path: Path, *, batch_size: int
 
 
 def concrete_graph(contract: ModelContract, network: Any, batch_size: int | None) -> Any:
-    """One TensorFlow graph of the network for batches of exactly this size, or of any; float32 in and out."""
+    """One TensorFlow graph of the network for batches of exactly this size, or of any; float32 in and out.
+
+    Raises EngineMissingError where Keras is on another backend.
+    """
+    backend = this_backend()
+    if not isinstance(backend, TensorFlowBackend):
+        raise EngineMissingError(
+            "this engine is made from TensorFlow's graph of the network; a worker without "
+            f"KERAS_BACKEND={backend_name()} makes it"
+        )
+    return backend.graph(_forward(network), input_shape(contract, batch_size))
+
+
+def _forward(network: Any) -> Forward:
+    """What the network does with a batch when it predicts, in any backend's tensors."""
     import keras
-    import tensorflow as tf
 
     # One tensor in and one out, even where the saved network has a list or a dict of one.
     single = keras.Model(network.inputs[0], network.outputs[0])
-
-    def forward(batch: Any) -> Any:
-        return tf.cast(single(batch, training=False), tf.float32)
-
-    shape = input_shape(contract, batch_size)
-    return tf.function(forward).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    return lambda batch: (keras.ops.cast(single(batch, training=False), "float32"),)
 
 
-def _run_in(graph: Any) -> Run:
-    import tensorflow as tf
+def _runs(contract: ModelContract, network: Any, batch_sizes: Sequence[int]) -> dict[int, Run]:
+    forward = _forward(network)
+    compile_for, variables = this_backend().compile, network.variables
+    return {size: _run_in(compile_for(forward, variables, input_shape(contract, size))) for size in batch_sizes}
 
-    return lambda batch: np.asarray(graph(tf.constant(batch)))
+
+def _run_in(graph: Compiled) -> Run:
+    return lambda batch: graph(batch)[0]
 
 
 def _copy_verified(source: Path, target: Path, sha256: str) -> None:
@@ -92,9 +122,11 @@ def _copy_verified(source: Path, target: Path, sha256: str) -> None:
 
 
 def import_keras() -> Any:
-    """Keras on TensorFlow; the first time this takes seconds."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Keras on the backend that KERAS_BACKEND names, or TensorFlow; the first time this takes seconds.
+
+    Raises EngineMissingError.
+    """
+    this_backend()
     import keras
 
     return keras
@@ -103,7 +135,6 @@ def import_keras() -> Any:
 def _load_archive(path: Path, scratch: Path, *, batch_size: int) -> Any:
     """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
     keras = import_keras()
-
     config, stored_values = _inspect(path, scratch)
     try:
         check_network_size(config, stored_values, batch_size=batch_size)

@@ -15,4 +15,4 @@ def load_engine(contract: ModelContract, weights_path: Path, choice: EngineChoic
         return load_openvino_engine(contract, weights_path, choice.precision, choice.batch_sizes, cache)
     if contract.weights.file == "weights.onnx":
         return load_onnxruntime_engine(contract, weights_path, choice.batch_sizes)
-    return load_keras_engine(contract, weights_path, choice.batch_sizes)
+    return load_keras_engine(contract, weights_path, choice.batch_sizes, choice.precision)

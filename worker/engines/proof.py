@@ -89,6 +89,10 @@ class _Contender:
     row: EngineRow
     answers: dict[int, Frames] = field(default_factory=dict)
 
+    def reference_answer(self) -> Frames:
+        """In the largest batches, in which a reference serves."""
+        return self.answers[max(self.answers)]
+
     def best_rate(self) -> float:
         return max(self.row.images_per_s.values(), default=0.0)
 
@@ -99,7 +103,6 @@ class Proof:
     def __init__(self, host: EngineHost, model: ServedModel, batch_size: int, on_step: Callable[[], None]) -> None:
         self._host = host
         self._model = model
-        self._size = batch_size
         self._sizes = tuple(sorted({*(size for size in BATCH_SIZES if size < batch_size), batch_size}))
         self._on_step = on_step
 
@@ -113,7 +116,7 @@ class Proof:
         loaded = self._host.engine(reference.model)
         reference.row.engine, reference.row.precision = loaded.name, loaded.precision
         if len(inputs.stated):
-            given = reference.answers[self._size][: len(inputs.stated)]
+            given = reference.reference_answer()[: len(inputs.stated)]
             self._judge(reference.row, _distance(given, inputs.stated), "what the package states")
         challengers = [self._contender(choice) for choice in CHALLENGERS]
         for challenger in challengers:
@@ -129,20 +132,28 @@ class Proof:
         return _Contender(model, row)
 
     def _answer(self, contender: _Contender, frames: Frames) -> None:
-        """Load the engine, and predict on all inputs in each size of batch."""
+        """Load the engine, and predict on all inputs in each size of batch that there is memory for."""
         self._on_step()
         began = time.monotonic()
         self._host.load(contender.model)
         contender.row.load_s = round(time.monotonic() - began, 3)
-        answers = {}
         for size in self._sizes:
-            self._on_step()
-            parts = [self._predict(contender.model, frames[at : at + size]) for at in range(0, len(frames), size)]
-            answers[size] = np.concatenate(parts)
-        contender.answers = answers
+            while size not in contender.answers and size <= self._host.batch_size(contender.model):
+                try:
+                    contender.answers[size] = self._answers(contender.model, frames, size)
+                except EngineMemoryError:
+                    if not self._host.halve(contender.model):
+                        raise
+        self._host.load(contender.model)
+
+    def _answers(self, model: ServedModel, frames: Frames, size: int) -> Frames:
+        self._on_step()
+        return np.concatenate([self._predict(model, frames[at : at + size]) for at in range(0, len(frames), size)])
 
     def _predict(self, model: ServedModel, frames: Frames) -> Frames:
         self._host.load(model)
+        if len(frames) > self._host.batch_size(model):
+            raise EngineMemoryError(f"there is no memory for a batch of {len(frames)} any more")
         self._host.place(SLOT, model, 0, [FrameRequest(model, frame) for frame in frames])
         self._host.begin(SLOT, model, len(frames))
         return self._host.finish(model, len(frames))
@@ -155,7 +166,7 @@ class Proof:
         except FAILURES as error:
             _fail(row, error)
         else:
-            wanted = reference.answers[self._size]
+            wanted = reference.reference_answer()
             self._judge(row, max(_distance(given, wanted) for given in challenger.answers.values()), "the reference's")
 
     def _judge(self, row: EngineRow, distance: float, of: str) -> None:
@@ -170,7 +181,7 @@ class Proof:
         broken: set[str] = set()
         for _, contender, size in itertools.product(range(ROUNDS), contenders, self._sizes):
             row, model = contender.row, contender.model
-            if model.key in broken:
+            if model.key in broken or size not in contender.answers:
                 continue
             self._on_step()
             try:
@@ -192,12 +203,13 @@ class Proof:
 
     def _choose(self, reference: _Contender, challengers: Sequence[_Contender]) -> None:
         """Mark the fastest that passed. Where the reference failed nothing can be proved, and it serves."""
-        best, rate = reference, reference.row.images_per_s.get(str(self._size), 0.0)
+        size = max(reference.answers)
+        best, rate = reference, reference.row.images_per_s.get(str(size), 0.0)
         for challenger in challengers if reference.row.standing is Standing.PASSED else ():
             if challenger.row.standing is Standing.PASSED and challenger.best_rate() > rate:
                 best, rate = challenger, challenger.best_rate()
         best.row.serves = True
-        best.row.batch_sizes = [self._size] if best is reference else _equal_sizes(best)
+        best.row.batch_sizes = [size] if best is reference else _equal_sizes(best)
 
 
 def _fail(row: EngineRow, error: Exception) -> None:
