@@ -19,6 +19,7 @@ from tests.model_samples import accept_everything_package, add_golden_set, contr
 from worker.engines import backends
 from worker.engines.backends import JAX, TORCH, this_backend
 from worker.engines.base import FLOAT32, KERAS, MIXED_BFLOAT16, OPENVINO
+from worker.engines.device import Device
 from worker.engines.host import EngineHost
 from worker.engines.keras import import_keras, load_keras_engine
 from worker.engines.proof import Inputs, Proof, Standing
@@ -120,7 +121,7 @@ def test_proof_on_another_backend_says_what_openvino_needs(tmp_path: Path, monke
     host = EngineHost(target=ENGINES_TARGET, batch_size=4, cache=tmp_path / "cache", **limits)
 
     try:
-        reference, float32, _ = Proof(host, model, 4, lambda: None).run(inputs)
+        reference, float32, _ = Proof(host, model, Device(4), lambda: None).run(inputs)
     finally:
         host.discard()
 

@@ -148,6 +148,16 @@ def keras_engine_name() -> str:
     return KERAS if name == TENSORFLOW else f"{KERAS}-{name}"
 
 
+def probe(_: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
+    """For a worker that asks its engine's process: whether it computes on a GPU, tried out."""
+    backend = this_backend()
+    if backend.has_gpu():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.matmul(keras.ops.ones((8, 8)), keras.ops.ones((8, 8))))
+    return {"gpu": backend.has_gpu()}, memoryview(b"")
+
+
 @functools.cache
 def this_backend() -> Backend:
     """The backend of this process, imported and told what it may take of a GPU; raises EngineMissingError."""

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import EngineMemoryError
+
 # The reference is what a package's kind of weights says: Keras, or ONNX Runtime.
 REFERENCE_ENGINE, OPENVINO = "reference", "openvino"
 KERAS, ONNXRUNTIME = "keras", "onnxruntime"
@@ -58,7 +60,10 @@ class Engine(Protocol):
 
 
 def is_memory_exhausted(error: BaseException) -> bool:
-    """Whether an engine failed for want of memory: Python's own error, TensorFlow's, XLA's or torch's."""
-    if isinstance(error, MemoryError) or type(error).__name__ in {"ResourceExhaustedError", "OutOfMemoryError"}:
+    """Whether an engine failed for want of memory: Python's own error, ours, TensorFlow's, XLA's or torch's."""
+    if isinstance(error, MemoryError | EngineMemoryError) or type(error).__name__ in {
+        "ResourceExhaustedError",
+        "OutOfMemoryError",
+    }:
         return True
     return any(words in str(error) for words in _EXHAUSTED)

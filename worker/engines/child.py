@@ -19,6 +19,7 @@ import numpy as np
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
+from worker.engines.backends import probe
 from worker.engines.base import Engine, EngineChoice, is_memory_exhausted
 from worker.engines.frames import SharedFrames
 from worker.engines.wire import BEGUN, DONE, FAILED, MEMORY, MISSING, READY, REFUSED
@@ -69,7 +70,7 @@ class _Served:
 
 
 def _answer(served: _Served, request: dict[str, Any], answers: int) -> None:
-    act = {"load": served.load, "predict": served.predict}[request["act"]]
+    act = {"load": served.load, "predict": served.predict, "probe": probe}[request["act"]]
     try:
         meta, payload = act(request)
     except InvalidModelPackageError as error:

@@ -16,9 +16,12 @@ from shared.errors import (
     EngineMissingError,
     InvalidModelPackageError,
 )
+from worker.engines.backends import keras_engine_name
 from worker.engines.base import BFLOAT16, FLOAT32, OPENVINO, REFERENCE, EngineChoice
 from worker.engines.death import KILLED, EngineDeathError
+from worker.engines.device import Device
 from worker.engines.host import EngineHost
+from worker.engines.mixed import MIXED
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import FrameRequest, ServedModel
 
@@ -27,7 +30,7 @@ Frames = NDArray[np.float32]
 # At least so many inputs: a golden set smaller than that is filled up with stored images.
 MIN_INPUTS = 32
 # Sizes of batches that are compiled and timed, as far as the settings allow them.
-BATCH_SIZES = (1, 4, 8, 16, 32, 64)
+BATCH_SIZES = (1, 4, 8, 16, 32, 64, 128, 256)
 # Engines take turns, so that what else the machine does hits all of them; the best round counts.
 ROUNDS = 3
 ROUND_S = 0.3
@@ -37,7 +40,12 @@ SLOT = 0
 # What an engine can do wrong; what ends the proof as a whole, such as a lost lease, is none of these.
 FAILURES = (EngineLostError, EngineMemoryError, EngineMissingError, InvalidModelPackageError, EngineDeathError)
 
-CHALLENGERS = (EngineChoice(OPENVINO, FLOAT32), EngineChoice(OPENVINO, BFLOAT16))
+
+def challengers(device: Device) -> list[EngineChoice]:
+    """What is compared with the reference on such a device."""
+    on_cpu = [EngineChoice(OPENVINO, FLOAT32), EngineChoice(OPENVINO, BFLOAT16)]
+    on_gpu = [EngineChoice(keras_engine_name(), precision) for precision in MIXED]
+    return on_cpu + (on_gpu if device.gpu else [])
 
 
 class Standing(StrEnum):
@@ -100,10 +108,12 @@ class _Contender:
 class Proof:
     """One proof; `on_step` is called between its steps, which may take minutes each, and may end it by raising."""
 
-    def __init__(self, host: EngineHost, model: ServedModel, batch_size: int, on_step: Callable[[], None]) -> None:
+    def __init__(self, host: EngineHost, model: ServedModel, device: Device, on_step: Callable[[], None]) -> None:
         self._host = host
         self._model = model
-        self._sizes = tuple(sorted({*(size for size in BATCH_SIZES if size < batch_size), batch_size}))
+        most = device.batch_size
+        self._sizes = tuple(sorted({*(size for size in BATCH_SIZES if size < most), most}))
+        self._choices = challengers(device)
         self._on_step = on_step
 
     def run(self, inputs: Inputs) -> list[EngineRow]:
@@ -118,7 +128,7 @@ class Proof:
         if len(inputs.stated):
             given = reference.reference_answer()[: len(inputs.stated)]
             self._judge(reference.row, _distance(given, inputs.stated), "what the package states")
-        challengers = [self._contender(choice) for choice in CHALLENGERS]
+        challengers = [self._contender(choice) for choice in self._choices]
         for challenger in challengers:
             self._compare(challenger, reference, inputs.frames)
         contenders = [reference, *challengers]
