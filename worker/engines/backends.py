@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineMissingError
 from worker.engines.base import KERAS
-from worker.engines.shapes import Shape
 
 TENSORFLOW, JAX, TORCH = "tensorflow", "jax", "torch"
 PACKAGES = {TENSORFLOW: "tensorflow-cpu", JAX: "jax", TORCH: "torch"}
@@ -20,6 +19,8 @@ PACKAGES = {TENSORFLOW: "tensorflow-cpu", JAX: "jax", TORCH: "torch"}
 GPU_MEMORY_VARIABLE = "OVERREAD_ENGINE_GPU_BYTES"
 MIB = 1024 * 1024
 
+# A side of None may be any.
+Shape = tuple[int | None, ...]
 # Of a batch, a tensor of the backend's, tensors of float32, in the words of `keras.ops`.
 Forward = Callable[[Any], tuple[Any, ...]]
 # Of a batch of float32, as large as it was compiled for, arrays of float32, which may be used again at the next call.
