@@ -21,7 +21,8 @@ from worker.engines.backends import JAX, TORCH, this_backend
 from worker.engines.base import FLOAT32, KERAS, MIXED_BFLOAT16, OPENVINO
 from worker.engines.device import Device
 from worker.engines.host import EngineHost
-from worker.engines.keras import import_keras, load_keras_engine
+from worker.engines.keras import import_keras, load_keras_engine, load_network
+from worker.engines.mixed import in_mixed_precision
 from worker.engines.proof import Inputs, Proof, Standing
 from worker.engines.requests import ServedModel
 from worker.engines.wire import ENGINES_TARGET
@@ -152,6 +153,21 @@ def test_half_precision_is_not_there_without_a_gpu(package: Path, monkeypatch: p
 
     with pytest.raises(EngineMissingError, match="mixed_bfloat16 is for GPUs"):
         load_keras_engine(contract, package / "weights.keras", [1], MIXED_BFLOAT16)
+
+
+def test_half_precision_is_in_every_layer_but_the_last_and_not_in_the_weights(package: Path) -> None:
+    contract = open_package(package, max_bytes=10**8).contract
+    network = load_network(contract, package / "weights.keras", batch_size=1)
+
+    mixed = in_mixed_precision(network, MIXED_BFLOAT16)
+
+    kinds = {layer.name: layer.compute_dtype for layer in mixed.layers if layer.variables}
+    assert set(kinds.values()) == {"bfloat16", "float32"}
+    assert [name for name, kind in kinds.items() if kind == "float32"] == [mixed.layers[-1].name]
+    assert {layer.compute_dtype for layer in mixed._flatten_layers() if "query" in layer.name} == {"bfloat16"}
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    for given, wanted in zip(mixed.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(given, wanted)
 
 
 def test_engines_on_other_backends_are_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
