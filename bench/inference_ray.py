@@ -39,7 +39,7 @@ class RayData:
         shape = self._model.contract.input
         loading = (self._model, self._serving, self._cache)
         rows = ray.data.from_items([{"path": str(path)} for path in cohort.paths], override_num_blocks=64)
-        frames = rows.map(lambda row: {"frame": read_as_script(row["path"], shape)}, num_cpus=1)
+        frames = rows.map(lambda row: {"frame": read_as_script(row["path"], shape)}, num_cpus=0.5)
         answers = frames.map_batches(
             _Predictor, fn_constructor_args=loading, batch_size=BATCH_SIZE, concurrency=1, num_cpus=1
         )

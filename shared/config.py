@@ -54,6 +54,10 @@ class Settings(BaseSettings):
 
     shard_items: int = Field(64, description="Most items of a shard.")
     batch_size: int = Field(16, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
+    gpu_batch_size: int = Field(128, ge=1, description="The same where networks run on a GPU.")
+    gpu_memory_share: float = Field(
+        0.4, gt=0.0, le=1.0, description="Most of a GPU's memory that an engine process takes; a worker has two."
+    )
     engine: Literal["fastest", "reference"] = Field(
         "fastest", description="Serve by the fastest engine that was proved, or always by the reference."
     )

@@ -226,6 +226,10 @@ def _installed_with(extras: frozenset[str]) -> set[str]:
             continue
         seen.add((name, frozenset(requirement.extras)))
         present.add(name)
+        if name == "overread":  # its extras as the file says now, not as it was installed
+            own = [Requirement(one) for extra in requirement.extras for one in project["optional-dependencies"][extra]]
+            wanted += own
+            continue
         for text in requires(name) or []:
             needed = Requirement(text)
             asked = [{"extra": extra} for extra in (*requirement.extras, "")]

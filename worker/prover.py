@@ -157,11 +157,12 @@ class Prover(threading.Thread):
         runtime, settings = self._runtime, self._runtime.settings
         host = EngineHost(
             target=self._target,
-            batch_size=settings.batch_size,
+            batch_size=runtime.device.batch_size,
             timeout_s=settings.engine_timeout_s,
             load_timeout_s=settings.engine_load_timeout_s,
             cache=settings.engine_cache_dir,
             niceness=NICENESS,
+            environment=runtime.device.environment(),
         )
         held_at = time.monotonic()
 
@@ -177,7 +178,7 @@ class Prover(threading.Thread):
         with reading(runtime.engine) as session:
             model = served_model(runtime, session, version)
         try:
-            rows = Proof(host, model, settings.batch_size, on_step).run(inputs)
+            rows = Proof(host, model, runtime.device, on_step).run(inputs)
         finally:
             host.discard()
         return [row.document() for row in rows]

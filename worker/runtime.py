@@ -13,6 +13,7 @@ from shared.db import make_engine
 from shared.repositories.shards import Claim
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
+from worker.engines.device import find_device
 from worker.engines.hardware import this_hardware
 from worker.inference.batch import EngineThread
 from worker.inference.company import Company
@@ -43,13 +44,15 @@ class Runtime:
         self.engine: Engine = make_engine(settings)
         self.store = ContentStore(settings.store_dir)
         self.decoder = Decoder(settings)
-        self.hardware = this_hardware(settings.batch_size)
+        self.device = find_device(settings)
+        self.hardware = this_hardware(self.device)
         self.engines = engines or EngineThread(
-            batch_size=settings.batch_size,
+            batch_size=self.device.batch_size,
             timeout_s=settings.engine_timeout_s,
             load_timeout_s=settings.engine_load_timeout_s,
             cache=settings.engine_cache_dir,
             max_crashes=settings.max_crashes,
+            environment=self.device.environment(),
         )
         self._begin(settings)
 

@@ -17,6 +17,7 @@ from api.cli import valkey
 from api.cli.child import Service, leashed, open_log
 from api.cli.errors import StartError
 from api.cli.folders import check_free_space, keep_token, prepare_data_dir, sole_use
+from api.cli.places import worker_places
 from api.cli.services import MODULES, python_module, service_environment
 from api.cli.supervisor import RestartPolicy, Supervisor
 from shared.config import Settings, load_settings
@@ -69,7 +70,7 @@ def embedded_system(
         token = _migrate(data_dir, environment)
         if token is not None:
             keep_token(data_dir, token)
-        services = list(_services(data_dir, socket_path, environment, layout.copies))
+        services = list(_services(settings, socket_path, layout.copies))
         supervisor = Supervisor(services, data_dir / "logs", policy=layout.policy, on_event=on_event)
         supervisor.start()
         stack.callback(supervisor.stop)
@@ -119,15 +120,16 @@ def _settle(stack: ExitStack, given: Mapping[str, object]) -> tuple[Settings, Pa
     return load_settings(**overrides), socket_path
 
 
-def _services(
-    data_dir: Path, socket_path: Path | None, environment: Mapping[str, str], copies: Mapping[str, int]
-) -> Iterator[Service]:
+def _services(settings: Settings, socket_path: Path | None, copies: Mapping[str, int]) -> Iterator[Service]:
+    environment = service_environment(settings)
     if socket_path is not None:
-        yield valkey.valkey_service(data_dir, socket_path, environment)
+        yield valkey.valkey_service(settings.data_dir, socket_path, environment)
     for name in START_ORDER:
-        for copy in range(1, copies.get(name, 1) + 1):
+        number = copies.get(name, 1)
+        places = worker_places(number, settings) if name == "worker" else [{}] * number
+        for copy, place in enumerate(places, start=1):
             called = name if copy == 1 else f"{name}-{copy}"
-            yield Service(called, python_module(MODULES[name]), environment, grace_s=GRACE_S[name])
+            yield Service(called, python_module(MODULES[name]), environment | place, grace_s=GRACE_S[name])
 
 
 def _migrate(data_dir: Path, environment: Mapping[str, str]) -> str | None:

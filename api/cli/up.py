@@ -9,10 +9,11 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from api.cli.embedded import RunningSystem, embedded_system
+from api.cli.embedded import Layout, RunningSystem, embedded_system
 from api.cli.errors import StartError
 from api.cli.folders import TOKEN_FILE
 from api.cli.output import json_text, make_console, plain
+from api.cli.places import default_workers
 from api.cli.session import DEFAULT_DATA_DIR, data_dir_option, json_option
 
 POLL_S = 1.0
@@ -22,15 +23,16 @@ POLL_S = 1.0
 @data_dir_option(DEFAULT_DATA_DIR)
 @click.option("--host", help="Where the API listens (OVERREAD_API_HOST).  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any free one (OVERREAD_API_PORT).  [default: 8484]")
+@click.option("--workers", type=click.IntRange(1, 64), help="How many.  [default: one for each GPU, or one]")
 @json_option
-def up(data_dir: Path, host: str | None, port: int | None, as_json: bool) -> None:
-    """Run the whole system here until Ctrl-C: queue, API, worker, scheduler.
+def up(data_dir: Path, host: str | None, port: int | None, workers: int | None, as_json: bool) -> None:
+    """Run the whole system here until Ctrl-C: queue, API, workers, scheduler.
 
     The first time it makes the database and an administrator's token.
     """
     remarks = make_console(to_stderr=True)
     try:
-        with endable(), _started(data_dir.resolve(), host, port, remarks) as system:
+        with endable(), _started(data_dir.resolve(), host, port, workers, remarks) as system:
             _announce(system, as_json=as_json)
             while not system.supervisor.wait(POLL_S):
                 pass
@@ -59,9 +61,12 @@ def endable() -> Iterator[None]:
 
 
 @contextmanager
-def _started(data_dir: Path, host: str | None, port: int | None, remarks: Console) -> Iterator[RunningSystem]:
+def _started(
+    data_dir: Path, host: str | None, port: int | None, workers: int | None, remarks: Console
+) -> Iterator[RunningSystem]:
     remarks.print("Starting ...")
-    with embedded_system(data_dir, host, port, on_event=lambda event: remarks.print(plain(event))) as system:
+    layout = Layout(copies={"worker": workers or default_workers()})
+    with embedded_system(data_dir, host, port, lambda event: remarks.print(plain(event)), layout) as system:
         yield system
         remarks.print("Ending ...")
 

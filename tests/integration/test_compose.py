@@ -25,17 +25,21 @@ from tests.model_samples import accept_everything_package, zip_package
 from tests.system import eventually, free_port
 
 OURS = [name for name, spec in SERVICES.items() if "build" in spec]
+# What `docker compose up` starts of them; the others need what is not everywhere.
+STARTED = [name for name in OURS if "profiles" not in SERVICES[name]]
 RUNNING = [name for name, spec in SERVICES.items() if spec["restart"] != "no"]
-TARGETS = ["api", "worker", "scheduler"]
+TARGETS = ["api", "worker", "worker-gpu", "scheduler"]
 # What a worker can do without, but is slower then, or takes fewer kinds of models.
-ENGINES = {"worker": ("onnx", "openvino")}
+ENGINES = {"worker": ("onnx", "openvino"), "worker-gpu": ("onnx", "openvino")}
+EXTRAS = {"worker-gpu": "gpu"}
+PROGRAMS = {"worker-gpu": "worker"}
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_image_installs_only_what_its_extra_names(target: str) -> None:
     installs = [arguments for keyword, arguments in image(target).instructions if keyword == "RUN"]
 
-    assert image(target).extras == {target, "postgres", *ENGINES.get(target, ())}
+    assert image(target).extras == {EXTRAS.get(target, target), "postgres", *ENGINES.get(target, ())}
     assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs if "pip install" in one)
 
 
@@ -45,8 +49,9 @@ def test_image_runs_its_service_as_a_user_without_rights(target: str) -> None:
 
     assert int(user) > 0
     assert int(group) > 0
-    assert image(target).command == ["overread", target]
-    assert image(target).health_check == ["python", "-m", "shared.health", target]
+    program = PROGRAMS.get(target, target)
+    assert image(target).command == ["overread", program]
+    assert image(target).health_check == ["python", "-m", "shared.health", program]
 
 
 def test_only_the_wanted_paths_reach_the_builder() -> None:
@@ -111,6 +116,28 @@ def test_service_is_watched_and_comes_back(service: str) -> None:
     assert spec.get("healthcheck", {}).get("test") or image(spec["build"]["target"]).health_check
 
 
+def test_gpu_worker_is_a_worker_with_one_gpu_and_only_on_request() -> None:
+    gpu, cpu = SERVICES["worker-gpu"], SERVICES["worker"]
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+
+    assert device == {"driver": "nvidia", "device_ids": ["${GPU:-0}"], "capabilities": ["gpu"]}
+    assert gpu["profiles"] == ["gpu"]
+    assert set(OURS) - set(STARTED) == {"worker-gpu"}
+    assert "utility" in image("worker-gpu").environment["NVIDIA_DRIVER_CAPABILITIES"].split(",")  # nvidia-smi
+    own = {"profiles", "build", "deploy", "mem_limit"}
+    assert {key: value for key, value in gpu.items() if key not in own} == {
+        key: value for key, value in cpu.items() if key not in own
+    }
+
+
+@pytest.mark.parametrize("extra", ["worker", "gpu"])
+def test_worker_is_installed_with_one_build_of_tensorflow(extra: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = [one for part in (extra, "worker-common", "onnx", "openvino", "postgres") for one in extras[part]]
+
+    assert sum(one.startswith("tensorflow") for one in named) == 1
+
+
 def test_services_start_when_the_schema_is_there() -> None:
     for service in set(OURS) - {"migrate"}:
         assert SERVICES[service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
@@ -132,7 +159,7 @@ class Stack:
             if service == "migrate":
                 code, self.migrated = self.migrate()
                 assert code == 0, self.host.log("migrate")
-            elif service in OURS:
+            elif service in STARTED:
                 self.processes[service] = self.host.start(service)
         for service in self.processes:
             eventually(lambda one=service: self.is_healthy(one), 60.0, f"{service} is healthy", interval_s=0.5)
@@ -276,7 +303,7 @@ def test_admin_token_is_in_its_file_alone(stack: Stack) -> None:
     assert stack.migrated == '{"token": null}\n'
     assert again == (0, '{"token": null}\n')
     assert kept.read_text() == secret
-    assert secret not in "".join(stack.host.log(service) for service in OURS)
+    assert secret not in "".join(stack.host.log(service) for service in STARTED)
 
 
 def test_worker_is_unhealthy_when_it_has_ended(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from shared.model_package import load_contract, open_package
 from tests.model_samples import accept_everything_package, contract_fields, write_contract
 from worker.engines.base import BFLOAT16, FLOAT32, KERAS, OPENVINO
 from worker.engines.death import EngineDeathError
+from worker.engines.device import Device
 from worker.engines.host import EngineHost
 from worker.engines.keras import load_keras_engine
 from worker.engines.openvino import GRAPH, fast_precisions, load_openvino_engine
@@ -81,7 +82,7 @@ def marked(folder: Path, kind: str) -> ServedModel:
 
 
 def prove(host: EngineHost, model: ServedModel, given: Inputs) -> list[EngineRow]:
-    return Proof(host, model, BATCH_SIZE, lambda: None).run(given)
+    return Proof(host, model, Device(BATCH_SIZE), lambda: None).run(given)
 
 
 def marked_rows(make_host: MakeHost, folder: Path, kind: str, **given: Any) -> dict[str, EngineRow]:
@@ -227,6 +228,16 @@ def test_engine_that_cannot_be_loaded_costs_only_its_row(make_host: MakeHost, tm
     assert rows["marked/float32"].serves
 
 
+def test_batches_for_which_there_is_no_memory_are_left_out(make_host: MakeHost, tmp_path: Path) -> None:
+    rows = marked_rows(make_host, tmp_path, "exhausted_predicting")
+
+    for row in rows.values():
+        assert row.standing is Standing.PASSED
+        assert list(row.images_per_s) == ["1", "4"]
+    (serving,) = [row for row in rows.values() if row.serves]
+    assert set(serving.batch_sizes) <= {1, 4}
+
+
 def test_nothing_is_proved_where_the_reference_differs_from_the_package(make_host: MakeHost, tmp_path: Path) -> None:
     rows = marked_rows(make_host, tmp_path, "well", stated=[[0.4]])
 
@@ -249,13 +260,13 @@ def test_proof_ends_where_its_caller_says_so(make_host: MakeHost, tmp_path: Path
 
     host = make_host("tests.engine_targets:load_marked")
     with pytest.raises(CallerEndsError):
-        Proof(host, marked(tmp_path, "well"), BATCH_SIZE, on_step).run(inputs(frames(MIN_INPUTS, 4)))
+        Proof(host, marked(tmp_path, "well"), Device(BATCH_SIZE), on_step).run(inputs(frames(MIN_INPUTS, 4)))
 
 
 def test_sizes_end_with_what_the_settings_allow(make_host: MakeHost, tmp_path: Path) -> None:
     host = make_host("tests.engine_targets:load_marked")
 
-    rows = Proof(host, marked(tmp_path, "well"), 6, lambda: None).run(inputs(frames(MIN_INPUTS, 4)))
+    rows = Proof(host, marked(tmp_path, "well"), Device(6), lambda: None).run(inputs(frames(MIN_INPUTS, 4)))
 
     assert list(rows[0].images_per_s) == ["1", "4", "6"]
     assert set(BATCH_SIZES) >= {1, 4}

@@ -23,8 +23,10 @@ from tests.model_samples import (
     write_keras,
 )
 from worker.engines import keras as keras_engine
+from worker.engines.backends import TensorFlowBackend
 from worker.engines.compiled import CompiledEngine
 from worker.engines.keras import load_keras_engine
+from worker.engines.shapes import Shape
 from worker.networks import mission_cnn
 
 # Keras's own conversion of TensorFlow variables, when it saves a network.
@@ -105,19 +107,19 @@ def test_engine_gives_the_same_however_frames_are_batched(binary_engine: Compile
 
 
 def test_engine_compiles_once_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[int] = []
-    concrete_graph = keras_engine.concrete_graph
+    shapes: list[Shape] = []
+    graph = TensorFlowBackend.graph
     monkeypatch.setattr(
-        keras_engine,
-        "concrete_graph",
-        lambda contract, network, size: compiled.append(size) or concrete_graph(contract, network, size),
+        TensorFlowBackend,
+        "graph",
+        lambda self, forward, shape: shapes.append(shape) or graph(self, forward, shape),
     )
 
     engine = load(accept_everything_package(tmp_path), batch_size=20)
     for count in (1, 2, 9, 17, 20, 41, 1):
         engine.predict(frames(count))
 
-    assert compiled == [20]
+    assert shapes == [(20, 32, 32, 1)]
 
 
 def test_engine_gives_each_thread_its_own_answer_when_threads_call_at_once(binary_engine: CompiledEngine) -> None:

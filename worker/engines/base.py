@@ -6,12 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import EngineMemoryError
+
 # The reference is what a package's kind of weights says: Keras, or ONNX Runtime.
 REFERENCE_ENGINE, OPENVINO = "reference", "openvino"
 # Differentiates Keras networks for heat maps; predicts nothing.
 EXPLAINER_ENGINE = "explainer"
 KERAS, ONNXRUNTIME = "keras", "onnxruntime"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
+MIXED_FLOAT16, MIXED_BFLOAT16 = "mixed_float16", "mixed_bfloat16"
+# How libraries say that memory is exhausted in errors of classes that say less: XLA, CUDA, cuBLAS and cuDNN, torch.
+_EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory", "_ALLOC_FAILED", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -102,5 +107,10 @@ class Explainer(Protocol):
 
 
 def is_memory_exhausted(error: BaseException) -> bool:
-    """Whether an engine failed for want of memory: Python's own error, TensorFlow's or torch's."""
-    return isinstance(error, MemoryError) or type(error).__name__ in {"ResourceExhaustedError", "OutOfMemoryError"}
+    """Whether an engine failed for want of memory: Python's own error, ours, TensorFlow's, XLA's or torch's."""
+    if isinstance(error, MemoryError | EngineMemoryError) or type(error).__name__ in {
+        "ResourceExhaustedError",
+        "OutOfMemoryError",
+    }:
+        return True
+    return any(words in str(error) for words in _EXHAUSTED)

@@ -21,6 +21,7 @@ from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from shared.sandbox.inside import end_with_parent, next_request, send, take_pipes, tell_where_it_died
 from shared.states import Explain
+from worker.engines.backends import probe
 from worker.engines.base import Engine, EngineChoice, Explainer, is_memory_exhausted
 from worker.engines.frames import SharedFrames
 from worker.engines.maps import pack, wanted_maps
@@ -91,7 +92,8 @@ class _Served:
 
 
 def _answer(served: _Served, request: dict[str, Any], answers: int) -> None:
-    act = {"load": served.load, "predict": served.predict, "explain": served.explain}[request["act"]]
+    acts = {"load": served.load, "predict": served.predict, "explain": served.explain, "probe": probe}
+    act = acts[request["act"]]
     try:
         meta, payload = act(request)
     except InvalidModelPackageError as error:

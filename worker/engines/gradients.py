@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import EngineMissingError
 from shared.model_contract import ModelContract
+from worker.engines.backends import TENSORFLOW, backend_name
 from worker.engines.base import EXPLAINER_ENGINE, FLOAT32
 from worker.engines.heads import last_features, logits
 from worker.engines.keras import load_network
@@ -56,7 +58,9 @@ class GradientExplainer:
 
 
 def load_explainer(contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int]) -> GradientExplainer:
-    """Verify the weights, load them and make them ready; raises InvalidModelPackageError."""
+    """Verify the weights, load them and make them ready; raises InvalidModelPackageError, EngineMissingError."""
+    if backend_name() != TENSORFLOW:
+        raise EngineMissingError("heat maps of this network are differentiated with Keras on TensorFlow only")
     import keras
 
     network = load_network(contract, weights_path, batch_size=max(batch_sizes))

@@ -8,23 +8,37 @@ from pathlib import Path
 
 from shared.models.registry import MAX_HARDWARE
 from shared.repositories.proofs import Hardware
+from worker.engines.backends import backend_name
+from worker.engines.device import Device
 
 CPU_INFO = Path("/proc/cpuinfo")
-LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "onnx", "onnxruntime", "openvino")
+LIBRARIES = (
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "jax",
+    "torch",
+    "nvidia-cudnn-cu12",
+    "nvidia-cudnn-cu13",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+)
 # The instructions by which a processor is fast at networks.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
-def this_hardware(batch_size: int) -> Hardware:
-    """The processor, the cores we may use, the libraries, and the largest batch that the settings allow."""
+def this_hardware(device: Device) -> Hardware:
+    """The processor, the cores we may use, the GPU, the libraries, and the largest batch that the settings allow."""
     said = dict(_cpu_facts())
     flags = set(said.get("flags", "").split())
     words = [
         f"{said.get('model name') or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         " ".join(name for name in INSTRUCTIONS if name in flags),
-        f"keras on {os.environ.get('KERAS_BACKEND') or 'tensorflow'}",
+        device.words,
+        f"keras on {backend_name()}",
         " ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
-        f"batches up to {batch_size}",
+        f"batches up to {device.batch_size}",
     ]
     text = "; ".join(part for part in words if part)
     return Hardware(hashlib.sha256(text.encode()).hexdigest(), text[:MAX_HARDWARE])

@@ -35,7 +35,7 @@ def pooling_head(network: Any) -> PoolingHead | None:
     dense = _operation(tensor)
     if type(dense).__name__ != "Dense" or _activation(dense) not in _TO_PROBABILITIES | {"linear"}:
         return None
-    kernel, tensor = np.asarray(dense.kernel, np.float32), _source(tensor)
+    kernel, tensor = _numbers(dense.kernel), _source(tensor)
     while tensor is not None and type(layer := _operation(tensor)).__name__ in _IDLE | {"BatchNormalization"}:
         if type(layer).__name__ == "BatchNormalization":
             scale = _scale(layer)
@@ -98,9 +98,16 @@ def _is_map(tensor: Any) -> bool:
 
 def _scale(normalisation: Any) -> NDArray[np.float32]:
     """What a batch normalisation multiplies each channel by when predicting; what it adds is a bias."""
-    variance = np.asarray(normalisation.moving_variance)
-    gamma = np.asarray(normalisation.gamma) if normalisation.scale else 1.0
+    variance = _numbers(normalisation.moving_variance)
+    gamma = _numbers(normalisation.gamma) if normalisation.scale else 1.0
     return np.asarray(gamma / np.sqrt(variance + normalisation.epsilon), np.float32)
+
+
+def _numbers(variable: Any) -> NDArray[np.float32]:
+    """A Keras variable, wherever it lies, as float32."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
 def _operation(tensor: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,15 @@ class EngineHost:
     """For one thread; only `has`, `loaded`, `loading` and `close` are for any."""
 
     def __init__(
-        self, *, target: str, batch_size: int, timeout_s: float, load_timeout_s: float, cache: Path, niceness: int = 0
+        self,
+        *,
+        target: str,
+        batch_size: int,
+        timeout_s: float,
+        load_timeout_s: float,
+        cache: Path,
+        niceness: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._target = target
         self._batch_size = batch_size
@@ -59,6 +67,7 @@ class EngineHost:
         self._load_timeout_s = load_timeout_s
         self._cache = cache
         self._niceness = niceness
+        self._environment = environment
         self._process: EngineProcess | None = None
         self._engines: OrderedDict[str, LoadedEngine] = OrderedDict()
         self._dropped: list[str] = []
@@ -107,7 +116,7 @@ class EngineHost:
             return False
         self.discard()
         try:
-            process = EngineProcess(self._target, niceness=self._niceness)
+            process = EngineProcess(self._target, niceness=self._niceness, environment=self._environment)
         except OSError as error:
             raise EngineLostError(f"the engine's process cannot start ({error.strerror})") from error
         with self._lock:

@@ -1,16 +1,13 @@
-"""The reference engine: Keras on TensorFlow, the network compiled once for each size of batch."""
+"""The reference engine: Keras on one of its backends, the network compiled once for each size of batch."""
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from shared.errors import InvalidModelPackageError
+from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.keras_archive import (
     ARCHIVE_NAMES,
     CONFIG_FILE,
@@ -22,23 +19,44 @@ from shared.keras_archive import (
 )
 from shared.model_contract import ModelContract
 from shared.model_zip import CHUNK_BYTES, open_model_zip
-from worker.engines.base import KERAS, is_memory_exhausted
+from worker.engines.backends import (
+    Compiled,
+    Forward,
+    TensorFlowBackend,
+    backend_name,
+    keras_engine_name,
+    this_backend,
+)
+from worker.engines.base import FLOAT32, is_memory_exhausted
 from worker.engines.compiled import CompiledEngine, Frames, Run
 from worker.engines.heads import PoolingHead, pooling_head
 from worker.engines.maps import fits
+from worker.engines.mixed import MIXED, in_mixed_precision
 from worker.engines.shapes import check_input, check_outputs, input_shape
 from worker.engines.skeleton import check_network_size
 from worker.engines.weights import check_hdf5_weights
 
 
-def load_keras_engine(contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int]) -> CompiledEngine:
-    """Verify the weights, load them and make them ready to predict; raises InvalidModelPackageError."""
+def load_keras_engine(
+    contract: ModelContract, weights_path: Path, batch_sizes: Sequence[int], precision: str = FLOAT32
+) -> CompiledEngine:
+    """Verify the weights, load them and make them ready to predict.
+
+    Raises InvalidModelPackageError, EngineMissingError. The reference computes as the network was saved, which is
+    called float32; one of MIXED needs a GPU.
+    """
+    backend = this_backend()
+    if precision in MIXED and not backend.has_gpu():
+        raise EngineMissingError(f"{precision} is for GPUs, and Keras on {backend_name()} sees none")
     network = load_network(contract, weights_path, batch_size=max(batch_sizes))
-    runs = {size: _run_in(concrete_graph(contract, network, size)) for size in batch_sizes}
-    precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
+    if precision in MIXED:
+        network = in_mixed_precision(network, precision)
+    else:
+        precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
+    runs = _runs(contract, network, batch_sizes)
     head = _kept_head(network)
     map_shape = head.map_shape if head else None
-    engine = CompiledEngine(contract, runs, name=KERAS, precision=precision, map_shape=map_shape)
+    engine = CompiledEngine(contract, runs, name=keras_engine_name(), precision=precision, map_shape=map_shape)
     engine.prove()
     return engine
 
@@ -65,34 +83,50 @@ def _kept_head(network: Any) -> PoolingHead | None:
 
 
 def concrete_graph(contract: ModelContract, network: Any, batch_size: int | None) -> Any:
-    """One TensorFlow graph of the network for batches of exactly this size, or of any.
+    """One TensorFlow graph of the network for batches of exactly this size, or of any; `_forward` says what it gives.
+
+    Raises EngineMissingError where Keras is on another backend.
+    """
+    backend = this_backend()
+    if not isinstance(backend, TensorFlowBackend):
+        raise EngineMissingError(
+            "this engine is made from TensorFlow's graph of the network; a worker without "
+            f"KERAS_BACKEND={backend_name()} makes it"
+        )
+    return backend.graph(_forward(network), input_shape(contract, batch_size))
+
+
+def _forward(network: Any) -> Forward:
+    """What the network does with a batch when it predicts, in any backend's tensors.
 
     Of float32 frames it gives float32 outputs (batch, outputs) and, where the head allows it, their class activation
     maps (batch, outputs, map rows, map columns): B. Zhou et al., DOI 10.1109/CVPR.2016.319.
     """
     import keras
-    import tensorflow as tf
 
     head = _kept_head(network)
     # One tensor in and one out, even where the saved network has a list or a dict of one.
     outputs = [network.outputs[0], *([head.features] if head else [])]
     single = keras.Model(network.inputs[0], outputs)
 
-    def forward(batch: Any) -> Any:
-        tensors = tf.nest.flatten(single(batch, training=False))
-        output, *features = [tf.cast(tensor, tf.float32) for tensor in tensors]
-        maps = [tf.transpose(tensor @ tf.constant(head.kernel), (0, 3, 1, 2)) for tensor in features if head]
-        return (output, *maps)
+    def forward(batch: Any) -> tuple[Any, ...]:
+        tensors = keras.tree.flatten(single(batch, training=False))
+        output, *features = [keras.ops.cast(tensor, "float32") for tensor in tensors]
+        maps = [keras.ops.matmul(tensor, head.kernel) for tensor in features if head]
+        return (output, *(keras.ops.transpose(one, (0, 3, 1, 2)) for one in maps))
 
-    shape = input_shape(contract, batch_size)
-    return tf.function(forward).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    return forward
 
 
-def _run_in(graph: Any) -> Run:
-    import tensorflow as tf
+def _runs(contract: ModelContract, network: Any, batch_sizes: Sequence[int]) -> dict[int, Run]:
+    forward = _forward(network)
+    compile_for, variables = this_backend().compile, network.variables
+    return {size: _run_in(compile_for(forward, variables, input_shape(contract, size))) for size in batch_sizes}
 
+
+def _run_in(graph: Compiled) -> Run:
     def run(batch: Frames) -> tuple[Frames, Frames | None]:
-        output, *maps = (np.asarray(tensor) for tensor in graph(tf.constant(batch)))
+        output, *maps = graph(batch)
         return output, maps[0] if maps else None
 
     return run
@@ -115,9 +149,11 @@ def _copy_verified(source: Path, target: Path, sha256: str) -> None:
 
 
 def import_keras() -> Any:
-    """Keras on TensorFlow; the first time this takes seconds."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Keras on the backend that KERAS_BACKEND names, or TensorFlow; the first time this takes seconds.
+
+    Raises EngineMissingError.
+    """
+    this_backend()
     import keras
 
     return keras
@@ -126,7 +162,6 @@ def import_keras() -> Any:
 def _load_archive(path: Path, scratch: Path, *, batch_size: int) -> Any:
     """Load a file that has passed `check_keras_archive`, once its inside is known to be what it says."""
     keras = import_keras()
-
     config, stored_values = _inspect(path, scratch)
     try:
         check_network_size(config, stored_values, batch_size=batch_size)

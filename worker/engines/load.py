@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from shared.errors import EngineMissingError
 from shared.model_contract import ModelContract
 from worker.engines.base import EXPLAINER_ENGINE, OPENVINO, Engine, EngineChoice, Explainer
 from worker.engines.gradients import load_explainer
 from worker.engines.keras import load_keras_engine
+from worker.engines.mixed import MIXED
 from worker.engines.onnxruntime import load_onnxruntime_engine
 from worker.engines.openvino import load_openvino_engine
 
@@ -17,5 +19,7 @@ def load_engine(contract: ModelContract, weights_path: Path, choice: EngineChoic
     if choice.engine == OPENVINO:
         return load_openvino_engine(contract, weights_path, choice.precision, choice.batch_sizes, cache)
     if contract.weights.file == "weights.onnx":
+        if choice.precision in MIXED:
+            raise EngineMissingError(f"{choice.precision} is for Keras networks; packages with .onnx run on the CPU")
         return load_onnxruntime_engine(contract, weights_path, choice.batch_sizes)
-    return load_keras_engine(contract, weights_path, choice.batch_sizes)
+    return load_keras_engine(contract, weights_path, choice.batch_sizes, choice.precision)

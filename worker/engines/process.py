@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ _INHERITED_KINDS = ("CUDA", "JAX_", "KERAS_", "KMP_", "MKL_", "NVIDIA_", "OMP_",
 class EngineProcess:
     """One engine process, asked one thing at a time; for one thread, which must live as long as the process."""
 
-    def __init__(self, target: str, *, niceness: int = 0) -> None:
+    def __init__(self, target: str, *, niceness: int = 0, environment: Mapping[str, str] | None = None) -> None:
+        """`environment` has variables that it gets beside those that it inherits."""
         with contextlib.ExitStack() as owned:
             self._crash_log = CrashLog()
             owned.callback(self._crash_log.close)
@@ -49,7 +51,8 @@ class EngineProcess:
             for _ in range(NUM_SLOTS):
                 self.slots.append(SharedFrames.create(writable=True))
                 owned.callback(self.slots[-1].close)
-            self._process = self._start(target, owned.enter_context(scratch_folder()))
+            scratch = owned.enter_context(scratch_folder())
+            self._process = self._start(target, _environment(scratch) | dict(environment or {}))
             self._owned = owned.pop_all()
         if niceness:  # at once: threads that a process makes later are as nice as the one that makes them
             os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
@@ -65,7 +68,7 @@ class EngineProcess:
         self._limit_s = 0.0
         self._deadline = 0.0
 
-    def _start(self, target: str, scratch: str) -> "subprocess.Popen[bytes]":
+    def _start(self, target: str, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         descriptors = [slot.descriptor for slot in self.slots]
         arguments = [target, str(os.getpid()), *map(str, descriptors)]
         try:
@@ -75,7 +78,7 @@ class EngineProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._crash_log.writing,
                 pass_fds=descriptors,
-                env=_environment(scratch),
+                env=environment,
                 bufsize=0,
             )
         finally:

@@ -16,9 +16,12 @@ from shared.errors import (
     EngineMissingError,
     InvalidModelPackageError,
 )
+from worker.engines.backends import keras_engine_name
 from worker.engines.base import BFLOAT16, FLOAT32, OPENVINO, REFERENCE, EngineChoice
 from worker.engines.death import KILLED, EngineDeathError
+from worker.engines.device import Device
 from worker.engines.host import EngineHost
+from worker.engines.mixed import MIXED
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import FrameRequest, ServedModel
 
@@ -27,7 +30,7 @@ Frames = NDArray[np.float32]
 # At least so many inputs: a golden set smaller than that is filled up with stored images.
 MIN_INPUTS = 32
 # Sizes of batches that are compiled and timed, as far as the settings allow them.
-BATCH_SIZES = (1, 4, 8, 16, 32, 64)
+BATCH_SIZES = (1, 4, 8, 16, 32, 64, 128, 256)
 # Engines take turns, so that what else the machine does hits all of them; the best round counts.
 ROUNDS = 3
 ROUND_S = 0.3
@@ -37,7 +40,12 @@ SLOT = 0
 # What an engine can do wrong; what ends the proof as a whole, such as a lost lease, is none of these.
 FAILURES = (EngineLostError, EngineMemoryError, EngineMissingError, InvalidModelPackageError, EngineDeathError)
 
-CHALLENGERS = (EngineChoice(OPENVINO, FLOAT32), EngineChoice(OPENVINO, BFLOAT16))
+
+def challengers(device: Device) -> list[EngineChoice]:
+    """What is compared with the reference on such a device."""
+    on_cpu = [EngineChoice(OPENVINO, FLOAT32), EngineChoice(OPENVINO, BFLOAT16)]
+    on_gpu = [EngineChoice(keras_engine_name(), precision) for precision in MIXED]
+    return on_cpu + (on_gpu if device.gpu else [])
 
 
 class Standing(StrEnum):
@@ -89,6 +97,10 @@ class _Contender:
     row: EngineRow
     answers: dict[int, Frames] = field(default_factory=dict)
 
+    def reference_answer(self) -> Frames:
+        """In the largest batches, in which a reference serves."""
+        return self.answers[max(self.answers)]
+
     def best_rate(self) -> float:
         return max(self.row.images_per_s.values(), default=0.0)
 
@@ -96,11 +108,12 @@ class _Contender:
 class Proof:
     """One proof; `on_step` is called between its steps, which may take minutes each, and may end it by raising."""
 
-    def __init__(self, host: EngineHost, model: ServedModel, batch_size: int, on_step: Callable[[], None]) -> None:
+    def __init__(self, host: EngineHost, model: ServedModel, device: Device, on_step: Callable[[], None]) -> None:
         self._host = host
         self._model = model
-        self._size = batch_size
-        self._sizes = tuple(sorted({*(size for size in BATCH_SIZES if size < batch_size), batch_size}))
+        most = device.batch_size
+        self._sizes = tuple(sorted({*(size for size in BATCH_SIZES if size < most), most}))
+        self._choices = challengers(device)
         self._on_step = on_step
 
     def run(self, inputs: Inputs) -> list[EngineRow]:
@@ -113,9 +126,9 @@ class Proof:
         loaded = self._host.engine(reference.model)
         reference.row.engine, reference.row.precision = loaded.name, loaded.precision
         if len(inputs.stated):
-            given = reference.answers[self._size][: len(inputs.stated)]
+            given = reference.reference_answer()[: len(inputs.stated)]
             self._judge(reference.row, _distance(given, inputs.stated), "what the package states")
-        challengers = [self._contender(choice) for choice in CHALLENGERS]
+        challengers = [self._contender(choice) for choice in self._choices]
         for challenger in challengers:
             self._compare(challenger, reference, inputs.frames)
         contenders = [reference, *challengers]
@@ -129,21 +142,29 @@ class Proof:
         return _Contender(model, row)
 
     def _answer(self, contender: _Contender, frames: Frames) -> None:
-        """Load the engine, and predict on all inputs in each size of batch."""
+        """Load the engine, and predict on all inputs in each size of batch that there is memory for."""
         self._on_step()
         began = time.monotonic()
         self._host.load(contender.model)
         contender.row.load_s = round(time.monotonic() - began, 3)
-        answers = {}
         for size in self._sizes:
-            self._on_step()
-            parts = [self._predict(contender.model, frames[at : at + size]) for at in range(0, len(frames), size)]
-            answers[size] = np.concatenate(parts)
-        contender.answers = answers
+            while size not in contender.answers and size <= self._host.batch_size(contender.model):
+                try:
+                    contender.answers[size] = self._answers(contender.model, frames, size)
+                except EngineMemoryError:
+                    if not self._host.halve(contender.model):
+                        raise
+        self._host.load(contender.model)
+
+    def _answers(self, model: ServedModel, frames: Frames, size: int) -> Frames:
+        self._on_step()
+        return np.concatenate([self._predict(model, frames[at : at + size]) for at in range(0, len(frames), size)])
 
     def _predict(self, model: ServedModel, frames: Frames) -> Frames:
         requests = [FrameRequest(model, frame) for frame in frames]
         self._host.load(model)
+        if len(frames) > self._host.batch_size(model):
+            raise EngineMemoryError(f"there is no memory for a batch of {len(frames)} any more")
         self._host.place(SLOT, model, 0, requests)
         self._host.begin(SLOT, model, requests)
         return self._host.finish(model, requests).probabilities
@@ -156,7 +177,7 @@ class Proof:
         except FAILURES as error:
             _fail(row, error)
         else:
-            wanted = reference.answers[self._size]
+            wanted = reference.reference_answer()
             self._judge(row, max(_distance(given, wanted) for given in challenger.answers.values()), "the reference's")
 
     def _judge(self, row: EngineRow, distance: float, of: str) -> None:
@@ -171,7 +192,7 @@ class Proof:
         broken: set[str] = set()
         for _, contender, size in itertools.product(range(ROUNDS), contenders, self._sizes):
             row, model = contender.row, contender.model
-            if model.key in broken:
+            if model.key in broken or size not in contender.answers:
                 continue
             self._on_step()
             try:
@@ -194,12 +215,13 @@ class Proof:
 
     def _choose(self, reference: _Contender, challengers: Sequence[_Contender]) -> None:
         """Mark the fastest that passed. Where the reference failed nothing can be proved, and it serves."""
-        best, rate = reference, reference.row.images_per_s.get(str(self._size), 0.0)
+        size = max(reference.answers)
+        best, rate = reference, reference.row.images_per_s.get(str(size), 0.0)
         for challenger in challengers if reference.row.standing is Standing.PASSED else ():
             if challenger.row.standing is Standing.PASSED and challenger.best_rate() > rate:
                 best, rate = challenger, challenger.best_rate()
         best.row.serves = True
-        best.row.batch_sizes = [self._size] if best is reference else _equal_sizes(best)
+        best.row.batch_sizes = [size] if best is reference else _equal_sizes(best)
 
 
 def _fail(row: EngineRow, error: Exception) -> None:

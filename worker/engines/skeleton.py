@@ -4,7 +4,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from shared.errors import InvalidModelPackageError
+from shared.errors import EngineMemoryError, InvalidModelPackageError
 
 MAX_LAYER_VALUES = 2**28
 """Most values that a layer may give for one batch: 1 GiB of float32."""
@@ -12,6 +12,8 @@ MAX_LAYER_VALUES = 2**28
 
 def check_network_size(config: dict[str, Any], stored_values: int, *, batch_size: int) -> None:
     """Raise InvalidModelPackageError when the network has more weights than are stored, or a layer's output is huge.
+
+    Raises EngineMemoryError when that output is too large for batches of this size only.
 
     `config` must have passed `check_keras_archive`, and is used up; its loss and optimizer are left out.
     """
@@ -23,10 +25,15 @@ def check_network_size(config: dict[str, Any], stored_values: int, *, batch_size
             f"the network of config.json has {num_values} weights, but {stored_values} are stored; "
             "save the model again with Keras 3"
         )
-    if largest * batch_size > MAX_LAYER_VALUES:
+    if largest > MAX_LAYER_VALUES:
         raise InvalidModelPackageError(
+            f"a layer gives {largest} values for one frame, more than the {MAX_LAYER_VALUES} allowed; use a smaller "
+            "input, or pool earlier"
+        )
+    if largest * batch_size > MAX_LAYER_VALUES:
+        raise EngineMemoryError(
             f"a layer gives {largest} values for one frame, more than the {MAX_LAYER_VALUES // batch_size} allowed in "
-            f"batches of {batch_size}; use a smaller input, pool earlier, or lower OVERREAD_BATCH_SIZE"
+            f"batches of {batch_size}; take smaller ones"
         )
 
 

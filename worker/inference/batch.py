@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -63,10 +64,16 @@ class EngineThread:
         cache: Path,
         max_crashes: int = 3,
         target: str = ENGINES_TARGET,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._max_crashes = max_crashes
         self._host = EngineHost(
-            target=target, batch_size=batch_size, timeout_s=timeout_s, load_timeout_s=load_timeout_s, cache=cache
+            target=target,
+            batch_size=batch_size,
+            timeout_s=timeout_s,
+            load_timeout_s=load_timeout_s,
+            cache=cache,
+            environment=environment,
         )
         self._waiting = WaitingRequests()
         self._closed = threading.Event()

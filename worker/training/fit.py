@@ -22,7 +22,7 @@ from shared.errors import InvalidRequestError, OverreadError
 from shared.model_contract import ModelContract
 from shared.model_package import CONTRACT_FILE, GOLDEN_FILE, WEIGHTS_FILE, load_contract
 from worker.engines.base import Engine
-from worker.engines.keras import load_keras_engine
+from worker.engines.keras import import_keras, load_keras_engine
 from worker.networks import mission_cnn
 from worker.training.samples import TRAIN, VAL, Sample, data_digest, load_samples, read_labels
 from worker.training.threshold import choose_thresholds
@@ -84,9 +84,7 @@ def _draft_contract(path: Path) -> ModelContract:
 
 def _train(contract: ModelContract, num_classes: int, train: list[Sample], val: list[Sample], fit: Fit) -> Any:
     """Adam on the cross-entropy from logits; the weights of the epoch with the lowest val loss are kept."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-
+    keras = import_keras()
     keras.utils.set_random_seed(fit.seed)
     shape = contract.input
     network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
