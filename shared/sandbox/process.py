@@ -59,6 +59,8 @@ class LimitedProcess:
         self._crash_log = CrashLog()
         self._memory = SharedMemory.create(writable=False)
         self._process = self._start(self._crash_log)
+        if limits.niceness:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, limits.niceness)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
         self._requests = self._process.stdin.fileno()

@@ -19,6 +19,7 @@ class ChildLimits:
 
     memory_bytes: int
     wall_s: float
+    niceness: int = 0
 
 
 @dataclass(frozen=True)

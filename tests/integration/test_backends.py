@@ -28,10 +28,8 @@ from worker.engines.requests import ServedModel
 from worker.engines.wire import ENGINES_TARGET
 
 TIMEOUT_S = 240.0
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
-    for name in (JAX, TORCH)
-]
+# JAX comes with the extra `dev`; torch is large, and tested where it is there.
+OTHERS = [name for name in (JAX, TORCH) if name == JAX or find_spec(name)]
 
 # Keras's own conversion of TensorFlow variables, when it saves a network.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -21,6 +21,8 @@ from shared.states import Reason
 from worker.inference.preprocess import to_input
 
 WIRE_DTYPE = np.dtype("<f4")
+# The engine's threads wait for one another: where decoding takes a core from one of them, it stops them all.
+NICENESS = 5
 NO_FRAME = 0  # they are numbered from 1
 
 _contract = lru_cache(maxsize=16)(load_contract)  # a child meets the same few contracts again and again
@@ -47,7 +49,7 @@ class Decoder:
         self._pool = LimitedPool(
             "worker.inference.decode:decode_in_child",
             processes=settings.decode_processes,
-            limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s),
+            limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s, NICENESS),
             reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
         )
 
