@@ -79,7 +79,7 @@ class JaxBackend:
     def __init__(self) -> None:
         import jax
 
-        self._jax = jax
+        self._jax: Any = jax
 
     def bound_gpu_memory(self, most_bytes: int) -> None:
         """See `Backend`; the worker has set XLA_PYTHON_CLIENT_MEM_FRACTION, which is read before this is asked."""
