@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -113,11 +114,20 @@ def claim_a_payload(request: dict[str, Any]) -> Answer:
     yield {}, b""
 
 
-def shrink_the_memory(request: dict[str, Any]) -> Answer:
+def tamper_with_the_memory(request: dict[str, Any]) -> Answer:
+    """Try to take the shared memory away from under the parent, and to keep it from growing."""
     for descriptor in _descriptors():
         with contextlib.suppress(OSError):
             os.ftruncate(int(descriptor.name), 0)
-    yield {}, bytes(1024 * 1024)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(int(descriptor.name), fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    yield {}, bytes(request["bytes"])
+
+
+def grow_too_long(request: dict[str, Any]) -> Answer:
+    """Payloads of 7, 8, 9, 10 and then 11 bytes."""
+    for size in range(7, 12):
+        yield {}, bytes(size)
 
 
 def say_what_the_file_says(request: dict[str, Any]) -> Answer:

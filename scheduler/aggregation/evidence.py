@@ -109,8 +109,9 @@ def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) 
         .where(Study.patient_id.in_(patient_ids))
         .order_by(Instance.id)
     ).all()
-    frames = _frames(session, patient_ids, version.digest)
+    # In this order: what is known to be done has its frames by then, also where every query sees what is new.
     outcomes = _outcomes(session, patient_ids, version.id)
+    frames = _frames(session, patient_ids, version.digest)
     by_patient: dict[int, list[Any]] = {patient_id: [] for patient_id in patient_ids}
     for row in rows:
         by_patient[row.patient_id].append(row)

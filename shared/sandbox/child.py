@@ -4,6 +4,7 @@ Run as `python -m shared.sandbox.child TARGET PARENT_PID MEMORY_BYTES WALL_S SHA
 """
 
 import contextlib
+import errno
 import importlib
 import resource
 import signal
@@ -78,6 +79,7 @@ class _Outbox:
         self._requests = requests
         self._answers = answers
         self._number = 0
+        self._waited_for = 0
 
     def reply(self, meta: dict[str, Any], payload: bytes | memoryview) -> None:
         self._wait()
@@ -89,8 +91,10 @@ class _Outbox:
         send(self._answers, kind, meta)
 
     def _wait(self) -> None:
-        if self._number >= NUM_SLOTS:
+        """Once for each number: what follows a reply that could not be sent has that one's."""
+        if self._number >= NUM_SLOTS and self._waited_for < self._number:
             wait_until_taken(self._requests)
+            self._waited_for = self._number
 
 
 def _answer(replies: Replies, outbox: _Outbox) -> bool:
@@ -104,7 +108,8 @@ def _answer(replies: Replies, outbox: _Outbox) -> bool:
     except MemoryError as error:
         kind, meta = MEMORY, {"class": type(error).__name__}
     except Exception as error:  # noqa: BLE001 - texts of foreign errors can hold patient data: only the class goes
-        kind, meta = CRASH, {"class": type(error).__name__}
+        is_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM  # what `mmap` says of it
+        kind, meta = MEMORY if is_memory else CRASH, {"class": type(error).__name__}
     else:
         outbox.end(DONE, {})
         return True

@@ -19,8 +19,9 @@ class SharedMemory:
     def create(cls, *, writable: bool) -> Self:
         """The parent's end."""
         descriptor = os.memfd_create("overread-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        # Whoever shares it could shrink it under the other's hands, and the other would die of SIGBUS.
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        # Whoever shares it could shrink it under the other's hands, and the other would die of SIGBUS; or seal it, so
+        # that it could not be made larger any more.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         return cls(descriptor, writable=writable, grows=True)
 
     def view(self, size: int) -> memoryview:

@@ -17,6 +17,7 @@ from shared import errors
 from shared.errors import ChildCrashedError, OverreadError, TransientError
 from shared.sandbox.death import TIMEOUT, ChildDeathError, CrashLog, how_it_ended
 from shared.sandbox.memory import SharedMemory
+from shared.sandbox.niceness import give_way
 from shared.sandbox.slots import NUM_SLOTS, Slots
 from shared.sandbox.wire import (
     DONE,
@@ -56,11 +57,15 @@ class LimitedProcess:
         self.idle = False
         self._calls_left = MAX_CALLS
         self._waited_s = 0.0
-        self._crash_log = CrashLog()
-        self._memory = SharedMemory.create(writable=False)
-        self._process = self._start(self._crash_log)
+        with contextlib.ExitStack() as owned:
+            self._memory = SharedMemory.create(writable=False)
+            owned.callback(self._memory.close)
+            self._crash_log = CrashLog()
+            owned.callback(self._crash_log.close)
+            self._process = self._start(self._crash_log.writing)
+            self._owned = owned.pop_all()
         if limits.niceness:
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, limits.niceness)
+            give_way(self._process.pid, limits.niceness)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
         self._requests = self._process.stdin.fileno()
@@ -68,7 +73,7 @@ class LimitedProcess:
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
 
-    def _start(self, crash_log: CrashLog) -> "subprocess.Popen[bytes]":
+    def _start(self, crash_log: int) -> "subprocess.Popen[bytes]":
         shared = self._memory.descriptor
         arguments = [self._target, os.getpid(), self._limits.memory_bytes, self._limits.wall_s, shared]
         try:
@@ -76,17 +81,13 @@ class LimitedProcess:
                 [sys.executable, "-P", "-B", "-m", "shared.sandbox.child", *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=crash_log.writing,
+                stderr=crash_log,
                 pass_fds=[shared],
                 env=_clean_environment(),
                 bufsize=0,
             )
-        except BaseException:
-            crash_log.close()
-            self._memory.close()
-            raise
         finally:
-            os.close(crash_log.writing)
+            os.close(crash_log)
 
     def is_alive(self) -> bool:
         """False when it died since its last answer: whatever ended it, no request did."""
@@ -111,6 +112,7 @@ class LimitedProcess:
         Raises what the target raised (an OverreadError), ChildCrashedError where the child could still say what
         went wrong with it, or else ChildDeathError.
         """
+        self.idle = False
         slots = Slots(self._memory, payload_bytes)
         slots.get(0, payload_bytes)  # so that there is room before the child writes
         self._send({"call": request, "payload_bytes": payload_bytes})
@@ -138,7 +140,6 @@ class LimitedProcess:
         data = json.dumps(request).encode()
         if len(data) > MAX_META_BYTES:
             raise ValueError(f"a request of {len(data)} bytes; expected at most {MAX_META_BYTES}")
-        self.idle = False
         self._calls_left -= 1
         self._waited_s = 0.0
         self._write(memoryview(REQUEST.pack(len(data)) + data))
@@ -175,8 +176,7 @@ class LimitedProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._memory.close()
-        self._crash_log.close()
+        self._owned.close()
 
     def _receive(self, limit_s: float) -> tuple[bytes, dict[str, Any], int]:
         """Kind, facts, and how many bytes of payload the child says there are."""

@@ -70,12 +70,43 @@ def test_call_hands_over_larger_payloads_when_the_child_knew_smaller_ones(make_p
     assert lengths == [[1], [3 * MIB], [0], [7]]
 
 
-def test_parent_reads_on_when_the_child_shrinks_the_shared_memory(make_pool: MakePool) -> None:
-    pool = make_pool("shrink_the_memory")
+def test_parent_reads_on_and_grows_when_the_child_shrinks_or_seals_the_shared_memory(make_pool: MakePool) -> None:
+    pool = make_pool("tamper_with_the_memory")
 
-    (length,) = [len(bytes(reply.payload)) for reply in pool.call({}, payload_bytes=MIB)]
+    lengths = [
+        [len(bytes(reply.payload)) for reply in pool.call({"bytes": size}, payload_bytes=size)]
+        for size in (MIB, 2 * MIB)
+    ]
 
-    assert length == MIB
+    assert lengths == [[MIB], [2 * MIB]]
+
+
+def test_call_hears_of_it_at_once_when_a_late_reply_is_too_long(make_pool: MakePool) -> None:
+    pool = make_pool("grow_too_long")
+    began = time.monotonic()
+
+    with pytest.raises(ChildCrashedError) as caught:
+        list(pool.call({}, payload_bytes=10))
+
+    assert caught.value.recorded_reason == Reason.DECODE_CRASHED
+    assert time.monotonic() - began < 15, "nobody waited for the other until the child's time was up"
+
+
+def test_child_is_as_nice_as_its_limits_say_and_never_less_than_its_parent() -> None:
+    script = (
+        "import os\nfrom shared.sandbox import ChildLimits, ChildReasons, LimitedPool\n"
+        "from shared.states import Reason\n"
+        "why = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY)\n"
+        "pool = LimitedPool('tests.sandbox_targets:echo', processes=1, limits=ChildLimits(2**29, 60, 5), reasons=why)\n"
+        "pid = next(iter(list(pool.call({})))).meta['pid']; print(os.getpriority(os.PRIO_PROCESS, pid)); pool.close()"
+    )
+
+    found = [
+        subprocess.run([*nice, sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+        for nice in ([], ["nice", "-n", "9"])
+    ]
+
+    assert found == ["5", "9"]
 
 
 def test_call_uses_the_same_child_when_it_ended_well(make_pool: MakePool) -> None:

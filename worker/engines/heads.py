@@ -1,5 +1,6 @@
 """What a Keras network ends in: the logits, and the last feature maps that a heat map shows."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,10 @@ def _numbers(variable: Any) -> NDArray[np.float32]:
     """A Keras variable, wherever it lies, as float32."""
     import keras
 
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    with warnings.catch_warnings():
+        # Keras's own conversion of TensorFlow's variables.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+        return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
 def _operation(tensor: Any) -> Any:

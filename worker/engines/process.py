@@ -14,6 +14,7 @@ from typing import Any
 
 from shared.errors import EngineMemoryError, EngineMissingError, InvalidModelPackageError
 from shared.sandbox.death import CrashLog, how_it_ended
+from shared.sandbox.niceness import give_way
 from shared.sandbox.wire import FRAME, REQUEST
 from worker.engines.death import TIMEOUT, EngineDeathError
 from worker.engines.frames import SharedFrames
@@ -55,7 +56,7 @@ class EngineProcess:
             self._process = self._start(target, _environment(scratch) | dict(environment or {}))
             self._owned = owned.pop_all()
         if niceness:  # at once: threads that a process makes later are as nice as the one that makes them
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+            give_way(self._process.pid, niceness)
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: PIPE was asked for
         assert self._process.stdout is not None  # noqa: S101 - the same
         self._requests = self._process.stdin.fileno()

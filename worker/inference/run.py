@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from shared.db import reading
@@ -25,6 +27,8 @@ from worker.inference.explain import store_maps
 from worker.inference.results import DecodedItem, ItemResult, outcome_of, predictions_by_engine, result_of, tallied
 from worker.models import served_model
 from worker.runtime import HeldShard, Runtime
+
+NumberedFrame = tuple[int, NDArray[np.float32]]
 
 # Frames of a more urgent lane go through the engine first.
 RANKS = tuple(Lane)
@@ -139,17 +143,27 @@ def _decode_item(
     path = runtime.store.path(item.blob_sha256)
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
-        with runtime.engines.coming():
-            for number, array in runtime.decoder.frames(path, work.model.contract, item.frames):
-                runtime.room.take(array.nbytes)
-                held.moved()
-                rank = RANKS.index(held.claim.lane)
-                future = runtime.engines.predict(work.model, array, rank=rank, explain=work.explain)
-                future.add_done_callback(partial(runtime.room.give_back, array.nbytes))
-                pending.append((number, future))
+        frames = runtime.decoder.frames(path, work.model.contract, item.frames)
+        for number, array in _coming(runtime, frames):
+            runtime.room.take(array.nbytes)
+            held.moved()
+            rank = RANKS.index(held.claim.lane)
+            future = runtime.engines.predict(work.model, array, rank=rank, explain=work.explain)
+            future.add_done_callback(partial(runtime.room.give_back, array.nbytes))
+            pending.append((number, future))
     except PermanentError as error:
         return DecodedItem(item, pending, error)
     return DecodedItem(item, pending)
+
+
+def _coming(runtime: Runtime, frames: Iterator[NumberedFrame]) -> Iterator[NumberedFrame]:
+    """Frames as they are decoded; batches wait a little for one that is, not for one that waits for room."""
+    while True:
+        with runtime.engines.coming():
+            found = next(frames, None)
+        if found is None:
+            return
+        yield found
 
 
 def _commit(

@@ -41,5 +41,4 @@ def downgrade() -> None:
     """Move the schema back."""
     op.drop_table("heat_map")
     for table, column, _ in COLUMNS:
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_column(column)
+        op.drop_column(table, column)  # in place: others refer to these tables, which must not be made anew
