@@ -173,6 +173,8 @@ def load_marked(
         raise MemoryError
     if kind in MARKS:
         DEEDS[MARKS[kind]]()
+    if kind == "unexplainable" and choice.engine == EXPLAINER_ENGINE:
+        segfault()
     if choice.engine == EXPLAINER_ENGINE:
         return MarkedExplainer(contract, weights_path)
     return MarkedEngine(contract, weights_path, choice)

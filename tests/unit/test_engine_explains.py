@@ -118,3 +118,16 @@ def test_explainer_that_dies_over_a_frame_costs_only_that_map(thread: EngineThre
     assert [dict(one.maps.missing) for one in found] == [{}, {}, {0: NoMap.FAILED}, {}, {}]
     assert [len(one.maps.maps) for one in found] == [1, 1, 0, 1, 1]
     assert len(notes(tmp_path, "misbehave")) == 3
+
+
+def test_explainer_that_cannot_be_loaded_costs_only_maps_and_is_tried_no_more(
+    thread: EngineThread, tmp_path: Path
+) -> None:
+    served = model(tmp_path, "unexplainable")
+
+    found = answers(thread, served, [frame(0.6), frame(0.7)], Explain.POSITIVES)
+    later = answers(thread, served, [frame(0.8)], Explain.POSITIVES)
+
+    assert [round(float(one.probabilities[0]), 4) for one in (*found, *later)] == [0.6, 0.7, 0.8]
+    assert [dict(one.maps.missing) for one in (*found, *later)] == 3 * [{0: NoMap.FAILED}]
+    assert [load["engine"] for load in notes(tmp_path, "load")].count("explainer") == 3

@@ -31,6 +31,13 @@ class EngineDeathError(Exception):
             evidence={"signal": self.how, "tries": tries, "log": self.log},
         )
 
+    def blame_load(self, tries: int) -> EngineCrashedError:
+        """The error for an engine that this many processes were lost over while they loaded it."""
+        return EngineCrashedError(
+            f"{self.message}, as it did {tries} times in all while it loaded this engine; look at the model",
+            reason=Reason.ENGINE_TIMEOUT if self.how == TIMEOUT else Reason.ENGINE_CRASHED,
+        )
+
     def lost(self) -> EngineLostError:
         """The error for whoever waits for a model that this process was loading."""
         return EngineLostError(

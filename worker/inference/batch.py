@@ -79,7 +79,7 @@ class EngineThread:
         self._closed = threading.Event()
         self._num_failed_starts = 0
         self._lost_loads: Counter[str] = Counter()
-        self._set_aside: set[str] = set()
+        self._set_aside: dict[str, OverreadError] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -192,6 +192,9 @@ class EngineThread:
 
     def _load(self, model: ServedModel) -> bool:
         """Have a model in memory; False when that failed, and everyone who waits for it was told."""
+        if model.key in self._set_aside:
+            self._dismiss(model, self._set_aside[model.key])
+            return False
         try:
             self._host.load(model)
         except EngineDeathError as death:
@@ -213,18 +216,25 @@ class EngineThread:
     def _lose_load(self, model: ServedModel, death: EngineDeathError) -> None:
         """The first deaths may have come from outside; who waits for the reference decides on that himself."""
         self._lost_loads[model.key] += 1
-        if not model.has_reference_behind or self._lost_loads[model.key] >= self._max_crashes:
+        if model.is_reference:
             self._fail_load(model, death.lost())
+        elif self._lost_loads[model.key] >= self._max_crashes:
+            self._fail_load(model, death.blame_load(self._lost_loads[model.key]))
 
     def _fail_load(self, model: ServedModel, error: OverreadError) -> None:
-        """Tell those who wait for it; what has the reference behind it is set aside instead, until the worker ends."""
-        if not model.has_reference_behind:
+        """Dismiss those who wait for it. What is not the reference is set aside, with the reason, until we end."""
+        if not model.is_reference:
+            why = type(error).__name__
+            log.warning("engine_set_aside", engine=model.choice.engine, precision=model.choice.precision, error=why)
+            self._set_aside[model.key] = error
+        self._dismiss(model, error)
+
+    def _dismiss(self, model: ServedModel, error: OverreadError) -> None:
+        """Have those who wait for an engine wait for the reference, where that is behind it; else tell them."""
+        if model.has_reference_behind:
+            self._waiting.redirect(model.key)
+        else:
             self._waiting.settle(model.key, error)
-            return
-        why = type(error).__name__
-        log.warning("engine_set_aside", engine=model.choice.engine, precision=model.choice.precision, error=why)
-        self._set_aside.add(model.key)
-        self._waiting.redirect(model.key)
 
     def _trusted(self, model: ServedModel) -> ServedModel:
         return model.reference() if model.key in self._set_aside else model

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import EngineLostError, PermanentError
+from shared.errors import PermanentError
 from shared.heat_map_file import encode_maps
 from shared.model_package import WEIGHTS_FILE
 from shared.repositories.heat_maps import InstanceMaps, NewHeatMap
@@ -47,11 +47,12 @@ def explain_request(request: FrameRequest, given: FramePrediction) -> FrameReque
 
     def complete(done: "Future[FramePrediction]") -> None:
         error = done.exception()
-        # Whoever waits is told of trouble that passes; of what the explainer died of or refused, only the map is lost.
+        # Whoever waits is told of trouble that passes, as when no process starts; of what the explainer refuses, or dies
+        # of each time, only the map is lost.
         with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
             if error is None:
                 request.future.set_result(replace(given, maps=done.result().maps))
-            elif isinstance(error, PermanentError | EngineLostError):
+            elif isinstance(error, PermanentError):
                 request.future.set_result(replace(given, maps=_failed(left_open)))
             else:
                 request.future.set_exception(error)
