@@ -15,7 +15,7 @@ install: $(STAMP) ## Make the virtual environment with everything in it
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v < (3, 14); sys.exit(0 if ok else f"Overread needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}. Say which: make PYTHON=python3.12 ...")'
-	@echo 'Installing about 2.6 GB into $(VENV): this takes minutes ...'
+	@echo 'Installing about 3 GB into $(VENV): this takes minutes ...'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
 	@touch $(STAMP)

@@ -18,7 +18,7 @@ from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import Frame, iter_frames
 from shared.errors import ChildCrashedError
 from shared.heat_map_file import read_map
-from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
+from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool
 from shared.states import Reason
 
 TARGET = "api.pictures:blend_in_child"
@@ -109,7 +109,7 @@ class PictureMaker:
             TARGET,
             processes=settings.parse_processes,
             limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s),
-            reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
+            reasons=DECODE_REASONS,
         )
 
     def make(self, wanted: Wanted) -> bytes:

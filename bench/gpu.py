@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.harness import report
 from worker.engines.backends import JAX, TENSORFLOW, TORCH, backend_name, this_backend
 from worker.engines.mixed import MIXED, in_mixed_precision
-from worker.networks import mission_cnn
+from worker.networks import densenet121, mission_cnn, resnet18
 
 Predict = Callable[[NDArray[np.float32]], Any]
 
@@ -36,36 +36,10 @@ OTHER_COMPILER = {TENSORFLOW: "with XLA", TORCH: "torch.compile"}
 COLUMNS = ("network", "how", "images/s", "memory, MiB", "ready in, s", "from float32")
 
 
-def _resnet(rows: int, columns: int, channels: int, outputs: int) -> Any:
-    """Like ResNet-18 (K. He et al., DOI 10.1109/CVPR.2016.90), for small images: no pooling at the start."""
-    import keras
-
-    layers = keras.layers
-
-    def convolved(tensor: Any, filters: int, side: int, stride: int = 1) -> Any:
-        convolution = layers.Conv2D(filters, side, strides=stride, padding="same", use_bias=False)
-        return layers.BatchNormalization()(convolution(tensor))
-
-    image = keras.Input((rows, columns, channels))
-    tensor = layers.ReLU()(convolved(image, 64, 3))
-    for filters, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)):
-        straight = tensor if tensor.shape[-1] == filters else convolved(tensor, filters, 1, stride)
-        residual = convolved(layers.ReLU()(convolved(tensor, filters, 3, stride)), filters, 3)
-        tensor = layers.ReLU()(layers.Add()([straight, residual]))
-    return keras.Model(image, layers.Dense(outputs)(layers.GlobalAveragePooling2D()(tensor)))
-
-
-def _densenet(rows: int, columns: int, channels: int, outputs: int) -> Any:
-    import keras
-
-    shape = (rows, columns, channels)
-    return keras.applications.DenseNet121(weights=None, input_shape=shape, classes=outputs, classifier_activation=None)
-
-
 NETWORKS: dict[str, tuple[tuple[int, int, int], Callable[..., Any]]] = {
     "mission-cnn": ((32, 32, 3), mission_cnn.build),
-    "resnet-18-like": ((28, 28, 1), _resnet),
-    "densenet-121": ((224, 224, 3), _densenet),
+    "resnet-18": ((28, 28, 1), resnet18.build),
+    "densenet-121": ((224, 224, 3), densenet121.build),
 }
 
 

@@ -16,7 +16,7 @@ from shared.model_contract import ModelContract
 from shared.model_package import load_contract
 from tests.model_samples import contract_fields, write_contract
 from worker.inference.preprocess import to_input
-from worker.networks import mission_cnn, resnet18
+from worker.networks import densenet121, mission_cnn, resnet18
 
 EPOCHS = 2
 BATCH_SIZE = 16
@@ -31,19 +31,11 @@ class Model:
     contract: ModelContract
 
 
-def _densenet() -> Any:
-    import keras
-
-    return keras.applications.DenseNet121(
-        weights=None, input_shape=(224, 224, 3), classes=2, classifier_activation=None
-    )
-
-
 # Side and channels of the input, and what builds the network.
 MODELS: dict[str, tuple[int, int, Callable[[], Any]]] = {
     "mission-cnn": (32, 3, lambda: mission_cnn.build(32, 32, 3, 2)),
     "resnet-18": (28, 1, lambda: resnet18.build(28, 28, 1, 2)),
-    "densenet-121": (224, 3, _densenet),
+    "densenet-121": (224, 3, lambda: densenet121.build(224, 224, 3, 2)),
 }
 
 

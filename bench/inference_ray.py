@@ -1,6 +1,7 @@
 """The same engine and files in Ray Data, as its documentation advises: decoding tasks, then an actor with the model."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ from worker.engines.base import EngineChoice
 from worker.engines.load import load_engine
 
 BATCH_SIZE = 16
-CORES = 2
 
 
 class RayData:
-    """`map` decodes file by file, `map_batches` predicts in an actor that keeps the engine; None where Ray is not."""
+    """`map` decodes file by file, `map_batches` predicts in an actor that keeps the engine."""
 
     def __init__(self, model: Model, serving: dict[str, Any], cache: str) -> None:
         self._model = model
@@ -51,8 +51,6 @@ class RayData:
 
 class _Predictor:
     def __init__(self, model: Model, serving: dict[str, Any], cache: str) -> None:
-        from pathlib import Path
-
         choice = EngineChoice(serving["engine"], serving["precision"], tuple(serving["batch_sizes"]))
         weights = model.folder / model.contract.weights.file
         self._engine = load_engine(model.contract, weights, choice, Path(cache))

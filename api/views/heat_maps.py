@@ -36,7 +36,8 @@ class FoundMap:
 
     def picture(self) -> Wanted:
         """What its picture is made of."""
-        return wanted_picture(self.row, self.prediction.blob_sha256, self.prediction.frame, self.version)
+        contract = ModelContract.model_validate(self.version.contract)
+        return wanted_picture(self.row, self.prediction.blob_sha256, self.prediction.frame, contract)
 
 
 def find_heat_map(session: Session, heat_map_id: int) -> FoundMap:
@@ -50,9 +51,9 @@ def find_heat_map(session: Session, heat_map_id: int) -> FoundMap:
     return FoundMap(row, prediction, version)
 
 
-def wanted_picture(row: HeatMap, blob_sha256: str, frame: int, version: ModelVersion) -> Wanted:
+def wanted_picture(row: HeatMap, blob_sha256: str, frame: int, contract: ModelContract) -> Wanted:
     """What the picture of a map over its frame is made of."""
-    contract, store = ModelContract.model_validate(version.contract), services().store
+    store = services().store
     return Wanted(
         path=str(store.path(blob_sha256)),
         frame=frame,
@@ -76,13 +77,14 @@ def explained_document(session: Session, report: Report) -> tuple[dict[str, Any]
     """
     blobs = {one["blob_sha256"] for finding in report.document["findings"] for one in finding["evidence"]}
     maps = heat_maps_of(session, report.model_version.digest, sorted(blobs))
+    contract = ModelContract.model_validate(report.model_version.contract)
     pictures: dict[int, Wanted] = {}
 
     def explained(index: int, evidence: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for one in evidence:
             row = maps.get((one["blob_sha256"], one["frame"], index))
             if row is not None and row.no_map is None:
-                pictures[row.id] = wanted_picture(row, one["blob_sha256"], one["frame"], report.model_version)
+                pictures[row.id] = wanted_picture(row, one["blob_sha256"], one["frame"], contract)
                 yield one | {"heat_map": named(row).model_dump(mode="json"), "no_heat_map": None}
             else:
                 yield one | {"heat_map": None, "no_heat_map": row and row.no_map and NO_MAP_TEXTS[row.no_map]}

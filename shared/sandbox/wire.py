@@ -31,6 +31,9 @@ class ChildReasons:
     memory: Reason
 
 
+DECODE_REASONS = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY)
+
+
 @dataclass(frozen=True)
 class Reply:
     """One answer of a child: small facts and raw bytes, which are good until the next reply is asked for.

@@ -107,8 +107,6 @@ def test_keras_gives_the_same_when_it_is_on_another_backend(
 
 
 def test_proof_on_another_backend_says_what_openvino_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec(JAX) is None:
-        pytest.skip("jax is not installed")
     monkeypatch.setattr("worker.engines.proof.ROUND_S", 0.01)
     monkeypatch.setenv("KERAS_BACKEND", JAX)
     folder = add_golden_set(accept_everything_package(tmp_path / "package"))

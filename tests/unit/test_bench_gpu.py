@@ -4,15 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 NOT_NEEDED = ("pydantic", "sqlalchemy", "structlog", "pydicom", "celery", "tensorflow", "openvino", "onnx")
 
 
-@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 def test_gpu_benchmark_measures_a_network_with_keras_and_jax_alone(tmp_path: Path) -> None:
     hidden = f"import sys\nsys.modules.update(dict.fromkeys({NOT_NEEDED!r}))\n"
     (tmp_path / "sitecustomize.py").write_text(hidden)

@@ -1,48 +1,24 @@
 """Who gets a heat map through the engine's process, from which engine, and that no prediction is lost over one."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.model_package import load_contract
 from shared.states import Explain, MapMethod, NoMap
 from tests.engine_targets import KILLS_EXPLAINER, notes
-from tests.model_samples import contract_fields
+from tests.marked_engines import ANSWER_S, frame, marked_model, marked_thread
 from worker.engines.base import FLOAT32, OPENVINO, EngineChoice
 from worker.engines.requests import FramePrediction
 from worker.inference.batch import EngineThread, ServedModel
 
-SIDE = 4
-ANSWER_S = 60.0
-
 
 @pytest.fixture
 def thread(tmp_path: Path) -> Iterator[EngineThread]:
-    made = EngineThread(
-        batch_size=8,
-        timeout_s=ANSWER_S,
-        load_timeout_s=ANSWER_S,
-        cache=tmp_path / "cache",
-        target="tests.engine_targets:load_marked",
-    )
-    yield made
-    made.close()
-
-
-def model(folder: Path, kind: str, **changes: Any) -> ServedModel:
-    contract = load_contract(json.dumps(contract_fields(side=SIDE, **changes)))
-    return ServedModel(kind.encode().hex().ljust(64, "0"), contract, folder / kind)
-
-
-def frame(value: float, mark: float = 0.0) -> NDArray[np.float32]:
-    made = np.zeros((SIDE, SIDE, 1), np.float32)
-    made[0, 0, 0], made[-1, -1, -1] = mark, value
-    return made
+    with marked_thread(tmp_path, batch_size=8) as made:
+        yield made
 
 
 def answers(
@@ -67,7 +43,7 @@ def test_map_comes_of_those_that_are_asked_for_and_of_no_other(
     method: MapMethod,
     times: float,
 ) -> None:
-    found = answers(thread, model(tmp_path, kind), [frame(value) for value in (0.1, 0.5, 0.9)], explain)
+    found = answers(thread, marked_model(tmp_path, kind), [frame(value) for value in (0.1, 0.5, 0.9)], explain)
 
     with_maps = [one for one in found if one.maps.maps]
     assert [round(float(one.probabilities[0]), 4) for one in found] == [0.1, 0.5, 0.9]
@@ -82,7 +58,7 @@ def test_map_comes_of_those_that_are_asked_for_and_of_no_other(
 
 
 def test_frame_that_the_reference_decides_has_the_references_map(thread: EngineThread, tmp_path: Path) -> None:
-    served = model(tmp_path, "mapped")
+    served = marked_model(tmp_path, "mapped")
     fast = ServedModel(served.digest, served.contract, served.weights_path, EngineChoice(OPENVINO, FLOAT32, (1, 8)))
 
     close, far = answers(thread, fast, [frame(0.501), frame(0.9)], Explain.POSITIVES)
@@ -94,7 +70,7 @@ def test_frame_that_the_reference_decides_has_the_references_map(thread: EngineT
 
 
 def test_network_that_cannot_be_differentiated_says_why_there_is_no_map(thread: EngineThread, tmp_path: Path) -> None:
-    served = model(tmp_path, "well", weights={"file": "weights.onnx", "sha256": "0" * 64})
+    served = marked_model(tmp_path, "well", weights={"file": "weights.onnx", "sha256": "0" * 64})
 
     (found,) = answers(thread, served, [frame(0.9)], Explain.POSITIVES)
 
@@ -103,7 +79,7 @@ def test_network_that_cannot_be_differentiated_says_why_there_is_no_map(thread: 
 
 
 def test_map_that_holds_no_numbers_is_missing_and_the_prediction_stays(thread: EngineThread, tmp_path: Path) -> None:
-    (found,) = answers(thread, model(tmp_path, "mapped"), [frame(0.9, mark=1e6)], Explain.POSITIVES)
+    (found,) = answers(thread, marked_model(tmp_path, "mapped"), [frame(0.9, mark=1e6)], Explain.POSITIVES)
 
     assert float(found.probabilities[0]) == pytest.approx(0.9)
     assert (dict(found.maps.maps), found.maps.missing) == ({}, {0: NoMap.NOT_FINITE})
@@ -112,7 +88,7 @@ def test_map_that_holds_no_numbers_is_missing_and_the_prediction_stays(thread: E
 def test_explainer_that_dies_over_a_frame_costs_only_that_map(thread: EngineThread, tmp_path: Path) -> None:
     frames = [frame(0.6 + n / 100, KILLS_EXPLAINER if n == 2 else 0.0) for n in range(5)]
 
-    found = answers(thread, model(tmp_path, "well"), frames, Explain.POSITIVES)
+    found = answers(thread, marked_model(tmp_path, "well"), frames, Explain.POSITIVES)
 
     assert [round(float(one.probabilities[0]), 4) for one in found] == [0.6, 0.61, 0.62, 0.63, 0.64]
     assert [dict(one.maps.missing) for one in found] == [{}, {}, {0: NoMap.FAILED}, {}, {}]
@@ -123,7 +99,7 @@ def test_explainer_that_dies_over_a_frame_costs_only_that_map(thread: EngineThre
 def test_explainer_that_cannot_be_loaded_costs_only_maps_and_is_tried_no_more(
     thread: EngineThread, tmp_path: Path
 ) -> None:
-    served = model(tmp_path, "unexplainable")
+    served = marked_model(tmp_path, "unexplainable")
 
     found = answers(thread, served, [frame(0.6), frame(0.7)], Explain.POSITIVES)
     later = answers(thread, served, [frame(0.8)], Explain.POSITIVES)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from numpy.typing import NDArray
 
 from shared.errors import (
     EngineCrashedError,
@@ -22,17 +21,15 @@ from shared.errors import (
     InvalidModelPackageError,
     TransientError,
 )
-from shared.model_package import load_contract
 from shared.states import Reason
 from tests.engine_targets import GATE, KILLED_IN_LARGE_BATCHES, MARKS, WAIT, notes
-from tests.model_samples import contract_fields
+from tests.marked_engines import ANSWER_S, SIDE, frame
+from tests.marked_engines import marked_model as model
 from worker.engines import requests as engine_requests
 from worker.engines.host import MAX_ENGINES
-from worker.inference.batch import EngineThread, ServedModel
+from worker.inference.batch import EngineThread
 
-SIDE = 4
 TARGET = "tests.engine_targets:load_marked"
-ANSWER_S = 60.0
 
 MakeThread = Callable[..., EngineThread]
 
@@ -55,17 +52,6 @@ def make_thread(tmp_path: Path) -> Iterator[MakeThread]:
     yield make
     for thread in made:
         thread.close()
-
-
-def model(folder: Path, kind: str = "well") -> ServedModel:
-    contract = load_contract(json.dumps(contract_fields(side=SIDE)))
-    return ServedModel(kind.encode().hex().ljust(64, "0"), contract, folder / kind)
-
-
-def frame(value: float, mark: float = 0.0) -> NDArray[np.float32]:
-    made = np.zeros((SIDE, SIDE, 1), np.float32)
-    made[0, 0, 0], made[-1, -1, -1] = mark, value
-    return made
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

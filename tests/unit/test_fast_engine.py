@@ -1,6 +1,5 @@
 """A fast engine with the reference behind it: no decision differs, and where the fast one fails the other answers."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,41 +9,24 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import EngineCrashedError, EngineLostError, InvalidModelPackageError
-from shared.model_package import load_contract
 from tests.engine_targets import KILLS_OTHERS, LOSES_NUMBERS, MARKS, notes
-from tests.model_samples import contract_fields
+from tests.marked_engines import ANSWER_S, frame, marked_model, marked_thread
 from worker.engines.base import BFLOAT16, OPENVINO, EngineChoice
 from worker.engines.requests import FramePrediction
 from worker.inference.batch import EngineThread, ServedModel
 
-SIDE = 4
-ANSWER_S = 60.0
 FAST = EngineChoice(OPENVINO, BFLOAT16, (1, 4, 8))
 TOLERANCE = 0.01
 
 
 @pytest.fixture
 def thread(tmp_path: Path) -> Iterator[EngineThread]:
-    made = EngineThread(
-        batch_size=16,
-        timeout_s=ANSWER_S,
-        load_timeout_s=ANSWER_S,
-        cache=tmp_path / "cache",
-        target="tests.engine_targets:load_marked",
-    )
-    yield made
-    made.close()
+    with marked_thread(tmp_path, batch_size=16) as made:
+        yield made
 
 
 def model(folder: Path, kind: str = "well", **changes: Any) -> ServedModel:
-    contract = load_contract(json.dumps(contract_fields(side=SIDE, **changes)))
-    return ServedModel(kind.encode().hex().ljust(64, "0"), contract, folder / kind, FAST)
-
-
-def frame(value: float, mark: float = 0.0) -> NDArray[np.float32]:
-    made = np.zeros((SIDE, SIDE, 1), np.float32)
-    made[0, 0, 0], made[-1, -1, -1] = mark, value
-    return made
+    return marked_model(folder, kind, FAST, **changes)
 
 
 def answers(thread: EngineThread, served: ServedModel, frames: list[NDArray[np.float32]]) -> list[FramePrediction]:

@@ -36,8 +36,8 @@ REFERENCE = EngineChoice(REFERENCE_ENGINE, FLOAT32)
 EXPLAINER = EngineChoice(EXPLAINER_ENGINE, FLOAT32, (1, 8))
 
 
-class Engine(Protocol):
-    """A loaded model package, ready to predict; safe to call from any thread, one call at a time."""
+class Loaded(Protocol):
+    """A loaded model package; safe to call from any thread, one call at a time."""
 
     @property
     def name(self) -> str:
@@ -50,6 +50,10 @@ class Engine(Protocol):
     @property
     def map_shape(self) -> tuple[int, int] | None:
         """Rows and columns of its heat maps; None where it gives none."""
+
+
+class Engine(Loaded, Protocol):
+    """Ready to predict."""
 
     def predict_with_maps(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Give the probabilities of the findings, as `predict` does, and what each cell of the frame adds to them.
@@ -75,20 +79,8 @@ class Engine(Protocol):
         """
 
 
-class Explainer(Protocol):
-    """A loaded model package, ready to compute heat maps; safe to call from any thread, one call at a time."""
-
-    @property
-    def name(self) -> str:
-        """What runs the network."""
-
-    @property
-    def precision(self) -> str:
-        """The numbers it computes in."""
-
-    @property
-    def map_shape(self) -> tuple[int, int] | None:
-        """Rows and columns of its heat maps; None where it gives none."""
+class Explainer(Loaded, Protocol):
+    """Ready to compute heat maps; predicts nothing."""
 
     def explain(self, batch: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Give the heat maps of some findings.

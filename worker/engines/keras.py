@@ -53,8 +53,8 @@ def load_keras_engine(
         network = in_mixed_precision(network, precision)
     else:
         precision = "+".join(sorted({layer.compute_dtype for layer in network.layers}))
-    runs = _runs(contract, network, batch_sizes)
     head = _kept_head(network)
+    runs = _runs(contract, network, head, batch_sizes)
     map_shape = head.map_shape if head else None
     engine = CompiledEngine(contract, runs, name=keras_engine_name(), precision=precision, map_shape=map_shape)
     engine.prove()
@@ -93,10 +93,10 @@ def concrete_graph(contract: ModelContract, network: Any, batch_size: int | None
             "this engine is made from TensorFlow's graph of the network; a worker without "
             f"KERAS_BACKEND={backend_name()} makes it"
         )
-    return backend.graph(_forward(network), input_shape(contract, batch_size))
+    return backend.graph(_forward(network, _kept_head(network)), input_shape(contract, batch_size))
 
 
-def _forward(network: Any) -> Forward:
+def _forward(network: Any, head: PoolingHead | None) -> Forward:
     """What the network does with a batch when it predicts, in any backend's tensors.
 
     Of float32 frames it gives float32 outputs (batch, outputs) and, where the head allows it, their class activation
@@ -104,7 +104,6 @@ def _forward(network: Any) -> Forward:
     """
     import keras
 
-    head = _kept_head(network)
     # One tensor in and one out, even where the saved network has a list or a dict of one.
     outputs = [network.outputs[0], *([head.features] if head else [])]
     single = keras.Model(network.inputs[0], outputs)
@@ -118,8 +117,10 @@ def _forward(network: Any) -> Forward:
     return forward
 
 
-def _runs(contract: ModelContract, network: Any, batch_sizes: Sequence[int]) -> dict[int, Run]:
-    forward = _forward(network)
+def _runs(
+    contract: ModelContract, network: Any, head: PoolingHead | None, batch_sizes: Sequence[int]
+) -> dict[int, Run]:
+    forward = _forward(network, head)
     compile_for, variables = this_backend().compile, network.variables
     return {size: _run_in(compile_for(forward, variables, input_shape(contract, size))) for size in batch_sizes}
 

@@ -16,7 +16,7 @@ from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import iter_frames
 from shared.errors import ChildCrashedError
 from shared.model_package import ModelContract, load_contract
-from shared.sandbox import ChildLimits, ChildReasons, LimitedPool, Reply
+from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool, Reply
 from shared.states import Reason
 from worker.inference.preprocess import to_input
 
@@ -50,7 +50,7 @@ class Decoder:
             "worker.inference.decode:decode_in_child",
             processes=settings.decode_processes,
             limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s, NICENESS),
-            reasons=ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY),
+            reasons=DECODE_REASONS,
         )
 
     def frames(

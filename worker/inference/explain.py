@@ -47,8 +47,8 @@ def explain_request(request: FrameRequest, given: FramePrediction) -> FrameReque
 
     def complete(done: "Future[FramePrediction]") -> None:
         error = done.exception()
-        # Whoever waits is told of trouble that passes, as when no process starts; of what the explainer refuses, or dies
-        # of each time, only the map is lost.
+        # Whoever waits is told of trouble that passes, as when no process starts; where the explainer refuses, or dies
+        # each time, only the map is lost.
         with contextlib.suppress(InvalidStateError):  # whoever waited may have given up
             if error is None:
                 request.future.set_result(replace(given, maps=done.result().maps))
