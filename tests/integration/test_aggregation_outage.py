@@ -1,15 +1,17 @@
-"""A database that is busy or away while reports are made costs the reports only as long as it lasts."""
+"""What goes wrong while reports are made costs a report only as long as it lasts, and no other one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import OperationalError
 
 from scheduler.aggregation.report import Aggregation
 from shared.db import make_engine, reading
-from shared.models import JobPatient, Report
+from shared.models import Item, JobPatient, Report
+from shared.repositories.jobs import Target
 from tests.claimers import commit, take
 from tests.conftest import Prepared
 from tests.factories import rows_of, submit_job
@@ -72,3 +74,45 @@ def test_patient_rests_when_its_report_fails_for_a_reason_of_its_own(any_prepare
     assert aggregation.run() == 0
     assert _num_unreported(any_prepared) == PATIENTS
     assert Aggregation(any_prepared.engine).run() == PATIENTS
+
+
+def test_one_patient_whose_report_fails_costs_no_neighbour(any_prepared: Prepared) -> None:
+    _job_without_reports(any_prepared)
+    engine = any_prepared.engine
+    with reading(engine) as session:
+        unlucky, *others = session.scalars(select(JobPatient.patient_id).order_by(JobPatient.patient_id)).all()
+
+    def fail(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("INSERT INTO report"):
+            names = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
+            given = parameters if isinstance(parameters, dict) else dict(zip(names, parameters, strict=True))
+            if given["patient_id"] == unlucky:
+                raise ZeroDivisionError
+
+    event.listen(engine, "before_cursor_execute", fail)
+    assert Aggregation(engine).run() == len(others)
+    event.remove(engine, "before_cursor_execute", fail)
+
+    with reading(engine) as session:
+        assert sorted(session.scalars(select(Report.patient_id))) == others
+
+
+def test_two_jobs_of_one_patient_that_end_together_have_one_report(any_prepared: Prepared) -> None:
+    engine = any_prepared.engine
+    first = submit_job(engine, 1)
+    with reading(engine) as session:
+        item = session.scalars(select(Item).where(Item.job_id == first)).one()
+    target = Target(item.target, instance_id=item.instance_id, patient_id=item.patient_id)
+    second = submit_job(engine, 0, extra=[target])
+    for _ in (first, second):
+        claimed = take(engine, "worker-1")
+        assert claimed is not None
+        commit(engine, claimed, num_failed=1)
+
+    Aggregation(engine).run()
+
+    with reading(engine) as session:
+        reports = session.scalars(select(Report)).all()
+        told = dict(session.execute(select(JobPatient.job_id, JobPatient.report_id)).all())
+    assert [report.number for report in reports] == [1]
+    assert told == {first: reports[0].id, second: reports[0].id}
