@@ -9,8 +9,10 @@ from sqlalchemy import Engine
 from shared.config import Settings
 from shared.db import make_engine
 from shared.migrate import prepare_database
-from shared.repositories.items import Outcome, begin_items, pending_items, record_outcomes, settle_job, start_job
-from shared.repositories.shards import claim_next, finish, hold
+from shared.repositories.claims import claim_next, finish, hold
+from shared.repositories.items import begin_items, pending_items
+from shared.repositories.job_moves import settle_jobs, start_jobs
+from shared.repositories.outcomes import Outcome, record_outcomes
 from shared.states import ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.factories import submit_job
@@ -45,18 +47,19 @@ def _work(engine: Engine, owner: str) -> int:
 def _claim_and_finish(engine: Engine, owner: str) -> bool:
     """Three transactions, as a worker makes for a shard of one window: claim, begin, outcomes and finish."""
     with UnitOfWork(engine) as uow:
-        claim = claim_next(uow.session, list(Lane), owner, LEASE_S)
-        if claim is None:
+        claims = claim_next(uow.session, list(Lane), owner, LEASE_S, most_items=1)
+        if not claims:
             return False
-        start_job(uow.session, claim.job_id, actor=owner)
+        (claim,) = claims
+        start_jobs(uow.session, [claim.job_id], actor=owner)
     with UnitOfWork(engine) as uow:
-        hold(uow.session, claim, LEASE_S)
-        items = [item.item_id for item in pending_items(uow.session, claim.shard_id)]
+        hold(uow.session, [claim], LEASE_S)
+        items = [item.item_id for item in pending_items(uow.session, [claim.shard_id])]
         begin_items(uow.session, items)
     with UnitOfWork(engine) as uow:
-        hold(uow.session, claim, LEASE_S, progress=True)
+        hold(uow.session, [claim], LEASE_S, progressed=[claim.shard_id])
         outcomes = [Outcome(item, ItemState.DONE, frames=1) for item in items]
-        record_outcomes(uow.session, claim.job_id, outcomes, fence=claim.fence)
-        finish(uow.session, claim)
-        settle_job(uow.session, claim.job_id, actor=owner)
+        record_outcomes(uow.session, outcomes, fence=claim.fence)
+        finish(uow.session, [claim])
+        settle_jobs(uow.session, [claim.job_id], actor=owner)
     return True

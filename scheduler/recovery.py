@@ -13,7 +13,7 @@ from shared.db import reading
 from shared.models import Shard
 from shared.outage import is_outage
 from shared.repositories.crashes import Loss, expired, take_back_expired
-from shared.repositories.items import settle_job
+from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import cancelled_with_queued_shards, end_queued
 from shared.states import Failure
 from shared.unit_of_work import UnitOfWork
@@ -69,5 +69,5 @@ def _end(engine: Engine, job_id: UUID) -> int:
     """A shard that went back to its queue while its job was being cancelled was missed by the cancel: end it now."""
     with UnitOfWork(engine) as uow:
         ended = end_queued(uow.session, job_id, actor=ACTOR)
-        settle_job(uow.session, job_id, actor=ACTOR)
+        settle_jobs(uow.session, [job_id], actor=ACTOR)
     return ended

@@ -9,8 +9,11 @@ from sqlalchemy import Engine
 from shared.config import load_settings
 from shared.db import make_engine
 from shared.errors import FencedOutError
-from shared.repositories.items import Outcome, end_open_items, pending_items, record_outcomes, settle_job, start_job
-from shared.repositories.shards import Claim, cancel_running, claim_next, finish, hold
+from shared.repositories.claims import cancel_running, claim_next, finish, hold
+from shared.repositories.items import pending_items
+from shared.repositories.job_moves import settle_jobs, start_jobs
+from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
+from shared.repositories.shards import Claim
 from shared.states import ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
 
@@ -20,10 +23,9 @@ LEASE_S = 60.0
 def take(engine: Engine, owner: str, lane: Lane = Lane.ROUTINE) -> Claim | None:
     """Claim as a worker's task does: the shard and the start of its job in one transaction."""
     with UnitOfWork(engine) as uow:
-        claim = claim_next(uow.session, [lane], owner, LEASE_S)
-        if claim is not None:
-            start_job(uow.session, claim.job_id, actor=owner)
-    return claim
+        claims = claim_next(uow.session, [lane], owner, LEASE_S, most_items=1)
+        start_jobs(uow.session, [claim.job_id for claim in claims], actor=owner)
+    return claims[0] if claims else None
 
 
 def commit(engine: Engine, claim: Claim, most: int | None = None, num_failed: int = 0) -> None:
@@ -32,22 +34,22 @@ def commit(engine: Engine, claim: Claim, most: int | None = None, num_failed: in
     Raises FencedOutError when the shard is no longer the owner's.
     """
     with UnitOfWork(engine) as uow:
-        hold(uow.session, claim, LEASE_S)
-        items = pending_items(uow.session, claim.shard_id)[:most]
+        hold(uow.session, [claim], LEASE_S)
+        items = pending_items(uow.session, [claim.shard_id])[:most]
         failed = [Outcome(item.item_id, ItemState.FAILED, Reason.DECODE_FAILED) for item in items[:num_failed]]
         done = [Outcome(item.item_id, ItemState.DONE, frames=1) for item in items[num_failed:]]
-        record_outcomes(uow.session, claim.job_id, failed + done, fence=claim.fence)
-        finish(uow.session, claim)
-        settle_job(uow.session, claim.job_id, actor=claim.owner)
+        record_outcomes(uow.session, failed + done, fence=claim.fence)
+        finish(uow.session, [claim])
+        settle_jobs(uow.session, [claim.job_id], actor=claim.owner)
 
 
 def end_cancelled(engine: Engine, claim: Claim) -> bool:
     """What an owner does when it is fenced out: end the shard if its job was cancelled, else leave it alone."""
     with UnitOfWork(engine) as uow:
-        if not cancel_running(uow.session, claim):
+        if not cancel_running(uow.session, [claim]):
             return False
-        end_open_items(uow.session, claim.job_id, [claim.shard_id], ItemState.CANCELLED, Reason.CANCELLED)
-        settle_job(uow.session, claim.job_id, actor=claim.owner)
+        end_open_items(uow.session, [claim.shard_id], ItemState.CANCELLED, Reason.CANCELLED)
+        settle_jobs(uow.session, [claim.job_id], actor=claim.owner)
     return True
 
 

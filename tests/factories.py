@@ -16,14 +16,15 @@ from shared.db import db_now, reading
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
 from shared.models import Instance, Item, Job, ModelVersion, Principal, Shard, Study, UploadFile
+from shared.repositories.claims import claim_next
 from shared.repositories.crashes import Loss, expired, take_back_expired
 from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
-from shared.repositories.items import Outcome
 from shared.repositories.jobs import NewJob, Target, create_job
+from shared.repositories.outcomes import Outcome
 from shared.repositories.predictions import NewPrediction, Provenance, add_predictions
 from shared.repositories.principals import default_project
 from shared.repositories.registry import add_version, champion
-from shared.repositories.shards import Claim, claim_next
+from shared.repositories.shards import Claim
 from shared.repositories.uploads import create_upload
 from shared.states import Explain, Failure, FileOutcome, ItemState, Lane, Reason
 from shared.unit_of_work import UnitOfWork
@@ -170,8 +171,7 @@ def submit_job(engine: Engine, items: int = 4, **given: Any) -> UUID:
 def claim(engine: Engine, owner: str = "worker-1", *, lane: Lane = Lane.ROUTINE, lease_s: float = LEASE_S) -> Claim:
     """The lane's next shard, claimed and committed; there must be one."""
     with UnitOfWork(engine) as uow:
-        claimed = claim_next(uow.session, [lane], owner, lease_s)
-    assert claimed is not None
+        (claimed,) = claim_next(uow.session, [lane], owner, lease_s, most_items=1)
     return claimed
 
 

@@ -24,11 +24,14 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, Shard
+from shared.repositories.claims import claim_next, finish, hold, put_off, release
 from shared.repositories.crashes import take_back_lost
-from shared.repositories.items import Outcome, begin_items, pending_items, record_outcomes, settle_job, start_job
+from shared.repositories.items import begin_items, pending_items
+from shared.repositories.job_moves import settle_jobs, start_jobs
 from shared.repositories.jobs import request_cancel
 from shared.repositories.lanes import brakes, has_due, pause_lane, resume_lane
-from shared.repositories.shards import Claim, claim_next, finish, hold, put_off, release
+from shared.repositories.outcomes import Outcome, record_outcomes
+from shared.repositories.shards import Claim
 from shared.repositories.tallies import fold
 from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, Failure, ItemState, JobState, Lane, ShardState
 from shared.unit_of_work import UnitOfWork
@@ -114,15 +117,14 @@ class Story(RuleBasedStateMachine):
         given = {"principal_id": self.principals[pick % 2], "retry_of": retry_of}
         self.jobs.append(submit_job(self.engine, items, patients=2, shard_items=shard_items, lane=lane, **given))
 
-    def claim(self, worker: str, lanes: list[Lane]) -> None:
+    def claim(self, worker: str, lanes: list[Lane], most_items: int) -> None:
         with UnitOfWork(self.engine) as uow:
             braked = set(brakes(uow.session))
             something_is_due = has_due(uow.session, lanes)
-            claimed = claim_next(uow.session, lanes, worker, LEASE_S)
-            if claimed is not None:
-                start_job(uow.session, claimed.job_id, actor=worker)
-        assert (claimed is not None) == something_is_due
-        if claimed is not None:
+            claims = claim_next(uow.session, lanes, worker, LEASE_S, most_items=most_items)
+            start_jobs(uow.session, {claim.job_id for claim in claims}, actor=worker)
+        assert bool(claims) == something_is_due
+        for claimed in claims:
             assert claimed.lane not in braked
             assert claimed.shard_id not in self.owner_of
             assert claimed.fence > self.last_fence.get(claimed.shard_id, 0)
@@ -135,7 +137,7 @@ class Story(RuleBasedStateMachine):
         with UnitOfWork(self.engine) as uow:
             if not self._hold(uow, attempt.claim):
                 return
-            items = {item.item_id for item in pending_items(uow.session, attempt.claim.shard_id)}
+            items = {item.item_id for item in pending_items(uow.session, [attempt.claim.shard_id])}
             fresh = sorted(items - attempt.begun)[:2]
             begin_items(uow.session, fresh)
         attempt.begun |= set(fresh)
@@ -149,12 +151,12 @@ class Story(RuleBasedStateMachine):
         with UnitOfWork(self.engine) as uow:
             if not self._hold(uow, claim, progress=True):
                 return
-            items = [item.item_id for item in pending_items(uow.session, claim.shard_id)]
+            items = [item.item_id for item in pending_items(uow.session, [claim.shard_id])]
             outcomes: list[Outcome] = (failed if fails else done)(items[:most])
-            assert record_outcomes(uow.session, claim.job_id, outcomes, fence=claim.fence) == len(outcomes)
-            finished = finish(uow.session, claim)
-            settle_job(uow.session, claim.job_id, actor=claim.owner)
-        assert finished == (len(items) == len(outcomes))
+            assert record_outcomes(uow.session, outcomes, fence=claim.fence) == len(outcomes)
+            finished = finish(uow.session, [claim])
+            settle_jobs(uow.session, [claim.job_id], actor=claim.owner)
+        assert bool(finished) == (len(items) == len(outcomes))
         attempt.begun -= {outcome.item_id for outcome in outcomes}
         if finished:
             self._left(attempt)
@@ -162,7 +164,7 @@ class Story(RuleBasedStateMachine):
     def _hold(self, uow: UnitOfWork, claim: Claim, *, progress: bool = False) -> bool:
         """What the guard says, which must be what the model says."""
         try:
-            hold(uow.session, claim, LEASE_S, progress=progress)
+            hold(uow.session, [claim], LEASE_S, progressed=[claim.shard_id] if progress else ())
         except FencedOutError:
             assert not self._may_write(claim)
             self.seen["fenced out"] += 1
@@ -186,16 +188,18 @@ class Story(RuleBasedStateMachine):
 
     def give_back(self, pick: int, how: str) -> None:
         attempt = self._pick(pick)
-        claim, begun = attempt.claim, sorted(attempt.begun)
+        claim, begun = attempt.claim, dict.fromkeys(attempt.begun, attempt.claim.shard_id)
         with UnitOfWork(self.engine) as uow:
             if how == "release":
-                given = release(uow.session, claim, reason="worker is stopping", begun=begun)
+                given = release(uow.session, [claim], reason="worker is stopping", begun=begun)
             elif how == "put_off":
                 transient = Failure.TRANSIENT
-                given = put_off(uow.session, claim, transient, reason="storage is away", delay_s=9.0, begun=begun)
+                given = put_off(uow.session, [claim], transient, reason="storage is away", delay_s=9.0, begun=begun)
             else:
-                given = take_back_lost(uow.session, claim, LOSS, max_crashes=MAX_CRASHES, delay_s=0.0, begun=begun)
-        assert given == self._owns(claim)
+                given = take_back_lost(
+                    uow.session, claim, LOSS, max_crashes=MAX_CRASHES, delay_s=0.0, begun=sorted(begun)
+                )
+        assert bool(given) == self._owns(claim)
         if given:
             self._left(attempt)
             for item in attempt.begun:
@@ -240,7 +244,7 @@ class Story(RuleBasedStateMachine):
     def die_at_work(self, worker: str, begins: bool) -> None:
         """The same again, of a shard just claimed, and noticed: what a bad instance or model does each time."""
         num_attempts = len(self.attempts)
-        self.claim(worker, list(Lane))
+        self.claim(worker, list(Lane), 3)
         if begins and len(self.attempts) > num_attempts:
             self.begin(num_attempts)
         self.crash(worker)
@@ -267,7 +271,7 @@ class Story(RuleBasedStateMachine):
     def worker_acts(self, act: str, pick: int, most: int | None, lanes: list[Lane]) -> None:
         """Whoever has a claim does something under it, although it may have lost the shard since."""
         if act == "claim" or not self.attempts:
-            self.claim(WORKERS[pick % 2], lanes)
+            self.claim(WORKERS[pick % 2], lanes, 1 + pick % 4)
         elif act == "commit":
             self.commit(pick, most, fails=pick % 4 == 0)
         elif act in ("release", "put_off", "lose"):
@@ -334,8 +338,8 @@ class Story(RuleBasedStateMachine):
         self.recover()
         let_backoffs_run_out(self.engine)
         self.attempts.clear()
-        self.claim("worker-1", list(Lane))
+        self.claim("worker-1", list(Lane), 1)
         while self.attempts:
             self.commit(0, None, fails=False)
             self.attempts.clear()
-            self.claim("worker-1", list(Lane))
+            self.claim("worker-1", list(Lane), 1)

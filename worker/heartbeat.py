@@ -10,9 +10,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import FencedOutError
-from shared.repositories.shards import hold
+from shared.repositories.claims import hold
+from shared.repositories.shards import Claim
 from shared.repositories.workers import Beat, beat, stop
-from worker.runtime import HeldShard, Runtime
+from worker.runtime import HeldShards, Runtime
 
 log = structlog.get_logger()
 
@@ -54,21 +55,22 @@ class Heartbeat(threading.Thread):
                 ),
             )
         for held in runtime.held():
-            self._extend(held)
+            for claim in held.claims:
+                self._extend(held, claim)
 
-    def _extend(self, held: HeldShard) -> None:
+    def _extend(self, held: HeldShards, claim: Claim) -> None:
         if time.monotonic() - held.progress_at > self._runtime.settings.hang_s:
-            log.error("shard_hangs", job_id=str(held.claim.job_id), shard=held.claim.shard_id)
+            log.error("shard_hangs", job_id=str(claim.job_id), shard=claim.shard_id)
             return
         try:
             with self._runtime.unit_of_work() as uow:
-                hold(uow.session, held.claim, self._runtime.settings.lease_s)
+                hold(uow.session, [claim], self._runtime.settings.lease_s)
         except FencedOutError:
             # The task finds out at its next write; there is nothing to extend.
-            self._runtime.let_go(held.claim)
+            pass
         except SQLAlchemyError as error:
             # The next beat makes up for it; the other shards' leases must not wait for that.
-            log.warning("lease_not_extended", shard=held.claim.shard_id, error=type(error).__name__)
+            log.warning("lease_not_extended", shard=claim.shard_id, error=type(error).__name__)
 
     def end(self) -> None:
         """Stop beating and say that the worker left."""

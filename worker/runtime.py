@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from shared.config import Settings
 from shared.db import make_engine
 from shared.repositories.shards import Claim
+from shared.states import Lane
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from worker.engines.device import find_device
@@ -22,16 +24,20 @@ from worker.inference.room import FrameRoom
 from worker.turns import LaneTurns
 
 
-@dataclass
-class HeldShard:
-    """A claimed shard, when it last moved forward, and the items begun whose outcome is not committed."""
+@dataclass(eq=False)
+class HeldShards:
+    """Claimed shards of one lane that a thread works on together, and when they last moved forward.
 
-    claim: Claim
+    `begun` are the items on which it began and whose outcome is not committed, each with its shard.
+    """
+
+    claims: Sequence[Claim]
+    lane: Lane
     progress_at: float = field(default_factory=time.monotonic)
-    begun: set[int] = field(default_factory=set)
+    begun: dict[int, int] = field(default_factory=dict)
 
     def moved(self) -> None:
-        """Note progress: the heartbeat extends the lease only of what moves."""
+        """Note progress: the heartbeat extends the leases only of what moves."""
         self.progress_at = time.monotonic()
 
 
@@ -61,29 +67,29 @@ class Runtime:
         self.room = FrameRoom(settings.frames_memory_bytes)
         self.company = Company()
         self.stopping = threading.Event()
-        self._held: dict[int, HeldShard] = {}
+        self._held: list[HeldShards] = []
         self._lock = threading.Lock()
 
     def unit_of_work(self) -> UnitOfWork:
         """A writing transaction; workers send no hints."""
         return UnitOfWork(self.engine)
 
-    def hold(self, claim: Claim) -> HeldShard:
-        """Put a shard under the heartbeat's care."""
-        held = HeldShard(claim)
+    def hold(self, claims: Sequence[Claim]) -> HeldShards:
+        """Put shards under the heartbeat's care."""
+        held = HeldShards(claims, claims[0].lane)
         with self._lock:
-            self._held[claim.shard_id] = held
+            self._held.append(held)
         return held
 
-    def let_go(self, claim: Claim) -> None:
-        """Take a shard out of the heartbeat's care."""
+    def let_go(self, held: HeldShards) -> None:
+        """Take shards out of the heartbeat's care."""
         with self._lock:
-            self._held.pop(claim.shard_id, None)
+            self._held.remove(held)
 
-    def held(self) -> list[HeldShard]:
-        """The shards in hand now."""
+    def held(self) -> list[HeldShards]:
+        """The shards in hand now, together as threads work on them."""
         with self._lock:
-            return list(self._held.values())
+            return list(self._held)
 
     def is_full(self) -> bool:
         """True when no thread is free to take another shard."""

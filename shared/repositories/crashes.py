@@ -9,9 +9,12 @@ from sqlalchemy.orm import Session
 
 from shared.db import db_now
 from shared.models import Instance, Item, Job, Shard
+from shared.repositories.claims import held
 from shared.repositories.history import changed_rows, check_shard_move
-from shared.repositories.items import Outcome, end_open_items, record_outcomes, settle_job, take_back_tries
-from shared.repositories.shards import Claim, held, record_move
+from shared.repositories.items import take_back_tries
+from shared.repositories.job_moves import settle_jobs
+from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
+from shared.repositories.shards import Claim, record_moves
 from shared.states import Failure, ItemState, Reason, ShardState
 
 # A host that restarts again and again must not condemn what it never began on.
@@ -87,14 +90,14 @@ def _take_back(session: Session, shard: Shard, loss: Loss, max_crashes: int, del
     if changed_rows(session.execute(statement)) == 0:
         return False
     quarantined = [_quarantined(item, sha256, loss) for item, sha256 in killers]
-    record_outcomes(session, shard.job_id, quarantined, fence=shard.fence)
+    record_outcomes(session, quarantined, fence=shard.fence)
     claim = Claim(shard.id, shard.job_id, shard.lane, shard.fence, shard.attempt, loss.actor)
-    record_move(session, claim, ShardState.RUNNING, after, reason=loss.reason)
+    record_moves(session, [claim], ShardState.RUNNING, after, reason=loss.reason)
     if after is ShardState.CANCELLED:
-        end_open_items(session, shard.job_id, [shard.id], ItemState.CANCELLED, Reason.CANCELLED)
+        end_open_items(session, [shard.id], ItemState.CANCELLED, Reason.CANCELLED)
     elif after is ShardState.QUARANTINED:
-        end_open_items(session, shard.job_id, [shard.id], ItemState.FAILED, Reason.WORKER_CRASHED)
-    settle_job(session, shard.job_id, actor=loss.actor)
+        end_open_items(session, [shard.id], ItemState.FAILED, Reason.WORKER_CRASHED)
+    settle_jobs(session, [shard.job_id], actor=loss.actor)
     return True
 
 

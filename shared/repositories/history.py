@@ -1,13 +1,14 @@
-"""Moves of jobs and shards: one conditional UPDATE each, its history row and what it changes in the counters.
+"""Moves of jobs and shards: one conditional UPDATE, a history row each and what they change in the counters.
 
 They are dated by the database's clock: whoever makes them, their times can be compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, insert, update
+from sqlalchemy import CursorResult, Table, Update, bindparam, insert, update
 from sqlalchemy.orm import Session
 
 from shared.db import db_now
@@ -17,8 +18,16 @@ from shared.models.job import MAX_REASON
 from shared.repositories.tallies import count, jobs_in
 from shared.states import JOB_MOVES, SHARD_MOVES, JobState, ShardState
 
+
+def _move_jobs(jobs: Table, dated: str) -> Update:
+    statement = update(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state == bindparam("before"))
+    return statement.values({"state": bindparam("after"), dated: db_now()}).returning(jobs.c.id)
+
+
 # Made once, and on the table itself: building a statement takes longer than running it.
 _ADD = insert(table_of(History)).values(at=db_now())
+_START_JOBS = _move_jobs(table_of(Job), "started_at")
+_END_JOBS = _move_jobs(table_of(Job), "finished_at")
 
 
 def changed_rows(result: Any) -> int:
@@ -38,49 +47,48 @@ def check_shard_move(before: ShardState, after: ShardState) -> None:
         raise IllegalTransitionError(f"a shard cannot go from {before} to {after}")
 
 
-def move_job(
-    session: Session, job_id: UUID, before: JobState, after: JobState, *, reason: str, actor: str, **values: Any
-) -> bool:
-    """Move a job if it still is in `before`; False when somebody else moved it first."""
+@dataclass(frozen=True)
+class Move:
+    """One row of the history: a job or, with its id, a shard went from `before` to `after`."""
+
+    job_id: UUID
+    before: str | None
+    after: str
+    reason: str
+    actor: str
+    shard_id: int | None = None
+    attempt: int = 0
+    fence: int = 0
+    items_open: int | None = None
+
+
+def move_jobs(
+    session: Session, job_ids: Collection[UUID], before: JobState, after: JobState, *, reason: str, actor: str
+) -> Sequence[UUID]:
+    """Move the jobs that still are in `before`, and date their start or end; those that somebody else moved stay."""
     check_job_move(before, after)
-    statement = update(Job).where(Job.id == job_id, Job.state == before).values(state=after, **values)
-    if changed_rows(session.execute(statement)) == 0:
-        return False
-    count(session, {jobs_in(before): -1, jobs_in(after): 1})
-    record(session, job_id=job_id, before=before, after=after, reason=reason, actor=actor)
-    return True
+    statement = _START_JOBS if after is JobState.RUNNING else _END_JOBS
+    moved = session.scalars(statement, {"ids": list(job_ids), "before": before, "after": after}).all()
+    count(session, {jobs_in(before): -len(moved), jobs_in(after): len(moved)})
+    record(session, [Move(job_id, before, after, reason, actor) for job_id in moved])
+    return moved
 
 
-def record(  # noqa: PLR0913 - a history row has these columns
-    session: Session,
-    *,
-    job_id: UUID,
-    after: str,
-    actor: str,
-    before: str | None = None,
-    shard_id: int | None = None,
-    reason: str = "",
-    attempt: int = 0,
-    fence: int = 0,
-    items_open: int | None = None,
-) -> None:
-    """Write one history row."""
-    row = {
-        "job_id": job_id,
-        "shard_id": shard_id,
-        "from_state": before,
-        "to_state": after,
-        "reason": reason[:MAX_REASON],
-        "actor": actor,
-        "attempt": attempt,
-        "fence": fence,
-        "items_open": items_open,
-    }
-    session.execute(_ADD, row)
-
-
-def record_made(session: Session, job_id: UUID, shard_ids: Sequence[int], *, actor: str) -> None:
-    """Write the first history row of each new shard."""
-    common: dict[str, Any] = {"job_id": job_id, "from_state": None, "to_state": ShardState.QUEUED, "reason": ""}
-    common |= {"actor": actor, "attempt": 0, "fence": 0, "items_open": None}
-    session.execute(_ADD, [common | {"shard_id": shard_id} for shard_id in shard_ids])
+def record(session: Session, moves: Sequence[Move]) -> None:
+    """Write history rows."""
+    rows = [
+        {
+            "job_id": move.job_id,
+            "shard_id": move.shard_id,
+            "from_state": move.before,
+            "to_state": move.after,
+            "reason": move.reason[:MAX_REASON],
+            "actor": move.actor,
+            "attempt": move.attempt,
+            "fence": move.fence,
+            "items_open": move.items_open,
+        }
+        for move in moves
+    ]
+    if rows:
+        session.execute(_ADD, rows)

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session, lazyload
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Item, Job, JobPatient, Shard, table_of
-from shared.repositories.history import changed_rows, record
-from shared.repositories.items import end_open_items, settle_job
+from shared.repositories.history import Move, changed_rows, record
+from shared.repositories.job_moves import settle_jobs
+from shared.repositories.outcomes import end_open_items
 from shared.repositories.shards import NewShards, cancel_queued, create_shards
 from shared.repositories.tallies import count, jobs_in
 from shared.states import FINAL_JOB_STATES, Explain, ItemState, JobKind, JobState, Lane, Reason, ShardState
@@ -71,7 +72,7 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     session.add(job)
     session.flush()
     count(session, {jobs_in(JobState.QUEUED): 1})
-    record(session, job_id=job_id, after=JobState.QUEUED, reason="accepted", actor="api")
+    record(session, [Move(job_id, None, JobState.QUEUED, "accepted", "api")])
     pending = [target for target in targets if target.state is ItemState.PENDING]
     known = [target for target in targets if target.state is not ItemState.PENDING]
     sizes = [min(shard_items, len(pending) - start) for start in range(0, len(pending), shard_items)]
@@ -79,7 +80,7 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     shard_of = [shard_id for shard_id, size in zip(shard_ids, sizes, strict=True) for _ in range(size)]
     _insert_items(session, job, zip([*known, *pending], [*(None for _ in known), *shard_of], strict=True))
     _count_patients(session, job_id, targets)
-    settle_job(session, job_id, actor="api")
+    settle_jobs(session, [job_id], actor="api")
     session.refresh(job)
     return job_id, len(sizes)
 
@@ -163,14 +164,14 @@ def request_cancel(session: Session, job_id: UUID, *, actor: str) -> bool:
     )
     if changed_rows(session.execute(statement)) == 0:
         return False
-    settle_job(session, job_id, actor=actor)
+    settle_jobs(session, [job_id], actor=actor)
     return True
 
 
 def end_queued(session: Session, job_id: UUID, *, actor: str) -> int:
     """Cancel a job's queued shards and their items; returns how many shards."""
     shard_ids = cancel_queued(session, job_id, actor=actor)
-    end_open_items(session, job_id, shard_ids, ItemState.CANCELLED, Reason.CANCELLED)
+    end_open_items(session, shard_ids, ItemState.CANCELLED, Reason.CANCELLED)
     return len(shard_ids)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Exists, Select, delete, exists, func, select
+from sqlalchemy import BindParameter, ColumnElement, Exists, Select, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
@@ -32,16 +32,19 @@ def brakes(session: Session) -> dict[Lane, LaneBrake]:
     return {brake.lane: brake for brake in session.scalars(select(LaneBrake))}
 
 
-def is_paused(lane: Lane) -> Exists:
+def is_paused(lane: Lane | BindParameter[Lane]) -> Exists:
     """As a condition of a statement."""
     return exists().where(LaneBrake.lane == lane)
 
 
+def is_due(lane: Lane | BindParameter[Lane]) -> ColumnElement[bool]:
+    """As a condition of a statement: a shard of this lane that may be claimed now."""
+    return and_(Shard.state == ShardState.QUEUED, Shard.lane == lane, Shard.not_before <= db_now(), ~is_paused(lane))
+
+
 def due(lane: Lane) -> Select[int]:
     """Ids of the shards of a lane that may be claimed now."""
-    return select(Shard.id).where(
-        Shard.state == ShardState.QUEUED, Shard.lane == lane, Shard.not_before <= db_now(), ~is_paused(lane)
-    )
+    return select(Shard.id).where(is_due(lane))
 
 
 def has_due(session: Session, lanes: Sequence[Lane]) -> bool:

@@ -10,9 +10,11 @@ from sqlalchemy import select, update
 from api.intake import retry
 from shared.db import reading
 from shared.models import IdempotencyKey, Item, Job, ModelVersion
-from shared.repositories.items import Outcome, pending_items, record_outcomes, settle_job
+from shared.repositories.claims import finish, hold
+from shared.repositories.items import pending_items
+from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import Target
-from shared.repositories.shards import finish, hold
+from shared.repositories.outcomes import Outcome, record_outcomes
 from shared.states import ItemState, Reason
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
@@ -32,15 +34,15 @@ def end_job(prepared: Prepared, *reasons: Reason | None, **given: Any) -> UUID:
         return job_id
     claimed = claim(prepared.engine)
     with UnitOfWork(prepared.engine) as uow:
-        hold(uow.session, claimed, LEASE_S)
-        items = pending_items(uow.session, claimed.shard_id)
+        hold(uow.session, [claimed], LEASE_S)
+        items = pending_items(uow.session, [claimed.shard_id])
         outcomes = [
             Outcome(item.item_id, ItemState.FAILED if reason else ItemState.DONE, reason, frames=0 if reason else 1)
             for item, reason in zip(items, reasons, strict=True)
         ]
-        record_outcomes(uow.session, job_id, outcomes, fence=claimed.fence)
-        finish(uow.session, claimed)
-        settle_job(uow.session, job_id, actor=claimed.owner)
+        record_outcomes(uow.session, outcomes, fence=claimed.fence)
+        finish(uow.session, [claimed])
+        settle_jobs(uow.session, [job_id], actor=claimed.owner)
     return job_id
 
 

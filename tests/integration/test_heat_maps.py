@@ -175,7 +175,7 @@ def test_commit_that_fails_after_the_maps_were_stored_doubles_none(
         raise StorageUnavailableError("the worker ends here")
 
     with monkeypatch.context() as broken:
-        broken.setattr("worker.inference.run.record_outcomes", fail)
+        broken.setattr("worker.inference.commit.record_outcomes", fail)
         work(runtime, times=1)
     assert rows_of(api) == []
     with UnitOfWork(api.prepared.engine) as uow:

@@ -10,9 +10,9 @@ from shared.clock import utc_now
 from shared.db import reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
-from shared.repositories.items import settle_job
+from shared.repositories.claims import finish
+from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import request_cancel
-from shared.repositories.shards import finish
 from shared.states import ItemState, JobState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take, work_until_empty
@@ -159,10 +159,10 @@ def test_settling_waits_for_a_cancel_that_is_being_written(postgres_prepared: Pr
         uow.session.execute(update(Job).values(items_done=2))
         uow.session.execute(update(JobPatient).values(items_open=0))
 
-    def settle() -> JobState | None:
+    def settle() -> dict[UUID, JobState]:
         with UnitOfWork(engine) as uow:
-            finish(uow.session, claimed)
-            return settle_job(uow.session, job_id, actor="worker-1")
+            finish(uow.session, [claimed])
+            return settle_jobs(uow.session, [job_id], actor="worker-1")
 
     with ThreadPoolExecutor(1) as pool:
         with UnitOfWork(engine) as uow:
@@ -172,7 +172,7 @@ def test_settling_waits_for_a_cancel_that_is_being_written(postgres_prepared: Pr
                 settled.result(timeout=0.5)
         after = settled.result(timeout=30)
 
-    assert after is JobState.CANCELLED
+    assert after == {job_id: JobState.CANCELLED}
 
 
 def test_large_job_is_cancelled_in_a_few_statements(any_prepared: Prepared) -> None:

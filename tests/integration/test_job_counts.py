@@ -14,10 +14,13 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import FencedOutError, IllegalTransitionError
 from shared.models import History, Item, Job, JobPatient, Shard, Tally
-from shared.repositories.history import move_job
-from shared.repositories.items import Outcome, end_open_items, pending_items, record_outcomes, settle_job
+from shared.repositories.claims import finish, hold, release
+from shared.repositories.history import move_jobs
+from shared.repositories.items import pending_items
+from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import Target, request_cancel
-from shared.repositories.shards import Claim, finish, hold, release
+from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
+from shared.repositories.shards import Claim
 from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, ItemState, JobState, Reason
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import end_cancelled, take, work_until_empty
@@ -66,12 +69,12 @@ class _World:
             job_id = self.jobs[pick % len(self.jobs)]
             with UnitOfWork(self.engine) as uow:
                 ended = select(Item.id).where(Item.job_id == job_id, Item.state.in_(FINAL_ITEM_STATES))
-                assert record_outcomes(uow.session, job_id, failed(uow.session.scalars(ended).all()), fence=1) == 0
+                assert record_outcomes(uow.session, failed(uow.session.scalars(ended).all()), fence=1) == 0
 
     def give_back(self, pick: int) -> None:
         if self.claims:
             with UnitOfWork(self.engine) as uow:
-                release(uow.session, self.claims[pick % len(self.claims)], reason="worker is stopping")
+                release(uow.session, [self.claims[pick % len(self.claims)]], reason="worker is stopping")
 
     def lose(self, pick: int) -> None:
         if self.claims:
@@ -89,11 +92,11 @@ class _World:
         claimed = self.claims[pick % len(self.claims)]
         try:
             with UnitOfWork(self.engine) as uow:
-                hold(uow.session, claimed, LEASE_S)
-                items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)][:most]
-                record_outcomes(uow.session, claimed.job_id, outcome(items), fence=claimed.fence)
-                finish(uow.session, claimed)
-                settle_job(uow.session, claimed.job_id, actor=claimed.owner)
+                hold(uow.session, [claimed], LEASE_S)
+                items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])][:most]
+                record_outcomes(uow.session, outcome(items), fence=claimed.fence)
+                finish(uow.session, [claimed])
+                settle_jobs(uow.session, [claimed.job_id], actor=claimed.owner)
         except FencedOutError:
             end_cancelled(self.engine, claimed)
 
@@ -160,25 +163,25 @@ def test_job_ends_as_its_items_did(any_prepared: Prepared, outcome: Any, state: 
     claimed = claim(engine)
 
     with UnitOfWork(engine) as uow:
-        items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)]
-        assert record_outcomes(uow.session, job_id, outcome(items), fence=claimed.fence) == 3
-        assert finish(uow.session, claimed)
-        assert settle_job(uow.session, job_id, actor="worker-1") is state
+        items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])]
+        assert record_outcomes(uow.session, outcome(items), fence=claimed.fence) == 3
+        assert finish(uow.session, [claimed])
+        assert settle_jobs(uow.session, [job_id], actor="worker-1") == {job_id: state}
 
     check_invariants(engine)
 
 
 def test_item_keeps_its_first_outcome_when_it_gets_another(any_prepared: Prepared) -> None:
     engine = any_prepared.engine
-    job_id = submit_job(engine, 2)
+    submit_job(engine, 2)
     claimed = claim(engine)
     with UnitOfWork(engine) as uow:
-        items = [item.item_id for item in pending_items(uow.session, claimed.shard_id)]
-        record_outcomes(uow.session, job_id, done(items), fence=claimed.fence)
+        items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])]
+        record_outcomes(uow.session, done(items), fence=claimed.fence)
 
     with UnitOfWork(engine) as uow:
-        changed = record_outcomes(uow.session, job_id, failed(items), fence=claimed.fence)
-        changed += end_open_items(uow.session, job_id, [claimed.shard_id], ItemState.FAILED, Reason.WORKER_CRASHED)
+        changed = record_outcomes(uow.session, failed(items), fence=claimed.fence)
+        changed += end_open_items(uow.session, [claimed.shard_id], ItemState.FAILED, Reason.WORKER_CRASHED)
 
     assert changed == 0
     with reading(engine) as session:
@@ -189,9 +192,9 @@ def test_second_settling_moves_nothing(any_prepared: Prepared) -> None:
     job_id = submit_job(any_prepared.engine, 0)
 
     with UnitOfWork(any_prepared.engine) as uow:
-        again = settle_job(uow.session, job_id, actor="scheduler")
+        again = settle_jobs(uow.session, [job_id], actor="scheduler")
 
-    assert again is None
+    assert again == {}
     check_invariants(any_prepared.engine)
 
 
@@ -201,7 +204,7 @@ def test_finished_job_refuses_every_move(prepared: Prepared, after: JobState) ->
 
     def move() -> None:
         with UnitOfWork(prepared.engine) as uow:
-            move_job(uow.session, job_id, JobState.DONE, after, reason="a test says so", actor="test")
+            move_jobs(uow.session, [job_id], JobState.DONE, after, reason="a test says so", actor="test")
 
     with pytest.raises(IllegalTransitionError):
         move()
@@ -212,11 +215,11 @@ def test_job_is_not_moved_when_somebody_moved_it_first(any_prepared: Prepared) -
 
     with UnitOfWork(any_prepared.engine) as uow:
         moves = [
-            move_job(uow.session, job_id, JobState.QUEUED, JobState.RUNNING, reason=reason, actor="worker-1")
+            move_jobs(uow.session, [job_id], JobState.QUEUED, JobState.RUNNING, reason=reason, actor="worker-1")
             for reason in ("first", "second")
         ]
 
-    assert moves == [True, False]
+    assert moves == [[job_id], []]
     with reading(any_prepared.engine) as session:
         reasons = session.scalars(select(History.reason).where(History.shard_id.is_(None)).order_by(History.id)).all()
     assert reasons == ["accepted", "first"]

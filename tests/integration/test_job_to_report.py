@@ -17,7 +17,7 @@ from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
-from worker.inference.run import run_shard
+from worker.inference.run import run_shards
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
@@ -205,7 +205,7 @@ def test_cancelled_job_keeps_what_was_predicted_and_reports_it_incomplete(
     api.post("/api/v1/models", data=package, **ZIP)
     upload = api.post("/api/v1/uploads", data=films("P", 1, instances=70, side=16), **ZIP).json
     job = api.post("/api/v1/jobs", json={"uploads": [upload["id"]]}).json
-    run_shard(runtime, runtime.hold(claim(api.prepared.engine)))
+    run_shards(runtime, runtime.hold([claim(api.prepared.engine)]))
 
     assert api.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 202
     work(runtime)

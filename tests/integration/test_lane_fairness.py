@@ -10,8 +10,9 @@ from sqlalchemy import select
 
 from shared.db import reading
 from shared.models import Job, Shard
+from shared.repositories.claims import claim_next, put_off, release
 from shared.repositories.lanes import brakes, has_due, pause_lane, resume_lane
-from shared.repositories.shards import Claim, claim_next, put_off, release, shards_ahead
+from shared.repositories.shards import Claim, shards_ahead
 from shared.states import Failure, JobState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S, commit, take
@@ -112,7 +113,7 @@ def test_job_submitted_while_the_last_one_runs_comes_after_it(any_prepared: Prep
     second = submit_job(any_prepared.engine, 2, principal_id=principals[0])
     for claimed in running:
         with UnitOfWork(any_prepared.engine) as uow:
-            release(uow.session, claimed, reason="worker is stopping")
+            release(uow.session, [claimed], reason="worker is stopping")
 
     assert _jobs(_claim_all(any_prepared)) == [first] * 4 + [second]
 
@@ -126,9 +127,9 @@ def test_shard_keeps_its_place_when_it_comes_back(any_prepared: Prepared, princi
 
     with UnitOfWork(engine) as uow:
         if how == "released":
-            assert release(uow.session, first, reason="worker is stopping")
+            assert release(uow.session, [first], reason="worker is stopping")
         if how == "put_off":
-            assert put_off(uow.session, first, Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
+            assert put_off(uow.session, [first], Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
     if how == "lost":
         let_leases_run_out(engine)
         assert take_back_all(engine, delay_s=60.0) == 1
@@ -142,7 +143,7 @@ def test_lane_goes_on_with_the_next_shard_when_the_first_rests(any_prepared: Pre
     submit_job(any_prepared.engine, 2, shard_items=1)
     first = claim(any_prepared.engine)
     with UnitOfWork(any_prepared.engine) as uow:
-        put_off(uow.session, first, Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
+        put_off(uow.session, [first], Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
 
     second = claim(any_prepared.engine)
 
@@ -154,8 +155,7 @@ def _claim_by_turns(prepared: Prepared, turns: LaneTurns, number: int) -> list[L
     lanes = []
     for _ in range(number):
         with UnitOfWork(prepared.engine) as uow:
-            claimed = claim_next(uow.session, turns.next_order(), "worker-1", LEASE_S)
-        assert claimed is not None
+            (claimed,) = claim_next(uow.session, turns.next_order(), "worker-1", LEASE_S, most_items=1)
         lanes.append(claimed.lane)
     return lanes
 

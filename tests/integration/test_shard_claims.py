@@ -15,9 +15,10 @@ from shared.clock import utc_now
 from shared.db import db_now, reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, Shard
+from shared.repositories.claims import claim_next, finish, hold, put_off, release
 from shared.repositories.crashes import expired
-from shared.repositories.items import pending_items, record_outcomes
-from shared.repositories.shards import claim_next, finish, hold, put_off, release
+from shared.repositories.items import pending_items
+from shared.repositories.outcomes import record_outcomes
 from shared.states import Failure, ItemState, JobState, Lane, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take, work_until_empty
@@ -95,7 +96,7 @@ def test_attempt_does_not_count_when_the_shard_was_released(any_prepared: Prepar
 
     first = claim(any_prepared.engine)
     with UnitOfWork(any_prepared.engine) as uow:
-        assert release(uow.session, first, reason="worker is stopping")
+        assert release(uow.session, [first], reason="worker is stopping")
     second = claim(any_prepared.engine)
 
     assert (first.attempt, first.fence) == (1, 1)
@@ -117,7 +118,7 @@ def test_claim_returns_none_when_the_shard_rests(any_prepared: Prepared) -> None
     submit_job(any_prepared.engine)
     claimed = claim(any_prepared.engine)
     with UnitOfWork(any_prepared.engine) as uow:
-        put_off(uow.session, claimed, Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
+        put_off(uow.session, [claimed], Failure.TRANSIENT, reason="storage is away", delay_s=60.0)
 
     assert take(any_prepared.engine, "worker-2") is None
 
@@ -147,12 +148,12 @@ def test_late_owner_changes_nothing_when_its_shard_was_taken_back(any_prepared: 
     assert before["fence"] == (3 if reclaimed else 2)
 
     with pytest.raises(FencedOutError), UnitOfWork(engine) as uow:
-        hold(uow.session, late, 1000.0)
+        hold(uow.session, [late], 1000.0)
     with pytest.raises(FencedOutError):
         commit(engine, late)
     with UnitOfWork(engine) as uow:
-        assert not finish(uow.session, late)
-        assert not release(uow.session, late, reason="late")
+        assert not finish(uow.session, [late])
+        assert not release(uow.session, [late], reason="late")
 
     after = vars(_shard(any_prepared, late.shard_id))
     assert {name: after[name] for name in after if name[0] != "_"} == {
@@ -168,13 +169,13 @@ def test_commit_leaves_nothing_when_the_fence_fails_midway(any_prepared: Prepare
     submit_job(engine)
     late = claim(engine, "late")
     with reading(engine) as session:
-        items = [item.item_id for item in pending_items(session, late.shard_id)]
+        items = [item.item_id for item in pending_items(session, [late.shard_id])]
     _retake(any_prepared)
 
     def write_then_check() -> None:
         with UnitOfWork(engine) as uow:
-            record_outcomes(uow.session, late.job_id, done(items), fence=late.fence)
-            hold(uow.session, late, 60.0)
+            record_outcomes(uow.session, done(items), fence=late.fence)
+            hold(uow.session, [late], 60.0)
 
     with pytest.raises(FencedOutError):
         write_then_check()
@@ -189,7 +190,7 @@ def test_finish_refuses_when_items_are_pending(any_prepared: Prepared) -> None:
     claimed = claim(any_prepared.engine)
 
     with UnitOfWork(any_prepared.engine) as uow:
-        finished = finish(uow.session, claimed)
+        finished = finish(uow.session, [claimed])
 
     assert not finished
     assert _shard(any_prepared, claimed.shard_id).state is ShardState.RUNNING
@@ -204,7 +205,7 @@ def test_shard_claimed_again_goes_on_from_what_was_committed(any_prepared: Prepa
     second = claim(engine, "second")
 
     with reading(engine) as session:
-        assert len(pending_items(session, second.shard_id)) == 3
+        assert len(pending_items(session, [second.shard_id])) == 3
     commit(engine, second)
     assert _shard(any_prepared, second.shard_id).state is ShardState.DONE
     check_invariants(engine)
@@ -237,7 +238,7 @@ def test_hold_extends_the_lease_when_the_shard_is_ours(any_prepared: Prepared) -
     before = _shard(any_prepared, claimed.shard_id).lease_until
 
     with UnitOfWork(any_prepared.engine) as uow:
-        hold(uow.session, claimed, 60.0)
+        hold(uow.session, [claimed], 60.0)
 
     after = _shard(any_prepared, claimed.shard_id).lease_until
     assert before is not None
@@ -247,4 +248,4 @@ def test_hold_extends_the_lease_when_the_shard_is_ours(any_prepared: Prepared) -
 
 def test_claim_returns_none_when_all_lanes_are_empty(any_prepared: Prepared) -> None:
     with UnitOfWork(any_prepared.engine) as uow:
-        assert claim_next(uow.session, list(Lane), "worker-1", 60.0) is None
+        assert claim_next(uow.session, list(Lane), "worker-1", 60.0, most_items=64) == []

@@ -17,9 +17,9 @@ from shared.db import db_now, make_engine, reading
 from shared.errors import FencedOutError, StorageUnavailableError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
 from shared.outage import is_outage
+from shared.repositories.claims import hold, release
 from shared.repositories.crashes import OUTSIDE_PATIENCE, expired, take_back_expired
 from shared.repositories.jobs import request_cancel
-from shared.repositories.shards import hold, release
 from shared.states import FINAL_JOB_STATES, Failure, ItemState, JobState, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take
@@ -164,7 +164,7 @@ def test_recovery_goes_on_when_a_worker_is_stopped_within_a_transaction(postgres
 
     def go_on_only_after_recovery() -> None:
         with UnitOfWork(stopped) as uow:
-            hold(uow.session, claimed, -1.0)
+            hold(uow.session, [claimed], -1.0)
             assert recover_shards(postgres_prepared.engine, settings) == 1
 
     with pytest.raises(DBAPIError) as caught:
@@ -182,7 +182,7 @@ def test_history_keeps_the_beginning_of_a_long_reason(any_prepared: Prepared) ->
     claimed = claim(any_prepared.engine)
 
     with UnitOfWork(any_prepared.engine) as uow:
-        assert release(uow.session, claimed, reason="because " * 100)
+        assert release(uow.session, [claimed], reason="because " * 100)
 
     with reading(any_prepared.engine) as session:
         last = session.scalars(select(History.reason).order_by(History.id.desc())).first()
@@ -212,7 +212,7 @@ def test_queued_shard_is_cancelled_when_it_was_given_back_to_a_cancelled_job(any
     with UnitOfWork(engine) as uow:
         assert request_cancel(uow.session, job_id, actor="user")
     with UnitOfWork(engine) as uow:
-        assert release(uow.session, claimed, reason="worker is stopping")
+        assert release(uow.session, [claimed], reason="worker is stopping")
 
     moved = recover_shards(engine, any_prepared.settings)
 

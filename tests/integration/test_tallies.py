@@ -11,9 +11,9 @@ from scheduler.tallies import WORTH_FOLDING, fold_tallies
 from shared.clock import utc_now
 from shared.db import reading
 from shared.models import Pace, Tally
+from shared.repositories.claims import put_off, release
 from shared.repositories.jobs import request_cancel
 from shared.repositories.pace import BUCKET_S, add_pace, last_minute, measured, rate_of
-from shared.repositories.shards import put_off, release
 from shared.repositories.tallies import FOLDED_AT_ONCE, count, fold, items_queued, jobs_in, shards_in, totals
 from shared.states import Failure, JobState, Lane, ShardState
 from shared.storage import ContentStore
@@ -52,7 +52,7 @@ def test_counters_follow_a_job_to_its_end(any_prepared: Prepared) -> None:
     assert _counters(engine) == _of(JobState.RUNNING, queued=1, running=1, items=2)
     commit(engine, first, most=2)
     with UnitOfWork(engine) as uow:
-        release(uow.session, first, reason="worker is stopping")
+        release(uow.session, [first], reason="worker is stopping")
     assert _counters(engine) == _of(JobState.RUNNING, queued=2, items=3)
     for _ in range(2):
         commit(engine, claim(engine))
@@ -67,7 +67,7 @@ def test_counters_follow_a_shard_that_comes_back(any_prepared: Prepared) -> None
     assert put is not None
 
     with UnitOfWork(engine) as uow:
-        put_off(uow.session, put, Failure.TRANSIENT, reason="storage is away", delay_s=0.0)
+        put_off(uow.session, [put], Failure.TRANSIENT, reason="storage is away", delay_s=0.0)
     assert _counters(engine) == _of(JobState.RUNNING, queued=1, items=4)
     claim(engine)
     let_leases_run_out(engine)

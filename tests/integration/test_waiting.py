@@ -11,7 +11,7 @@ from sqlalchemy import event, update
 from api.views import situation
 from shared.db import db_now
 from shared.models import Shard
-from shared.repositories.shards import put_off
+from shared.repositories.claims import put_off
 from shared.states import Failure, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import take, work_until_empty
@@ -127,7 +127,7 @@ def test_job_says_that_storage_failed_only_while_none_of_its_shards_is_due(live_
     job_id = submit_job(engine, 2, shard_items=1)
     resting = claim(engine)
     with UnitOfWork(engine) as uow:
-        put_off(uow.session, resting, Failure.TRANSIENT, reason="transient: OSError", delay_s=600.0)
+        put_off(uow.session, [resting], Failure.TRANSIENT, reason="transient: OSError", delay_s=600.0)
 
     one_due = shown(live_api, job_id)
     claim(engine)

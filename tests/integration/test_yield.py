@@ -154,15 +154,15 @@ def test_worker_does_not_yield_to_a_lane_that_is_paused(any_prepared: Prepared) 
 def test_background_shard_moves_when_urgent_ones_never_end(prepared: Prepared) -> None:
     """It has its turn one time in 5 here, and gets a window done before it yields again."""
     background = submit_job(prepared.engine, 4, lane=Lane.BACKGROUND)
-    submit_job(prepared.engine, 1, lane=Lane.URGENT)
+    submit_job(prepared.engine, 2, lane=Lane.URGENT)
     urgent_since: list[int] = []
 
     def urgent_arrives(number: int) -> None:
         if _open_tries(prepared, background) and number < 100:
             urgent_since.append(number)
-            submit_job(prepared.engine, 1, lane=Lane.URGENT)
+            submit_job(prepared.engine, 2, lane=Lane.URGENT)
 
-    infer_next(_worker(prepared, urgent_arrives, weight_urgent=3, weight_routine=1))
+    infer_next(_worker(prepared, urgent_arrives, weight_urgent=3, weight_routine=1, shard_items=2))
 
     assert 5 < len(urgent_since) < 20
     with reading(prepared.engine) as session:

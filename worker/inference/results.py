@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from shared.errors import PermanentError
-from shared.repositories.items import Outcome, PendingItem
+from shared.repositories.items import PendingItem
+from shared.repositories.outcomes import Outcome
 from shared.repositories.predictions import NewPrediction
 from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING
 from shared.states import ItemState, Reason
