@@ -104,17 +104,17 @@ def test_shard_of_another_lane_is_not_taken_along(any_prepared: Prepared) -> Non
     assert _jobs_of(_claim(any_prepared)) == {first}
 
 
-def test_shard_that_has_failed_is_claimed_alone(any_prepared: Prepared) -> None:
-    engine = any_prepared.engine
-    jobs = [submit_job(engine, 1) for _ in range(3)]
-    (failing, *_) = _claim(any_prepared, 1)
-    let_leases_run_out(engine)
-    assert take_back_all(engine) == 1
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("column", ["crash_count", "failure_count"])
+def test_shard_that_has_failed_is_claimed_alone(any_prepared: Prepared, failing: int, column: str) -> None:
+    jobs = [submit_job(any_prepared.engine, 1) for _ in range(3)]
+    with UnitOfWork(any_prepared.engine) as uow:
+        uow.session.execute(update(Shard).where(Shard.job_id == jobs[failing]).values({column: 1}))
 
-    claims = [_claim(any_prepared) for _ in range(2)]
+    claims = [_jobs_of(_claim(any_prepared)) for _ in range(2)]
 
-    assert failing.job_id == jobs[0]
-    assert [_jobs_of(some) for some in claims] == [{jobs[0]}, set(jobs[1:])]
+    alone, others = {jobs[failing]}, {*jobs} - {jobs[failing]}
+    assert claims == ([alone, others] if failing == 0 else [others, alone])
 
 
 def test_small_jobs_take_few_transactions(prepared: Prepared) -> None:
