@@ -4,7 +4,7 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 from shared.db import reading
 from shared.models import Instance, Item, Job, Prediction, Shard
