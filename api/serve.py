@@ -8,6 +8,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from api.app import create_app
+from shared.allocator import keep_memory
 from shared.config import Settings, load_settings
 from shared.faults import arm
 from shared.logging import set_up_logging
@@ -66,6 +67,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 def main() -> None:
     """Serve until ended."""
+    keep_memory()
     set_up_logging()
     settings = load_settings()
     arm(settings)

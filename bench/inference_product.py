@@ -16,6 +16,10 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from api.cli.client import Client
+from api.cli.collect import collect
+from api.cli.submit import create_upload
+from api.cli.transfer import Transfer
 from bench.inference_models import Model
 from bench.inference_work import Cohort
 from tests.model_samples import zip_package
@@ -74,12 +78,14 @@ class Product:
         self._running.__exit__(kind, error, trace)
 
     def upload(self, cohort: Cohort) -> str:
-        """Store the studies."""
-        with cohort.zipped().open("rb") as body:
-            headers = {"Content-Type": "application/zip"}
-            answer = self._system.http.post("/api/v1/uploads", content=body, headers=headers, timeout=600.0)
-        answer.raise_for_status()
-        return str(answer.json()["id"])
+        """Store the studies, sent as `overread submit` sends a folder."""
+        files = collect([cohort.folder]).files
+        token = self._system.http.headers["Authorization"].removeprefix("Bearer ")
+        with Client(str(self._system.http.base_url), token) as client:
+            upload = create_upload(client, "")
+            sent = Transfer(client, upload, lambda _: None).run(files)
+        assert sent.stored == len(cohort.paths), f"{sent.stored} of {len(cohort.paths)} instances were stored"
+        return upload
 
     def run(self, cohort: Cohort) -> Run:
         """One job over studies that are stored already: from its acceptance to the last of its reports."""

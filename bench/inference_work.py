@@ -1,7 +1,6 @@
 """What is predicted on: made chest films of 512 x 512 pixels and 16 bit, as files in several codings."""
 
 import shutil
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,14 +78,6 @@ class Cohort:
     def studies(self) -> list[str]:
         """The Study Instance UIDs, one for each patient."""
         return [make_uid(patient) for patient in dict.fromkeys(self.patients)]
-
-    def zipped(self) -> Path:
-        """All files in one zip, stored."""
-        path = self.folder / "all.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for file in self.paths:
-                archive.write(file, file.name)
-        return path
 
     def remove(self) -> None:
         """Give the disk back."""

@@ -4,20 +4,28 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from scheduler.aggregation.draft import Draft, JobAndPatient, draft_reports
 from shared.clock import utc_now
 from shared.db import reading
-from shared.models import Job, JobPatient, Report
+from shared.models import Job, JobPatient, Report, table_of
 from shared.outage import is_outage
-from shared.repositories.audit import add_audit_event
+from shared.repositories.audit import add_audit_events
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
 
+_PATIENTS = table_of(JobPatient).c
+# Made once, and on the tables themselves: building a statement takes longer than running it.
+_ADD_REPORT = insert(table_of(Report))
+_SETTLE = (
+    update(table_of(JobPatient))
+    .where(_PATIENTS.job_id == bindparam("job"), _PATIENTS.patient_id == bindparam("patient"))
+    .values(report_id=bindparam("report"), reported_at=bindparam("now"))
+)
 # One look takes this many, so that recovery never waits long for its turn.
 DUE_AT_ONCE = 200
 PATIENTS_A_TRANSACTION = 20
@@ -68,8 +76,7 @@ class Aggregation:
             with reading(self._engine) as session:
                 drafts = draft_reports(session, version_id, pairs)
             with UnitOfWork(self._engine) as uow:
-                for draft in drafts:
-                    _write(uow.session, draft)
+                _write(uow.session, drafts)
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and is_outage(error):
                 # It is not the patient: all are tried again at the duty's next turn.
@@ -88,13 +95,17 @@ class Aggregation:
         log.error("report_failed", job_id=str(pair.job_id), patient_row=pair.patient_id, error=type(error).__name__)
 
 
-def _write(session: Session, draft: Draft) -> None:
-    if draft.report:
-        session.execute(insert(Report), [draft.report])
-        add_audit_event(session, None, "report.make", "report", draft.report_id, number=draft.report["number"])
+def _write(session: Session, drafts: Sequence[Draft]) -> None:
+    reports = [draft.report for draft in drafts if draft.report]
+    if reports:
+        session.execute(_ADD_REPORT, reports)
+        numbers = {report["id"]: {"number": report["number"]} for report in reports}
+        add_audit_events(session, None, "report.make", "report", numbers)
+    now = utc_now()
     session.execute(
-        update(JobPatient)
-        .where(JobPatient.job_id == draft.of.job_id, JobPatient.patient_id == draft.of.patient_id)
-        .values(report_id=draft.report_id, reported_at=utc_now())
-        .execution_options(synchronize_session=False)
+        _SETTLE,
+        [
+            {"job": draft.of.job_id, "patient": draft.of.patient_id, "report": draft.report_id, "now": now}
+            for draft in drafts
+        ],
     )

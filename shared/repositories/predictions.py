@@ -2,17 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.db import db_now
-from shared.models import Prediction
+from shared.models import Prediction, table_of
 from shared.repositories.parts import in_parts
 from shared.states import Explain
 
-KEY = (Prediction.blob_sha256, Prediction.model_digest, Prediction.frame, Prediction.generation)
+_PREDICTIONS = table_of(Prediction).c
+KEY = (_PREDICTIONS.blob_sha256, _PREDICTIONS.model_digest, _PREDICTIONS.frame, _PREDICTIONS.generation)
+
+
+def _add(dialect: ModuleType) -> Any:
+    insert = dialect.insert(table_of(Prediction)).values(created_at=db_now())
+    is_more = or_(_PREDICTIONS.explained == Explain.NONE, insert.excluded.explained == Explain.ALL)
+    return insert.on_conflict_do_update(
+        index_elements=KEY,
+        set_={"explained": insert.excluded.explained},
+        where=is_more & (_PREDICTIONS.explained != insert.excluded.explained),
+    )
+
+
+# Made once, and on the table itself: building a statement takes longer than running it.
+_ADD = {"postgresql": _add(postgresql), "sqlite": _add(sqlite)}
+_FRAMES = (
+    select(_PREDICTIONS.blob_sha256, func.count())
+    .where(
+        _PREDICTIONS.blob_sha256.in_(bindparam("blobs", expanding=True)),
+        _PREDICTIONS.model_digest == bindparam("digest"),
+        _PREDICTIONS.generation == bindparam("of_generation"),
+        _PREDICTIONS.explained.in_(bindparam("covering", expanding=True)),
+    )
+    .group_by(_PREDICTIONS.blob_sha256)
+)
 
 
 @dataclass(frozen=True)
@@ -54,15 +81,7 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
         }
         for prediction in predictions
     ]
-    dialect = session.get_bind().dialect.name
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(Prediction).values(created_at=db_now())
-    is_more = or_(Prediction.explained == Explain.NONE, insert.excluded.explained == Explain.ALL)
-    statement = insert.on_conflict_do_update(
-        index_elements=KEY,
-        set_={"explained": insert.excluded.explained},
-        where=is_more & (Prediction.explained != insert.excluded.explained),
-    )
-    session.execute(statement, rows)
+    session.execute(_ADD[session.get_bind().dialect.name], rows)
 
 
 def predicted_frames(
@@ -70,16 +89,8 @@ def predicted_frames(
 ) -> dict[str, int]:
     """How many frames of each blob this model has predicted and explained so far; blobs without any are left out."""
     counts: dict[str, int] = {}
+    given = {"digest": model_digest, "of_generation": generation, "covering": explain.covering}
     for some in in_parts(blobs):
-        statement = (
-            select(Prediction.blob_sha256, func.count())
-            .where(
-                Prediction.blob_sha256.in_(some),
-                Prediction.model_digest == model_digest,
-                Prediction.generation == generation,
-                Prediction.explained.in_(explain.covering),
-            )
-            .group_by(Prediction.blob_sha256)
-        )
-        counts.update(dict(session.execute(statement).all()))
+        found = session.execute(_FRAMES, given | {"blobs": some})
+        counts.update(dict(found.all()))
     return counts

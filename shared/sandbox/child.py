@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from shared.allocator import keep_memory
 from shared.errors import OverreadError
 from shared.sandbox.inside import (
     announce,
@@ -33,6 +34,7 @@ MAX_OPEN_FILES = 64
 
 def main(target: str, parent_pid: int, memory_bytes: int, wall_s: float, descriptor: int) -> None:
     """Answer requests until the parent closes the pipe or dies."""
+    keep_memory()
     memory = SharedMemory(descriptor, writable=True)
     requests, answers, crash_log = take_pipes()
     _limit(memory_bytes)

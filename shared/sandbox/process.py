@@ -42,9 +42,6 @@ LAST_WORDS_S = 1.0
 CHUNK_BYTES = 64 * 1024
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-# A child allocates the same few arrays for every image. By default glibc gives them back to the kernel each time, and
-# getting them anew, page by page, took nearly half of the time of an uncompressed image.
-_KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024)}
 
 
 class LimitedProcess:
@@ -232,7 +229,7 @@ def _clean_environment() -> dict[str, str]:
     """No token, password or database URL goes to a child; it imports the same code as its parent."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    return kept | _SINGLE_THREAD | _KEEPS_MEMORY | {"PYTHONPATH": paths}
+    return kept | _SINGLE_THREAD | {"PYTHONPATH": paths}
 
 
 def _raised_in_child(meta: dict[str, Any]) -> OverreadError:
