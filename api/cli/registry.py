@@ -92,6 +92,7 @@ def _engine_columns(engines: list[Json]) -> list[tuple[str, Callable[[Json], Any
     return [
         ("engine", lambda engine: engine["engine"]),
         ("precision", lambda engine: engine["precision"]),
+        ("in parts of", lambda engine: engine["part_size"] or ""),
         ("proof", lambda engine: engine["standing"]),
         ("difference", lambda engine: engine["max_difference"]),
         *timed,

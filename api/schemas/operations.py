@@ -106,7 +106,10 @@ class EngineShown(Shape):
     load_s: float | None = Field(description="Seconds to load it, where nothing was compiled before.")
     is_reference: bool = Field(description="What the others are compared with.")
     serves: bool
-    batch_sizes: list[int] = Field(description="Of the one that serves: the sizes it is compiled for.")
+    batch_sizes: list[int] = Field(description="Of the one that serves: the sizes of batches that it takes.")
+    part_size: int = Field(
+        0, description="A batch is computed in parts of so many frames beside each other; 0: all cores on all of it."
+    )
 
 
 class ProofShown(Shape):

@@ -19,7 +19,17 @@ from worker.engines.device import Device
 from worker.engines.host import EngineHost
 from worker.engines.keras import load_keras_engine
 from worker.engines.openvino import GRAPH, fast_precisions, load_openvino_engine
-from worker.engines.proof import BATCH_SIZES, MIN_INPUTS, EngineRow, Inputs, Proof, Standing, _Contender, _equal_sizes
+from worker.engines.proof import (
+    BATCH_SIZES,
+    MIN_INPUTS,
+    PART_SIZES,
+    EngineRow,
+    Inputs,
+    Proof,
+    Standing,
+    _Contender,
+    _equal_sizes,
+)
 from worker.engines.requests import ServedModel
 from worker.engines.wire import ENGINES_TARGET
 from worker.networks import mission_cnn
@@ -91,15 +101,15 @@ def marked_rows(make_host: MakeHost, folder: Path, kind: str, **given: Any) -> d
     made = np.zeros((MIN_INPUTS, 4, 4, 1), np.float32)
     made[:, -1, -1, 0] = values
     rows = prove(host, marked(folder, kind), inputs(made, **given))
-    return {f"{row.engine}/{row.precision}": row for row in rows}
+    return {f"{row.engine}/{row.precision}" + (f"/{row.part_size}" if row.part_size else ""): row for row in rows}
 
 
 def test_openvino_is_proved_and_timed_and_one_engine_serves(make_host: MakeHost, mission: ServedModel) -> None:
     reference, *challengers = prove(make_host(ENGINES_TARGET), mission, inputs(frames(MIN_INPUTS)))
 
     assert (reference.engine, reference.precision, reference.standing) == (KERAS, FLOAT32, Standing.PASSED)
-    assert [row.precision for row in challengers] == [FLOAT32, BFLOAT16]
-    float32, bfloat16 = challengers
+    float32, bfloat16, *in_parts = challengers
+    assert [(row.precision, row.part_size) for row in (float32, bfloat16)] == [(FLOAT32, 0), (BFLOAT16, 0)]
     assert float32.standing is Standing.PASSED
     assert float32.max_difference is not None
     assert float32.max_difference < 1e-5
@@ -109,6 +119,10 @@ def test_openvino_is_proved_and_timed_and_one_engine_serves(make_host: MakeHost,
         assert min(row.images_per_s.values()) > 0
     (serving,) = [row for row in (reference, *challengers) if row.serves]
     assert set(serving.batch_sizes) <= set(SIZES)
+    assert [row.part_size for row in in_parts] == list(PART_SIZES)
+    for row in in_parts:
+        assert (row.engine, row.standing) == (OPENVINO, Standing.PASSED)
+        assert list(row.images_per_s) == [str(BATCH_SIZE)]
     assert json.dumps([row.document() for row in challengers])
 
 
@@ -130,6 +144,30 @@ def test_openvino_gives_the_references_probabilities(tmp_path: Path, package: di
 
     assert (engine.name, engine.precision) == (OPENVINO, FLOAT32)
     np.testing.assert_allclose(engine.predict(batch), reference.predict(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("part_size", [1, 3, 2 * BATCH_SIZE])
+def test_batch_in_parts_gives_each_frame_its_own_answer(tmp_path: Path, mission: ServedModel, part_size: int) -> None:
+    """Also where the last part is not full, and where there is only one."""
+    batch = frames(21)
+
+    reference = load_keras_engine(mission.contract, mission.weights_path, [BATCH_SIZE])
+    engine = load_openvino_engine(
+        mission.contract, mission.weights_path, FLOAT32, [BATCH_SIZE], tmp_path, part_size=part_size
+    )
+
+    for count in (21, 2, 1):
+        np.testing.assert_allclose(engine.predict(batch[:count]), reference.predict(batch[:count]), atol=1e-5)
+
+
+def test_answers_are_in_order_when_parts_end_in_another(tmp_path: Path, mission: ServedModel) -> None:
+    batch = frames(5 * BATCH_SIZE)
+
+    engine = load_openvino_engine(mission.contract, mission.weights_path, FLOAT32, [BATCH_SIZE], tmp_path, part_size=1)
+
+    one_by_one = np.concatenate([engine.predict(frame[np.newaxis]) for frame in batch])
+    for _ in range(20):
+        np.testing.assert_array_equal(engine.predict(batch), one_by_one)
 
 
 WITHOUT_KERAS = """
@@ -201,6 +239,35 @@ def test_fastest_serves(make_host: MakeHost, tmp_path: Path, kind: str, serves: 
     assert [row.engine for row in rows.values() if row.serves] == [serves]
 
 
+@pytest.mark.parametrize(
+    ("rates", "serves"),
+    [
+        ({0: 100.0, 1: 80.0, 2: 96.0, 4: 101.0}, 2),
+        ({0: 100.0, 1: 80.0, 2: 90.0, 4: 94.0}, 0),
+        ({0: 70.0, 1: 80.0, 2: 90.0, 4: 100.0}, 4),
+        ({0: 9.0, 1: 9.0, 2: 9.0, 4: 9.0}, None),
+    ],
+)
+def test_smallest_parts_that_are_nearly_as_fast_serve(
+    make_host: MakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rates: dict[int, float], serves: int | None
+) -> None:
+    """`rates` by size of parts; the reference's is 10, and whatever is slower than that does not serve."""
+
+    def rate(_proof: Proof, model: ServedModel, given: NDArray[np.float32]) -> float:
+        if model.is_reference or model.choice.precision == BFLOAT16 or len(given) < BATCH_SIZE:
+            return 10.0 if model.is_reference else 1.0
+        return rates.get(model.choice.part_size, 1.0)
+
+    monkeypatch.setattr(Proof, "_rate", rate)
+
+    rows = marked_rows(make_host, tmp_path, "well")
+
+    (serving,) = [row for row in rows.values() if row.serves]
+    assert serving.is_reference == (serves is None)
+    assert serving.part_size == (serves or 0)
+    assert serving.batch_sizes[-1] == BATCH_SIZE
+
+
 def test_size_in_which_a_frame_gets_another_answer_is_not_served(tmp_path: Path) -> None:
     contender = _Contender(marked(tmp_path, "well"), EngineRow("openvino", "float32", Standing.PASSED))
     answers = np.linspace(0, 1, MIN_INPUTS, dtype=np.float32)[:, np.newaxis]
@@ -233,7 +300,8 @@ def test_batches_for_which_there_is_no_memory_are_left_out(make_host: MakeHost, 
 
     for row in rows.values():
         assert row.standing is Standing.PASSED
-        assert list(row.images_per_s) == ["1", "4"]
+        assert list(row.images_per_s) == (["4"] if row.part_size else ["1", "4"])
+    assert {row.part_size for row in rows.values()} == {0, 1, 2}
     (serving,) = [row for row in rows.values() if row.serves]
     assert set(serving.batch_sizes) <= {1, 4}
 
@@ -243,7 +311,7 @@ def test_nothing_is_proved_where_the_reference_differs_from_the_package(make_hos
 
     assert rows["marked/float32"].standing is Standing.FAILED
     assert "away from what the package states" in rows["marked/float32"].detail
-    assert [row.serves for row in rows.values()] == [True, False, False]
+    assert [name for name, row in rows.items() if row.serves] == ["marked/float32"]
 
 
 def test_proof_ends_when_the_engine_is_killed_from_outside(make_host: MakeHost, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_proved_engine_is_in_the_table_and_on_every_prediction(any_api: Api, run
     (serving,) = [row for row in proof["engines"] if row["serves"]]
     found = predict(any_api, runtime, 3)
     assert {(one.engine, one.precision, one.batch_size) for one in found} == {
-        (serving["engine"], serving["precision"], max(serving["batch_sizes"]))
+        (serving["engine"], serving["precision"], serving["part_size"] or max(serving["batch_sizes"]))
     }
     assert not Prover(runtime).prove_next(), "what is proved is not proved again"
 
@@ -87,7 +87,7 @@ def test_share_of_repeats_is_a_metric(any_api: Api, runtime: Runtime, tmp_path: 
     assert "overread_frames_repeated 5.0" in metrics
 
 
-def add_row(runtime: Runtime, api: Api, engine: str, precision: str, batch_sizes: list[int]) -> None:
+def add_row(runtime: Runtime, api: Api, engine: str, precision: str, batch_sizes: list[int], **given: object) -> None:
     """As if this engine had been proved to be the fastest."""
     digest = api.get("/api/v1/models").json["items"][0]["digest"]
     with runtime.unit_of_work() as uow:
@@ -98,7 +98,7 @@ def add_row(runtime: Runtime, api: Api, engine: str, precision: str, batch_sizes
             "is_reference": False,
             "serves": True,
             "batch_sizes": batch_sizes,
-        }
+        } | given
         uow.session.execute(update(EngineProof).values(state=ProofState.DONE, engines=[row]))
 
 
@@ -112,6 +112,15 @@ def test_engine_that_was_proved_serves_and_repeats_nothing_far_from_a_threshold(
 
     assert {(one.engine, one.precision, one.batch_size) for one in found} == {("openvino", "float32", 16)}
     assert "overread_frames_repeated 0.0" in any_api.get("/metrics").text
+
+
+def test_engine_that_was_proved_in_parts_serves_in_parts(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
+    register(any_api, tmp_path, slope=STEEP)
+    add_row(runtime, any_api, "openvino", "float32", [16], part_size=2)
+
+    found = predict(any_api, runtime, 5)
+
+    assert {(one.engine, one.batch_size) for one in found} == {("openvino", 2)}
 
 
 def test_operator_can_have_the_reference_serve(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:

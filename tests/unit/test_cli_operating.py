@@ -226,6 +226,7 @@ ENGINE = {
     "is_reference": False,
     "serves": False,
     "batch_sizes": [],
+    "part_size": 0,
 }
 FAST = ENGINE | {"engine": "openvino", "precision": "bfloat16", "max_difference": 6e-05, "serves": True}
 MISSING = ENGINE | {"engine": "openvino", "standing": "unavailable", "detail": "not installed", "images_per_s": {}}
@@ -239,7 +240,7 @@ PROOF = {
     "tolerance": 0.01,
     "created_at": THEN,
     "finished_at": THEN,
-    "engines": [ENGINE, FAST | {"images_per_s": {"1": 140.0, "16": 208.0}}, MISSING],
+    "engines": [ENGINE, FAST | {"images_per_s": {"1": 140.0, "16": 208.0}, "part_size": 2}, MISSING],
 }
 ENGINES = "GET /api/v1/models/lesion/versions/2/engines"
 
@@ -254,7 +255,7 @@ def test_engines_are_shown_with_what_they_were_proved_to_do(server: CannedServer
     assert "lesion:2 on a processor, 2 cores" in result.stdout
     assert "32 inputs, 4 of them drawn from stored images; tolerance 0.01" in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["openvino", "bfloat16", "passed", "6e-05", "140", "208", "3.25", "yes"] in lines
+    assert ["openvino", "bfloat16", "2", "passed", "6e-05", "140", "208", "3.25", "yes"] in lines
     assert any(
         line[:3] == ["openvino", "float32", "unavailable"] and line[-2:] == ["not", "installed"] for line in lines
     )

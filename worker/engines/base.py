@@ -23,12 +23,14 @@ _EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory", "_ALLOC_FAILED", "can't all
 class EngineChoice:
     """What runs a network, in which numbers it computes, and for which sizes of batches it is compiled.
 
-    No sizes: the one that the worker's settings say.
+    No sizes: the one that the worker's settings say. A `part_size`: a batch is computed in parts of so many frames
+    beside each other, each by its own cores; 0: all cores compute on all of its frames.
     """
 
     engine: str
     precision: str
     batch_sizes: tuple[int, ...] = ()
+    part_size: int = 0
 
 
 # What every other engine is proved against, and what serves until one is.

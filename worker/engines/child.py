@@ -64,7 +64,8 @@ class _Served:
             self._contracts.pop(key, None)
         gc.collect()  # networks are full of cycles, and what they hold is wanted for the next one
         contract = ModelContract.model_validate(request["contract"])
-        choice = EngineChoice(request["engine"], request["precision"], tuple(request["batch_sizes"]))
+        sizes, part_size = tuple(request["batch_sizes"]), request["part_size"]
+        choice = EngineChoice(request["engine"], request["precision"], sizes, part_size)
         engine = self._load(contract, Path(request["weights_path"]), choice, Path(request["cache"]))
         self._engines[request["key"]], self._contracts[request["key"]] = engine, contract
         return {"name": engine.name, "precision": engine.precision, "map_shape": engine.map_shape}, b""

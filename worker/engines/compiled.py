@@ -1,7 +1,7 @@
 """A network compiled for a few sizes of batches: what every engine is, whatever compiled it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +13,29 @@ from worker.engines.maps import maps_of_findings
 from worker.engines.probabilities import to_probabilities
 
 Frames = NDArray[np.float32]
-Run = Callable[[Frames], tuple[Frames, Frames | None]]
+Found = tuple[Frames, Frames | None]
+Run = Callable[[Frames], Found]
+RunAll = Callable[[Sequence[Frames]], Iterable[Found]]
+
+
+def in_turn(runs: Mapping[int, Run]) -> RunAll:
+    """Run batches one after the other, each by the function for its size."""
+    return lambda batches: (runs[len(batch)](batch) for batch in batches)
 
 
 class CompiledEngine:
     """A loaded network; see `worker.engines.base.Engine`.
 
-    `runs` has a function for each size of batch. It takes float32 (size, rows, columns, channels), no more and no
-    fewer, and gives float32 (size, outputs) and, where there is a `map_shape`, the outputs' heat maps, float32
-    (size, outputs, map rows, map columns), both of which it may use again at the next call.
+    `run` takes any number of batches, float32 (size, rows, columns, channels), each of one of `sizes`, and gives for
+    each in its turn float32 (size, outputs) and, where there is a `map_shape`, the outputs' heat maps, float32 (size,
+    outputs, map rows, map columns), both of which it may use again for what follows.
     """
 
     def __init__(
         self,
         contract: ModelContract,
-        runs: Mapping[int, Run],
+        sizes: Iterable[int],
+        run: RunAll,
         *,
         name: str,
         precision: str,
@@ -37,7 +45,8 @@ class CompiledEngine:
         self.precision = precision
         self.map_shape = map_shape
         self._contract = contract
-        self._runs = dict(sorted(runs.items()))
+        self._sizes = sorted(sizes)
+        self._run = run
         self._lock = threading.Lock()
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,11 +61,13 @@ class CompiledEngine:
             raise ValueError(f"frames of shape {batch.shape[1:]}, expected {expected}; preprocess them first")
         if not len(batch):
             return np.empty((0, len(self._contract.findings)), np.float32), None
-        size = max(self._runs)
+        size = self._sizes[-1]
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         with self._lock:
-            parts = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
-        maps = [part for _, part in parts if part is not None]
-        return np.concatenate([rows for rows, _ in parts]), np.concatenate(maps) if maps else None
+            found = self._run([self._filled(part) for part in parts])
+            told = [self._told(len(part), *one) for part, one in zip(parts, found, strict=True)]
+        maps = [part for _, part in told if part is not None]
+        return np.concatenate([rows for rows, _ in told]), np.concatenate(maps) if maps else None
 
     def prove(self) -> None:
         """Predict on two made frames; raises InvalidModelPackageError when that fails or the output is misstated."""
@@ -77,14 +88,17 @@ class CompiledEngine:
                 "'logits' if its last layer is no sigmoid or softmax, and see that its weights hold no NaN"
             )
 
-    def _run(self, batch: Frames) -> tuple[Frames, Frames | None]:
-        """Predict in the smallest compiled size that holds the batch, filled up."""
-        size = next(size for size in self._runs if size >= len(batch))
-        padded = batch
-        if len(batch) < size:
-            padded = np.zeros((size, *batch.shape[1:]), np.float32)
-            padded[: len(batch)] = batch
-        outputs, maps = self._runs[size](padded)
+    def _filled(self, batch: Frames) -> Frames:
+        """In the smallest compiled size that holds the batch, filled up."""
+        size = next(size for size in self._sizes if size >= len(batch))
+        if len(batch) == size:
+            return batch
+        filled = np.zeros((size, *batch.shape[1:]), np.float32)
+        filled[: len(batch)] = batch
+        return filled
+
+    def _told(self, count: int, outputs: Frames, maps: Frames | None) -> Found:
+        """What the network gave for the first so many frames: probabilities, and the findings' heat maps."""
         if maps is not None:
-            maps = maps_of_findings(self._contract, maps[: len(batch)].astype(np.float32))
-        return to_probabilities(self._contract, outputs[: len(batch)]), maps
+            maps = maps_of_findings(self._contract, maps[:count].astype(np.float32))
+        return to_probabilities(self._contract, outputs[:count]), maps

@@ -28,7 +28,7 @@ VALUE_BYTES = 4
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """What the process says of an engine: recorded on every prediction."""
+    """What the process says of an engine, and how many frames it computes at once: recorded on every prediction."""
 
     name: str
     precision: str
@@ -246,6 +246,7 @@ class EngineHost:
             "engine": model.choice.engine,
             "precision": model.choice.precision,
             "batch_sizes": batch_sizes,
+            "part_size": model.choice.part_size,
             "cache": str(self._cache),
             "dropped": self._dropped,
         }
@@ -255,7 +256,7 @@ class EngineHost:
         meta, _ = process.answer()
         name, precision = _short(meta.get("name")), _short(meta.get("precision"))
         map_shape = checked_shape(meta.get("map_shape"), len(model.contract.findings))
-        return LoadedEngine(name, precision, batch_sizes[-1], map_shape)
+        return LoadedEngine(name, precision, model.choice.part_size or batch_sizes[-1], map_shape)
 
     def _bury(self, death: EngineDeathError, model: ServedModel) -> None:
         if not self._closed:

@@ -28,7 +28,7 @@ from worker.engines.backends import (
     this_backend,
 )
 from worker.engines.base import FLOAT32, is_memory_exhausted
-from worker.engines.compiled import CompiledEngine, Frames, Run
+from worker.engines.compiled import CompiledEngine, Frames, Run, in_turn
 from worker.engines.heads import PoolingHead, pooling_head
 from worker.engines.maps import fits
 from worker.engines.mixed import MIXED, in_mixed_precision
@@ -56,7 +56,9 @@ def load_keras_engine(
     head = _kept_head(network)
     runs = _runs(contract, network, head, batch_sizes)
     map_shape = head.map_shape if head else None
-    engine = CompiledEngine(contract, runs, name=keras_engine_name(), precision=precision, map_shape=map_shape)
+    engine = CompiledEngine(
+        contract, runs, in_turn(runs), name=keras_engine_name(), precision=precision, map_shape=map_shape
+    )
     engine.prove()
     return engine
 

@@ -17,7 +17,9 @@ def load_engine(contract: ModelContract, weights_path: Path, choice: EngineChoic
     if choice.engine == EXPLAINER_ENGINE:
         return load_explainer(contract, weights_path, choice.batch_sizes)
     if choice.engine == OPENVINO:
-        return load_openvino_engine(contract, weights_path, choice.precision, choice.batch_sizes, cache)
+        return load_openvino_engine(
+            contract, weights_path, choice.precision, choice.batch_sizes, cache, part_size=choice.part_size
+        )
     if contract.weights.file == "weights.onnx":
         if choice.precision in MIXED:
             raise EngineMissingError(f"{choice.precision} is for Keras networks; packages with .onnx run on the CPU")

@@ -7,7 +7,7 @@ from typing import Any
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_contract import ModelContract
 from worker.engines.base import FLOAT32, ONNXRUNTIME, is_memory_exhausted
-from worker.engines.compiled import CompiledEngine, Frames
+from worker.engines.compiled import CompiledEngine, Frames, in_turn
 from worker.engines.onnxfile import MISSING, read_onnx
 from worker.engines.onnxmaps import MAPS, with_maps
 from worker.engines.shapes import check_input, check_outputs, in_layout
@@ -34,7 +34,7 @@ def load_onnxruntime_engine(contract: ModelContract, weights_path: Path, batch_s
 
     runs = dict.fromkeys(batch_sizes, run)
     map_shape = next((tuple(one.shape[2:]) for one in session.get_outputs() if one.name == MAPS), None)
-    engine = CompiledEngine(contract, runs, name=ONNXRUNTIME, precision=FLOAT32, map_shape=map_shape)
+    engine = CompiledEngine(contract, runs, in_turn(runs), name=ONNXRUNTIME, precision=FLOAT32, map_shape=map_shape)
     engine.prove()
     return engine
 

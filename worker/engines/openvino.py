@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shared.errors import EngineMissingError
 from shared.model_contract import ModelContract
 from worker.engines.artefacts import kept
 from worker.engines.base import BFLOAT16, FLOAT32, OPENVINO
-from worker.engines.compiled import CompiledEngine, Frames, Run
+from worker.engines.compiled import CompiledEngine, Found, Frames, Run, RunAll, in_turn
 from worker.engines.keras import concrete_graph, load_network
 from worker.engines.onnxfile import read_onnx
 from worker.engines.onnxmaps import with_maps
@@ -25,7 +27,13 @@ KIND = "openvino-maps"
 
 
 def load_openvino_engine(
-    contract: ModelContract, weights_path: Path, precision: str, batch_sizes: Sequence[int], cache: Path
+    contract: ModelContract,
+    weights_path: Path,
+    precision: str,
+    batch_sizes: Sequence[int],
+    cache: Path,
+    *,
+    part_size: int = 0,
 ) -> CompiledEngine:
     """Convert the network, or take what was converted before, and compile it.
 
@@ -33,18 +41,21 @@ def load_openvino_engine(
     """
     if precision not in fast_precisions():
         raise EngineMissingError(f"this machine's CPU has no {precision} instructions (on x86: AMX or AVX512_BF16)")
-    folder = _converted(contract, weights_path, batch_size=max(batch_sizes), cache=cache)
-    core = _import().Core()
-    runs: dict[int, Run] = {}
-    map_shape = None
-    for size in batch_sizes:
-        graph = core.read_model(folder / GRAPH)
-        graph.reshape(list(input_shape(contract, size)))
-        map_shape = tuple(graph.outputs[1].get_shape()[2:]) if len(graph.outputs) > 1 else None
+    most = max(batch_sizes)
+    graph = _converted(contract, weights_path, batch_size=most, cache=cache) / GRAPH
+    compiled: dict[int, Any] = {}
+    if part_size:
+        part_size = min(part_size, most)
+        options = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": most // part_size}
+        compiled[part_size] = _compiled(contract, graph, part_size, precision, options)
+        run = _beside(contract, compiled[part_size])
+    else:
         # One batch after another: all threads on one, else a frame's answer would wait for others'.
-        options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        runs[size] = _run_in(contract, core.compile_model(graph, "CPU", options))
-    engine = CompiledEngine(contract, runs, name=OPENVINO, precision=precision, map_shape=map_shape)
+        for size in batch_sizes:
+            compiled[size] = _compiled(contract, graph, size, precision, {"PERFORMANCE_HINT": "LATENCY"})
+        run = in_turn({size: _alone(contract, one) for size, one in compiled.items()})
+    map_shape = _map_shape(compiled[max(compiled)])
+    engine = CompiledEngine(contract, compiled, run, name=OPENVINO, precision=precision, map_shape=map_shape)
     engine.prove()
     return engine
 
@@ -67,12 +78,49 @@ def _import() -> Any:
     return openvino
 
 
-def _run_in(contract: ModelContract, compiled: Any) -> Run:
+def _compiled(contract: ModelContract, path: Path, size: int, precision: str, options: dict[str, object]) -> Any:
+    core = _import().Core()
+    graph = core.read_model(path)
+    graph.reshape(list(input_shape(contract, size)))
+    return core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision]} | options)
+
+
+def _map_shape(compiled: Any) -> tuple[int, int] | None:
+    if len(compiled.outputs) == 1:
+        return None
+    rows, columns = compiled.outputs[1].shape[2:]
+    return rows, columns
+
+
+def _alone(contract: ModelContract, compiled: Any) -> Run:
     request = compiled.create_infer_request()
 
-    def run(batch: Frames) -> tuple[Frames, Frames | None]:
+    def run(batch: Frames) -> Found:
         found = request.infer({0: in_layout(contract, batch)}, share_inputs=True, share_outputs=True)
         return found[0], found[1] if len(compiled.outputs) > 1 else None
+
+    return run
+
+
+def _beside(contract: ModelContract, compiled: Any) -> RunAll:
+    """Whichever cores are free take the next batch, so that one that others keep busy delays only its own."""
+    queue = _import().AsyncInferQueue(compiled)
+    has_maps = len(compiled.outputs) > 1
+
+    def keep(request: Any, place: tuple[list[Found | None], int]) -> None:
+        found, at = place
+        outputs = [np.array(request.get_output_tensor(number).data) for number in range(1 + has_maps)]
+        found[at] = outputs[0], outputs[1] if has_maps else None
+
+    queue.set_callback(keep)
+
+    def run(batches: Sequence[Frames]) -> list[Found]:
+        found: list[Found | None] = [None] * len(batches)
+        inputs = [in_layout(contract, batch) for batch in batches]  # shared, so they have to stay
+        for at, batch in enumerate(inputs):
+            queue.start_async({0: batch}, userdata=(found, at), share_inputs=True)
+        queue.wait_all()
+        return [one for one in found if one is not None]
 
     return run
 

@@ -39,7 +39,7 @@ class ServedModel:
     @property
     def key(self) -> str:
         """What tells loaded engines apart."""
-        return f"{self.digest}/{self.choice.engine}/{self.choice.precision}"
+        return f"{self.digest}/{self.choice.engine}/{self.choice.precision}/{self.choice.part_size}"
 
     @property
     def is_reference(self) -> bool:
