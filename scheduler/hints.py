@@ -10,9 +10,9 @@ from shared.config import Settings
 from shared.db import reading
 from shared.queue import HintSender
 from shared.repositories.lanes import due_up_to
-from shared.repositories.tallies import shards_in, totals
+from shared.repositories.shards import running_by_owner
 from shared.repositories.workers import live_workers
-from shared.states import Lane, ShardState
+from shared.states import Lane
 
 
 class Hints:
@@ -40,8 +40,11 @@ class Hints:
 
     def _wanted(self, session: Session, lanes: Sequence[Lane]) -> dict[Lane, int]:
         workers = live_workers(session, self._settings.lease_s)
-        counts = totals(session)
-        running = sum(counts[shards_in(lane, ShardState.RUNNING)] for lane in Lane)
-        threads = {lane: sum(worker.concurrency for worker in workers if lane in worker.lanes) for lane in lanes}
-        # One at least: shards that are held by a worker that died count as running until their leases run out.
-        return {lane: due_up_to(session, lane, max(most - running, 1)) for lane, most in threads.items() if most}
+        running = running_by_owner(session)
+        wanted = {}
+        for lane in lanes:
+            idle = [max(0, one.concurrency - running[one.name]) for one in workers if lane in one.lanes]
+            if idle:
+                # One at least: a thread can hold many small shards, and others of its worker be idle beside it.
+                wanted[lane] = due_up_to(session, lane, max(sum(idle), 1))
+        return wanted

@@ -96,6 +96,12 @@ def shards_ahead(session: Session, shard: Shard, most: int) -> int:
     return session.scalar(select(func.count()).select_from(before.subquery())) or 0
 
 
+def running_by_owner(session: Session) -> Counter[str]:
+    """How many shards each worker holds, also one that is not heard of any more."""
+    statement = select(Shard.owner, func.count()).where(Shard.state == ShardState.RUNNING).group_by(Shard.owner)
+    return Counter({owner: number for owner, number in session.execute(statement) if owner is not None})
+
+
 def record_moves(
     session: Session, claims: Sequence[Claim], before: ShardState, after: ShardState, *, reason: str
 ) -> None:

@@ -42,10 +42,12 @@ class _Duty:
         return {lane: count for lane, count in counts.items() if count}
 
 
-def _worker_beats(prepared: Prepared, *, concurrency: int = 4, lanes: tuple[Lane, ...] = tuple(Lane)) -> None:
+def _worker_beats(
+    prepared: Prepared, *, name: str = "worker-1", concurrency: int = 4, lanes: tuple[Lane, ...] = tuple(Lane)
+) -> None:
     said = Beat(lanes=list(lanes), concurrency=concurrency, engines=[], loading=[], rss_bytes=1)
     with UnitOfWork(prepared.engine) as uow:
-        beat(uow.session, "worker-1", said)
+        beat(uow.session, name, said)
 
 
 def _submit(prepared: Prepared, shards: int, lane: Lane = Lane.ROUTINE) -> UUID:
@@ -68,6 +70,16 @@ def test_lane_is_hinted_although_all_threads_seem_busy(any_prepared: Prepared) -
     claim(any_prepared.engine)
 
     assert _Duty(any_prepared).run() == {Lane.ROUTINE: 1}
+
+
+def test_idle_worker_is_hinted_when_another_holds_many_small_shards(any_prepared: Prepared) -> None:
+    _submit(any_prepared, 20)
+    for name in ("worker-1", "worker-2"):
+        _worker_beats(any_prepared, name=name)
+    for _ in range(12):
+        claim(any_prepared.engine, "worker-1")
+
+    assert _Duty(any_prepared).run() == {Lane.ROUTINE: 4}
 
 
 def test_lane_is_hinted_again_only_after_the_interval(prepared: Prepared) -> None:

@@ -256,7 +256,8 @@ class EngineHost:
         meta, _ = process.answer()
         name, precision = _short(meta.get("name")), _short(meta.get("precision"))
         map_shape = checked_shape(meta.get("map_shape"), len(model.contract.findings))
-        return LoadedEngine(name, precision, model.choice.part_size or batch_sizes[-1], map_shape)
+        at_once = min(model.choice.part_size or batch_sizes[-1], batch_sizes[-1])
+        return LoadedEngine(name, precision, at_once, map_shape)
 
     def _bury(self, death: EngineDeathError, model: ServedModel) -> None:
         if not self._closed:

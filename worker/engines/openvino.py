@@ -117,9 +117,11 @@ def _beside(contract: ModelContract, compiled: Any) -> RunAll:
     def run(batches: Sequence[Frames]) -> list[Found]:
         found: list[Found | None] = [None] * len(batches)
         inputs = [in_layout(contract, batch) for batch in batches]  # shared, so they have to stay
-        for at, batch in enumerate(inputs):
-            queue.start_async({0: batch}, userdata=(found, at), share_inputs=True)
-        queue.wait_all()
+        try:
+            for at, batch in enumerate(inputs):
+                queue.start_async({0: batch}, userdata=(found, at), share_inputs=True)
+        finally:
+            queue.wait_all()
         return [one for one in found if one is not None]
 
     return run
