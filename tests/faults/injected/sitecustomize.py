@@ -60,11 +60,11 @@ def _of_constant_frame(act):
 
 
 def engine_segfault(module):
-    _wrap(module.CompiledEngine, "predict", _of_constant_frame(lambda: _die(signal.SIGSEGV)))
+    _wrap(module.CompiledEngine, "predict_with_maps", _of_constant_frame(lambda: _die(signal.SIGSEGV)))
 
 
 def engine_hang(module):
-    _wrap(module.CompiledEngine, "predict", _of_constant_frame(lambda: time.sleep(3600)))
+    _wrap(module.CompiledEngine, "predict_with_maps", _of_constant_frame(lambda: time.sleep(3600)))
 
 
 def load_segfault(module):
