@@ -59,7 +59,7 @@ def _claim_and_finish(engine: Engine, owner: str) -> bool:
     with UnitOfWork(engine) as uow:
         hold(uow.session, [claim], LEASE_S, progressed=[claim.shard_id])
         outcomes = [Outcome(item, ItemState.DONE, frames=1) for item in items]
-        record_outcomes(uow.session, outcomes, fence=claim.fence)
+        record_outcomes(uow.session, {claim.fence: outcomes})
         finish(uow.session, [claim])
         settle_jobs(uow.session, [claim.job_id], actor=owner)
     return True

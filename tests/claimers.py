@@ -38,7 +38,7 @@ def commit(engine: Engine, claim: Claim, most: int | None = None, num_failed: in
         items = pending_items(uow.session, [claim.shard_id])[:most]
         failed = [Outcome(item.item_id, ItemState.FAILED, Reason.DECODE_FAILED) for item in items[:num_failed]]
         done = [Outcome(item.item_id, ItemState.DONE, frames=1) for item in items[num_failed:]]
-        record_outcomes(uow.session, failed + done, fence=claim.fence)
+        record_outcomes(uow.session, {claim.fence: failed + done})
         finish(uow.session, [claim])
         settle_jobs(uow.session, [claim.job_id], actor=claim.owner)
 

@@ -153,7 +153,7 @@ class Story(RuleBasedStateMachine):
                 return
             items = [item.item_id for item in pending_items(uow.session, [claim.shard_id])]
             outcomes: list[Outcome] = (failed if fails else done)(items[:most])
-            assert record_outcomes(uow.session, outcomes, fence=claim.fence) == len(outcomes)
+            assert record_outcomes(uow.session, {claim.fence: outcomes}) == len(outcomes)
             finished = finish(uow.session, [claim])
             settle_jobs(uow.session, [claim.job_id], actor=claim.owner)
         assert bool(finished) == (len(items) == len(outcomes))

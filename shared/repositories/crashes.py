@@ -90,7 +90,7 @@ def _take_back(session: Session, shard: Shard, loss: Loss, max_crashes: int, del
     if changed_rows(session.execute(statement)) == 0:
         return False
     quarantined = [_quarantined(item, sha256, loss) for item, sha256 in killers]
-    record_outcomes(session, quarantined, fence=shard.fence)
+    record_outcomes(session, {shard.fence: quarantined})
     claim = Claim(shard.id, shard.job_id, shard.lane, shard.fence, shard.attempt, loss.actor)
     record_moves(session, [claim], ShardState.RUNNING, after, reason=loss.reason)
     if after is ShardState.CANCELLED:

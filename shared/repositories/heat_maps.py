@@ -38,12 +38,13 @@ class InstanceMaps:
 
 
 def add_heat_maps(session: Session, found: Sequence[InstanceMaps], model_digest: str, generation: int) -> None:
-    """Insert what is new, after the predictions that the maps belong to; the blobs are durable already."""
-    blobs = [
-        {"sha256": one.maps_sha256, "size_bytes": one.size_bytes, "media_type": MEDIA_TYPE, "created_at": utc_now()}
-        for one in found
-        if one.maps_sha256 is not None
-    ]
+    """Insert what is new, after the predictions that the maps belong to; the blobs are durable already.
+
+    In the order of their keys: on PostgreSQL who adds a row waits for whoever adds the same one.
+    """
+    made = {one.maps_sha256: one.size_bytes for one in found if one.maps_sha256 is not None}
+    common = {"media_type": MEDIA_TYPE, "created_at": utc_now()}
+    blobs = [{"sha256": sha256, "size_bytes": size, **common} for sha256, size in sorted(made.items())]
     if blobs:
         session.execute(_insert(session, Blob).on_conflict_do_nothing(), blobs)
     predictions = _prediction_ids(session, [one.blob_sha256 for one in found], model_digest, generation)
@@ -58,7 +59,7 @@ def add_heat_maps(session: Session, found: Sequence[InstanceMaps], model_digest:
             "rows": None if new.position is None or one.shape is None else one.shape[0],
             "columns": None if new.position is None or one.shape is None else one.shape[1],
         }
-        for one in found
+        for one in sorted(found, key=lambda one: one.blob_sha256)
         for new in one.maps
     ]
     if rows:

@@ -66,14 +66,16 @@ class _Ended:
     outcome: Outcome
 
 
-def record_outcomes(session: Session, outcomes: Sequence[Outcome], *, fence: int) -> int:
+def record_outcomes(session: Session, by_fence: Mapping[int, Sequence[Outcome]]) -> int:
     """Give pending items their outcomes; an item that has one keeps it. Returns how many changed.
 
-    `fence` is that of the claims that the writing transaction holds.
+    The fences are those of the claims that the writing transaction holds. All outcomes of a transaction come together:
+    its jobs and patients are locked in one order.
     """
     ended: list[_Ended] = []
-    for outcome, item_ids in _alike(outcomes):
-        ended += _end_items(session, _END_ITEMS, item_ids, outcome, fence)
+    for fence, outcomes in by_fence.items():
+        for outcome, item_ids in _alike(outcomes):
+            ended += _end_items(session, _END_ITEMS, item_ids, outcome, fence)
     _add_to_sums(session, ended)
     return len(ended)
 

@@ -64,7 +64,10 @@ class Provenance:
 
 
 def add_predictions(session: Session, predictions: Sequence[NewPrediction], provenance: Provenance) -> None:
-    """Insert what is new; a prediction that exists stays as it is, but for how far it is explained."""
+    """Insert what is new; a prediction that exists stays as it is, but for how far it is explained.
+
+    In the order of their keys: on PostgreSQL who adds a prediction waits for whoever adds the same one.
+    """
     if not predictions:
         return
     rows = [
@@ -79,7 +82,7 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
             "generation": provenance.generation,
             "explained": provenance.explained,
         }
-        for prediction in predictions
+        for prediction in sorted(predictions, key=lambda one: (one.blob_sha256, one.frame))
     ]
     session.execute(_ADD[session.get_bind().dialect.name], rows)
 

@@ -40,7 +40,7 @@ def end_job(prepared: Prepared, *reasons: Reason | None, **given: Any) -> UUID:
             Outcome(item.item_id, ItemState.FAILED if reason else ItemState.DONE, reason, frames=0 if reason else 1)
             for item, reason in zip(items, reasons, strict=True)
         ]
-        record_outcomes(uow.session, outcomes, fence=claimed.fence)
+        record_outcomes(uow.session, {claimed.fence: outcomes})
         finish(uow.session, [claimed])
         settle_jobs(uow.session, [job_id], actor=claimed.owner)
     return job_id

@@ -115,9 +115,9 @@ def item_keeps_its_first_outcome(prepared: Prepared) -> None:
     claimed = claim(engine)
     with UnitOfWork(engine) as uow:
         items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])]
-        record_outcomes(uow.session, done(items), fence=claimed.fence)
+        record_outcomes(uow.session, {claimed.fence: done(items)})
     with UnitOfWork(engine) as uow:
-        assert record_outcomes(uow.session, failed(items), fence=claimed.fence) == 0
+        assert record_outcomes(uow.session, {claimed.fence: failed(items)}) == 0
 
     commit(engine, claimed)
     with reading(engine) as session:

@@ -69,7 +69,7 @@ class _World:
             job_id = self.jobs[pick % len(self.jobs)]
             with UnitOfWork(self.engine) as uow:
                 ended = select(Item.id).where(Item.job_id == job_id, Item.state.in_(FINAL_ITEM_STATES))
-                assert record_outcomes(uow.session, failed(uow.session.scalars(ended).all()), fence=1) == 0
+                assert record_outcomes(uow.session, {1: failed(uow.session.scalars(ended).all())}) == 0
 
     def give_back(self, pick: int) -> None:
         if self.claims:
@@ -94,7 +94,7 @@ class _World:
             with UnitOfWork(self.engine) as uow:
                 hold(uow.session, [claimed], LEASE_S)
                 items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])][:most]
-                record_outcomes(uow.session, outcome(items), fence=claimed.fence)
+                record_outcomes(uow.session, {claimed.fence: outcome(items)})
                 finish(uow.session, [claimed])
                 settle_jobs(uow.session, [claimed.job_id], actor=claimed.owner)
         except FencedOutError:
@@ -164,7 +164,7 @@ def test_job_ends_as_its_items_did(any_prepared: Prepared, outcome: Any, state: 
 
     with UnitOfWork(engine) as uow:
         items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])]
-        assert record_outcomes(uow.session, outcome(items), fence=claimed.fence) == 3
+        assert record_outcomes(uow.session, {claimed.fence: outcome(items)}) == 3
         assert finish(uow.session, [claimed])
         assert settle_jobs(uow.session, [job_id], actor="worker-1") == {job_id: state}
 
@@ -177,10 +177,10 @@ def test_item_keeps_its_first_outcome_when_it_gets_another(any_prepared: Prepare
     claimed = claim(engine)
     with UnitOfWork(engine) as uow:
         items = [item.item_id for item in pending_items(uow.session, [claimed.shard_id])]
-        record_outcomes(uow.session, done(items), fence=claimed.fence)
+        record_outcomes(uow.session, {claimed.fence: done(items)})
 
     with UnitOfWork(engine) as uow:
-        changed = record_outcomes(uow.session, failed(items), fence=claimed.fence)
+        changed = record_outcomes(uow.session, {claimed.fence: failed(items)})
         changed += end_open_items(uow.session, [claimed.shard_id], ItemState.FAILED, Reason.WORKER_CRASHED)
 
     assert changed == 0

@@ -174,7 +174,7 @@ def test_commit_leaves_nothing_when_the_fence_fails_midway(any_prepared: Prepare
 
     def write_then_check() -> None:
         with UnitOfWork(engine) as uow:
-            record_outcomes(uow.session, done(items), fence=late.fence)
+            record_outcomes(uow.session, {late.fence: done(items)})
             hold(uow.session, [late], 60.0)
 
     with pytest.raises(FencedOutError):

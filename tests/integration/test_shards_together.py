@@ -1,18 +1,21 @@
 """Small shards are claimed, worked on and committed together, and none costs its neighbours anything."""
 
 from collections import Counter
+from concurrent.futures import Future
+from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from sqlalchemy import event, select, update
 
 from shared.db import reading
-from shared.models import Instance, Item, Job, Prediction, Shard
+from shared.models import HeatMap, History, Instance, Item, Job, Prediction, Shard
 from shared.repositories.claims import claim_next
 from shared.repositories.jobs import request_cancel
 from shared.repositories.registry import champion
 from shared.repositories.shards import Claim
-from shared.states import Explain, ItemState, JobState, Lane, Reason, ShardState
+from shared.states import Explain, ItemState, JobState, Lane, MapMethod, NoMap, Reason, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.conftest import Prepared
@@ -28,6 +31,8 @@ from tests.factories import (
 )
 from tests.fake_worker import FakeRuntime, WorkerDied
 from tests.invariants import check_invariants
+from worker.engines.maps import FrameMaps
+from worker.inference.batch import FramePrediction
 from worker.tasks import infer_next
 
 MOST = 8
@@ -218,4 +223,58 @@ def test_shards_given_back_together_take_back_what_had_begun(any_prepared: Prepa
         attempts = session.scalars(select(Shard.attempt).where(Shard.state == ShardState.QUEUED)).all()
     assert open_tries == [0] * 5
     assert attempts == [0] * 5
+    check_invariants(engine)
+
+
+@pytest.mark.parametrize(("cancelled", "when"), [(slice(0, 4), "loading"), (slice(4, 8), "decoding")])
+def test_those_behind_are_predicted_when_a_whole_window_is_cancelled(
+    any_prepared: Prepared, cancelled: slice, when: str
+) -> None:
+    """Two windows of two: nothing is in hand then, and yet others follow."""
+    engine = any_prepared.engine
+    jobs = [submit_job(engine, 1) for _ in range(12)]
+
+    def cancel() -> None:
+        with UnitOfWork(engine) as uow:
+            for job in jobs[cancelled]:
+                request_cancel(uow.session, job, actor="user")
+
+    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
+    loading = cancel if when == "loading" else lambda: None
+    decoding = (lambda number: cancel() if number == 1 else None) if when == "decoding" else lambda _: None
+    infer_next(FakeRuntime(settings, engine, decoding, loading=loading))
+
+    assert _states(any_prepared) == {JobState.DONE: 8, JobState.CANCELLED: 4}
+    with reading(engine) as session:
+        assert rows_of(session, Shard, Shard.state == ShardState.RUNNING) == 0
+    check_invariants(engine)
+
+
+def test_neighbours_are_predicted_when_a_job_with_a_heat_map_is_cancelled(
+    any_prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = any_prepared.engine
+    jobs = [submit_job(engine, 1) for _ in range(6)]
+
+    def cancel(number: int) -> None:
+        if number == 1:
+            with UnitOfWork(engine) as uow:
+                request_cancel(uow.session, jobs[0], actor="user")
+
+    def predict(*_: Any, **__: Any) -> "Future[FramePrediction]":
+        future: Future[FramePrediction] = Future()
+        maps = FrameMaps(MapMethod.CAM, {}, {0: NoMap.HEAD})
+        future.set_result(FramePrediction(np.asarray([0.9], np.float32), "stand-in", "float32", 1, maps=maps))
+        return future
+
+    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
+    runtime = FakeRuntime(settings, engine, cancel)
+    monkeypatch.setattr(runtime.engines, "predict", predict)
+    infer_next(runtime)
+
+    assert _states(any_prepared) == {JobState.DONE: 5, JobState.CANCELLED: 1}
+    with reading(engine) as session:
+        assert rows_of(session, HeatMap) == 5
+        reasons = session.scalars(select(History.reason).where(History.shard_id.is_not(None)))
+        assert not [reason for reason in reasons if reason.startswith("unforeseen")]
     check_invariants(engine)

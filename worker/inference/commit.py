@@ -111,13 +111,13 @@ def _add_results(
     digest, generation = work.model.digest, work.generation
     for computed, predictions in predictions_by_engine(results).items():
         add_predictions(session, predictions, Provenance(digest, *computed, generation, work.explain))
-    add_heat_maps(session, maps, digest, generation)
+    predicted = {result.item.blob_sha256 for result in results}
+    add_heat_maps(session, [one for one in maps if one.blob_sha256 in predicted], digest, generation)
     count(session, tallied(results))
     by_fence: dict[int, list[Outcome]] = defaultdict(list)
     for result in results:
         by_fence[ours[result.item.shard_id].fence].append(outcome_of(result))
-    for fence, outcomes in by_fence.items():
-        record_outcomes(session, outcomes, fence=fence)
+    record_outcomes(session, by_fence)
     (lane,) = {claim.lane for claim in ours.values()}
     add_pace(session, lane, len(results))
 

@@ -90,7 +90,8 @@ def _run_items(runtime: Runtime, held: HeldShards, work: Work, items: Sequence[P
         try:
             position = 2 * window
             commit_and_send((), items[:position])
-            while ahead:
+            # Where a whole window's shards were lost nothing is ahead, and yet others may follow.
+            while ahead or (held.claims and position < len(items)):
                 results = [result_of(ahead.popleft().result()) for _ in range(min(window, len(ahead)))]
                 commit_and_send(results, items[position : position + window])
                 position += window
