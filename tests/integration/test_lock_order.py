@@ -17,7 +17,6 @@ from tests.conftest import Prepared
 from tests.factories import add_model, index_headers, let_backoffs_run_out, make_header, submit_job
 from tests.fake_worker import FakeRuntime
 from tests.invariants import check_invariants
-from worker.inference import commit
 from worker.tasks import infer_next
 
 ROUNDS = 100
@@ -79,7 +78,6 @@ def test_outcomes_of_the_same_jobs_come_under_several_fences(
     postgres_prepared: Prepared,
     engines: Sequence[Engine],
     troubles: Counter[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two jobs of two small shards each, of which one was given back before, so that its fence is one more."""
     jobs = [submit_job(engines[0], items, shard_items=1) for items in (1, 2, 2)]
@@ -90,14 +88,13 @@ def test_outcomes_of_the_same_jobs_come_under_several_fences(
         in_turn = [(shards[1][0], 0), (shards[2][0], 1), (shards[0][0], 0), (shards[1][1], 1), (shards[2][1], 0)]
         for turn, (shard, fence) in enumerate(in_turn):
             shard.turn, shard.fence = turn, fence
-    usual = commit.record_outcomes
 
-    def slowly(*given: Any) -> int:
-        changed = usual(*given)
-        time.sleep(0.3)
-        return changed
+    def linger(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE job SET items_done"):
+            time.sleep(0.3)
 
-    monkeypatch.setattr(commit, "record_outcomes", slowly)
+    for one in engines:
+        event.listen(one, "after_cursor_execute", linger)
 
     def work(at: int, shards_at_once: int) -> None:
         time.sleep(0.1 * at)  # the first claims first
