@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     parse_processes: int = 2
     decode_processes: int = 2
 
-    shard_items: int = Field(64, description="Most items of a shard.")
+    shard_items: int = Field(64, ge=1, le=1000, description="Most items of a shard, and of small ones together.")
     batch_size: int = Field(16, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
     gpu_batch_size: int = Field(128, ge=1, description="The same where networks run on a GPU.")
     gpu_memory_share: float = Field(

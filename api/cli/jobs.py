@@ -10,10 +10,15 @@ from api.cli.ids import id_argument
 from api.cli.output import eta_text, make_table, moment, plain, state
 from api.cli.session import Session, client_command, limit_option
 from api.cli.watch import end_by_state, tell_failures, watch_job
-from shared.states import JobState, Lane
+from shared.states import ItemState, JobState, Lane
 
 JOBS = "/api/v1/jobs"
 Columns = list[tuple[str, Callable[[Json], Any]]]
+
+
+def _reason_text(item: Json) -> str:
+    """The reason as other commands take it, and what is behind it in words."""
+    return ": ".join(filter(None, [item["reason"], item["detail"] or item["reason_text"]]))
 
 
 def evidence_text(item: Json) -> str:
@@ -46,7 +51,7 @@ ITEM_COLUMNS: Columns = [
     ("state", lambda item: state(item["state"])),
     ("frames", lambda item: item["frames"]),
     ("reused", lambda item: "yes" if item["reused"] else ""),
-    ("reason", lambda item: item["detail"] or item["reason_text"] or ""),
+    ("reason", _reason_text),
     ("evidence", evidence_text),
 ]
 ID_COLUMNS = ("instance",)  # to be copied in one piece
@@ -75,12 +80,13 @@ def jobs(session: Session, mine: bool, limit: int, **filters: str | None) -> Non
 @click.command()
 @id_argument("job")
 @click.option("--items", "with_items", is_flag=True, help="List the outcome and reason of each item instead.")
+@click.option("--state", "of_state", type=click.Choice([str(value) for value in ItemState]), help="Only items in it.")
 @limit_option
 @client_command
-def job(session: Session, job_id: str, with_items: bool, limit: int) -> None:
+def job(session: Session, job_id: str, with_items: bool, of_state: str | None, limit: int) -> None:
     """Show a job."""
-    if with_items:
-        items = session.client.collect(f"{JOBS}/{job_id}/items", limit=limit)
+    if with_items or of_state:
+        items = session.client.collect(f"{JOBS}/{job_id}/items", {"state": of_state} if of_state else {}, limit)
         session.show_list(items, ITEM_COLUMNS, "The job has no items.", whole=ID_COLUMNS)
         return
     show_job(session, session.client.get(f"{JOBS}/{job_id}"))

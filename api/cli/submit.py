@@ -20,7 +20,7 @@ from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS, Transfer, TransferResult
 from api.cli.watch import end_by_state, tell_failures, watch_job
 from shared.errors import OverreadError
-from shared.states import Explain, FileOutcome, Lane
+from shared.states import FINAL_JOB_STATES, Explain, FileOutcome, JobState, Lane
 
 UPLOADS = "/api/v1/uploads"
 REJECTED_SHOWN = 10
@@ -43,7 +43,11 @@ DRY_RUN_COLUMNS: list[tuple[str, Callable[[tuple[str, Any]], Any]]] = [
     show_default=True,
     help="Which findings get a heat map: those over their threshold, all, or none.",
 )
-@click.option("--watch", is_flag=True, help="Follow the job to its end; exit code 0: done, 4: partial, 5: failed.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Follow the job to its end; exit code 0: done, 4: partial, 5: failed.",
+)
 @click.option("--dry-run", is_flag=True, help="Send the files, but only count what a job would run.")
 @click.option("--resume", metavar="UPLOAD_ID", help="Continue an upload that broke off; nothing is sent twice.")
 @client_command
@@ -69,7 +73,7 @@ def submit(session: Session, paths: tuple[Path, ...], watch: bool, resume: str |
         answer = watch_job(session, answer["id"])
     skipped = {kind: len(found) for kind, found in collected.skipped.items()}
     _show(session, answer, {"id": upload_id, "skipped": skipped} | asdict(sent))
-    if watch and is_job:
+    if is_job and JobState(answer["state"]) in FINAL_JOB_STATES:
         tell_failures(session, answer)
         end_by_state(answer)
 

@@ -55,7 +55,7 @@ def tell_failures(session: Session, job: Json) -> None:
         such_as = "such as: " if len(said) > 1 else ""
         line = f"{said.total()} {reason}: {such_as}{said.most_common(1)[0][0]}"
         session.out.print(plain(line), soft_wrap=True)
-    session.out.print(f"see overread job {job['id']} --items", soft_wrap=True, markup=False)
+    session.out.print(f"see overread job {job['id']} --items --state failed", soft_wrap=True, markup=False)
 
 
 def end_by_state(job: Json) -> None:

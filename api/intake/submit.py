@@ -68,7 +68,9 @@ def resolve_model(session: Session, wanted: str) -> ModelVersion:
     if not wanted:
         if len(names) != 1:
             known = ", ".join(names) or "none: add one with POST /api/v1/models"
-            raise InvalidRequestError(f"The job names no model; expected one of: {known}.", errors=_at("/model"))
+            raise InvalidRequestError(
+                f"The job names no model; give `model` with one of: {known}.", errors=_at("/model")
+            )
         wanted = names[0]
     found = find_version(session, wanted)
     if found is None:

@@ -46,7 +46,7 @@ _LIKE_IT = (
     select(_SHARDS.id)
     .join(_JOB, _JOBS.id == _SHARDS.job_id)
     .where(
-        _SHARDS.id.in_(_NEXT.scalar_subquery()),
+        _SHARDS.id.in_(bindparam("ids", expanding=True)),
         _SHARDS.id != bindparam("first"),
         _SHARDS.state == ShardState.QUEUED,
         _SHARDS.items_total <= bindparam("items"),
@@ -111,7 +111,9 @@ def _like(session: Session, lane: Lane, first: Row[*tuple[Any, ...]], most_items
     more = most_items // max(first.items_total, 1) - 1
     if more < 1 or first.crash_count or first.failure_count:
         return ()
-    given = {"lane": lane, "looked_at": most_items, "first": first.id, "items": first.items_total, "most": more}
+    # Two statements: as one, PostgreSQL may look through all that is queued.
+    following = session.scalars(_NEXT, {"lane": lane, "looked_at": most_items}).all()
+    given = {"ids": following, "first": first.id, "items": first.items_total, "most": more}
     given |= {f"its_{column.name}": getattr(first, column.name) for column in _WORK}
     return session.scalars(_LIKE_IT, given).all()
 

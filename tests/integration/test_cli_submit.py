@@ -73,8 +73,19 @@ def test_folder_and_zip_become_a_job_whose_counts_add_up(run: Run, tmp_path: Pat
     assert [job["label"] for job in answer_of(run("jobs"))["items"]] == ["first"]
     items = answer_of(run("job", first["job"]["id"], "--items"))["items"]
     assert {item["state"] for item in items} == {"pending", "failed"}
+    failed = answer_of(run("job", first["job"]["id"], "--state", "failed"))["items"]
+    assert [(item["state"], item["reason"]) for item in failed] == [("failed", "not_dicom")]
     assert run("cancel", first["job"]["id"]).exit_code == 0
     assert answer_of(run("watch", first["job"]["id"]), exit_code=5)["state"] == "cancelled"
+
+
+def test_submission_of_which_nothing_can_be_predicted_ends_as_failed(run: Run, tmp_path: Path) -> None:
+    answer_of(run("models", "add", accept_everything_package(tmp_path / "package")))
+    (tmp_path / "notes.txt").write_text("no DICOM")
+
+    answer = answer_of(run("submit", tmp_path / "notes.txt"), exit_code=5)
+
+    assert answer["job"]["state"] == "failed"
 
 
 def test_resumed_upload_sends_only_the_rest(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.model_package import load_contract, open_package
 from tests.model_samples import accept_everything_package, contract_fields, write_contract
-from worker.engines.base import BFLOAT16, FLOAT32, KERAS, OPENVINO
+from worker.engines.base import BFLOAT16, FLOAT32, KERAS, OPENVINO, EngineChoice
 from worker.engines.death import EngineDeathError
 from worker.engines.device import Device
 from worker.engines.host import EngineHost
@@ -158,6 +160,45 @@ def test_batch_in_parts_gives_each_frame_its_own_answer(tmp_path: Path, mission:
 
     for count in (21, 2, 1):
         np.testing.assert_allclose(engine.predict(batch[:count]), reference.predict(batch[:count]), atol=1e-5)
+
+
+@pytest.mark.parametrize("arrange", [np.asfortranarray, lambda batch: batch[::-1]], ids=["columns_first", "reversed"])
+def test_parts_of_frames_that_lie_elsewise_in_memory_are_right(
+    tmp_path: Path, mission: ServedModel, arrange: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> None:
+    batch = arrange(frames(21))
+
+    engine = load_openvino_engine(mission.contract, mission.weights_path, FLOAT32, [BATCH_SIZE], tmp_path, part_size=2)
+
+    np.testing.assert_allclose(engine.predict(batch), engine.predict(np.array(batch, order="C")), atol=1e-6)
+
+
+def test_engine_in_parts_goes_on_after_an_answer_that_could_not_be_kept(
+    tmp_path: Path, mission: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_openvino_engine(mission.contract, mission.weights_path, FLOAT32, [BATCH_SIZE], tmp_path, part_size=2)
+
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        stand_in = SimpleNamespace(array=fail, ascontiguousarray=np.ascontiguousarray)
+        broken.setattr("worker.engines.openvino.np", stand_in)
+        with pytest.raises(MemoryError):
+            engine.predict(frames(8))
+
+    assert np.isfinite(engine.predict(frames(8))).all()
+
+
+def test_size_that_is_recorded_is_the_one_computed_in(make_host: MakeHost, mission: ServedModel) -> None:
+    host = make_host(ENGINES_TARGET)
+    model = replace(mission, choice=EngineChoice(OPENVINO, FLOAT32, (BATCH_SIZE,), 8))
+
+    assert host.halve(model)
+    assert host.halve(model)
+    host.load(model)
+
+    assert host.engine(model).batch_size == host.batch_size(model) == BATCH_SIZE // 4
 
 
 def test_answers_are_in_order_when_parts_end_in_another(tmp_path: Path, mission: ServedModel) -> None:

@@ -67,7 +67,7 @@ def test_watch_ends_with_the_code_of_the_state(server: CannedServer, state: str,
     assert result.exit_code == code
     assert len(server.asked) == 3
     assert "1 truncated: Ends early." in result.stdout
-    assert f"see overread job {JOB} --items" in result.stdout
+    assert f"see overread job {JOB} --items --state failed" in result.stdout
     assert ["state", state] in [line.split() for line in result.stdout.splitlines()]
 
 

@@ -184,7 +184,14 @@ def test_tokens_are_listed_and_revoked_by_their_id(server: CannedServer) -> None
 def test_items_show_their_evidence_and_whole_uids(server: CannedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.cli.output.PIPED_WIDTH", 100)
     evidence = {"signal": "SIGSEGV", "log": "first line\nlast words", "sha256": "a" * 64}
-    item = {"name": "a.dcm", "sop_instance_uid": UID, "state": "failed", "frames": 0, "reused": False}
+    item = {
+        "name": "a.dcm",
+        "sop_instance_uid": UID,
+        "state": "failed",
+        "frames": 0,
+        "reused": False,
+        "reason": "worker_crashed",
+    }
     rest = {"detail": "", "reason_text": "It crashed.", "quarantined": True, "tries": 3, "evidence": evidence}
     server.answer(f"GET /api/v1/jobs/{JOB}/items", Answer({"items": [item | rest], "next": None}))
 

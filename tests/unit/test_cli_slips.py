@@ -161,7 +161,7 @@ def test_reasons_are_counted_and_at_most_eight_told(server: CannedServer) -> Non
 
     lines = capture.get().splitlines()
     assert lines[:2] == ["10 reason_9: such as: why", "9 reason_8: why"]
-    assert lines[8:] == [f"see overread job {KNOWN} --items"]
+    assert lines[8:] == [f"see overread job {KNOWN} --items --state failed"]
     assert server.paths() == [f"GET /api/v1/jobs/{KNOWN}/items?limit=500&state=failed"]
 
 

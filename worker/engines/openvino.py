@@ -107,24 +107,34 @@ def _beside(contract: ModelContract, compiled: Any) -> RunAll:
     queue = _import().AsyncInferQueue(compiled)
     has_maps = len(compiled.outputs) > 1
 
-    def keep(request: Any, place: tuple[list[Found | None], int]) -> None:
+    def keep(request: Any, place: tuple[list[Found | Exception], int]) -> None:
         found, at = place
-        outputs = [np.array(request.get_output_tensor(number).data) for number in range(1 + has_maps)]
-        found[at] = outputs[0], outputs[1] if has_maps else None
+        try:
+            outputs = [np.array(request.get_output_tensor(number).data) for number in range(1 + has_maps)]
+            found[at] = outputs[0], outputs[1] if has_maps else None
+        except Exception as error:  # noqa: BLE001 - OpenVINO ends the process over it; who asked is told instead
+            found[at] = error
 
     queue.set_callback(keep)
 
     def run(batches: Sequence[Frames]) -> list[Found]:
-        found: list[Found | None] = [None] * len(batches)
-        inputs = [in_layout(contract, batch) for batch in batches]  # shared, so they have to stay
+        found: list[Found | Exception] = [RuntimeError("OpenVINO gave no answer")] * len(batches)
+        # Shared, so they have to stay; OpenVINO copies what is not contiguous to where nothing keeps it.
+        inputs = [np.ascontiguousarray(in_layout(contract, batch)) for batch in batches]
         try:
             for at, batch in enumerate(inputs):
                 queue.start_async({0: batch}, userdata=(found, at), share_inputs=True)
         finally:
             queue.wait_all()
-        return [one for one in found if one is not None]
+        return [_unless_failed(one) for one in found]
 
     return run
+
+
+def _unless_failed(found: Found | Exception) -> Found:
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _converted(contract: ModelContract, weights_path: Path, *, batch_size: int, cache: Path) -> Path:
