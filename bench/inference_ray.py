@@ -51,10 +51,8 @@ class RayData:
 
 class _Predictor:
     def __init__(self, model: Model, serving: dict[str, Any], cache: str) -> None:
-        sizes, part_size = tuple(serving["batch_sizes"]), serving["part_size"]
-        choice = EngineChoice(serving["engine"], serving["precision"], sizes, part_size)
         weights = model.folder / model.contract.weights.file
-        self._engine = load_engine(model.contract, weights, choice, Path(cache))
+        self._engine = load_engine(model.contract, weights, EngineChoice.of_row(serving), Path(cache))
         self._began = time.time()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -28,13 +28,10 @@ class Yardsticks:
 
         weights = model.folder / "weights.keras"
         self._shape = model.contract.input
-        self._precision = serving["precision"]
-        self._sizes = tuple(serving["batch_sizes"])
-        self._part_size = serving["part_size"]
-        choice = EngineChoice(serving["engine"], serving["precision"], self._sizes, self._part_size)
-        self._engine = load_engine(model.contract, weights, choice, cache)
+        self._choice = EngineChoice.of_row(serving)
+        self._engine = load_engine(model.contract, weights, self._choice, cache)
         # Also where something else serves: OpenVINO's loop is the best that there is on a CPU.
-        load_engine(model.contract, weights, EngineChoice("openvino", "float32", self._sizes), cache)
+        load_engine(model.contract, weights, EngineChoice("openvino", "float32", self._choice.batch_sizes), cache)
         (self._graph,) = cache.glob(f"*/{GRAPH}")
         self._network = keras.saving.load_model(weights)
         self.answers = np.empty((0, 1))
@@ -48,9 +45,9 @@ class Yardsticks:
         import openvino
 
         core = openvino.Core()
-        hint = HINTS.get(self._precision, "f32")
-        best = float("inf")
-        sizes = {self._sizes[-1], self._part_size or self._sizes[-1]}
+        hint = HINTS.get(self._choice.precision, "f32")
+        best, most = float("inf"), self._choice.batch_sizes[-1]
+        sizes = {most, self._choice.part_size or most}
         for size, way in itertools.product(sizes, ("THROUGHPUT", "LATENCY")):
             graph = core.read_model(self._graph)
             graph.reshape([size, *frames.shape[1:]])

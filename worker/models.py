@@ -16,7 +16,5 @@ def served_model(runtime: Runtime, session: Session, version: ModelVersion) -> S
     choice = REFERENCE
     row = serving_engine(session, version.digest, runtime.hardware) if runtime.settings.engine == "fastest" else None
     if row is not None and not row["is_reference"]:
-        # What was proved before there were parts has none.
-        sizes, part_size = tuple(row["batch_sizes"]), row.get("part_size", 0)
-        choice = EngineChoice(row["engine"], row["precision"], sizes, part_size)
+        choice = EngineChoice.of_row(row)
     return ServedModel(version.digest, contract, runtime.store.path(version.weights_sha256), choice)

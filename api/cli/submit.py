@@ -43,11 +43,7 @@ DRY_RUN_COLUMNS: list[tuple[str, Callable[[tuple[str, Any]], Any]]] = [
     show_default=True,
     help="Which findings get a heat map: those over their threshold, all, or none.",
 )
-@click.option(
-    "--watch",
-    is_flag=True,
-    help="Follow the job to its end; exit code 0: done, 4: partial, 5: failed.",
-)
+@click.option("--watch", is_flag=True, help="Follow the job to its end; exit code 0: done, 4: partial, 5: failed.")
 @click.option("--dry-run", is_flag=True, help="Send the files, but only count what a job would run.")
 @click.option("--resume", metavar="UPLOAD_ID", help="Continue an upload that broke off; nothing is sent twice.")
 @client_command

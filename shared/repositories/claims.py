@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Row, bindparam, case, select, tuple_, update
+from sqlalchemy import ColumnElement, Float, Row, and_, bindparam, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db import db_now
@@ -11,7 +11,7 @@ from shared.errors import FencedOutError
 from shared.models import Item, Job, Shard, table_of
 from shared.repositories.history import check_shard_move
 from shared.repositories.items import take_back_tries
-from shared.repositories.lanes import is_due
+from shared.repositories.lanes import IS_DUE
 from shared.repositories.shards import Claim, record_moves
 from shared.states import Failure, ItemState, Lane, ShardState
 
@@ -36,18 +36,17 @@ def _forgiven(failures: Any) -> Any:
 _FIRST = (
     select(_SHARDS.id, _SHARDS.items_total, _SHARDS.crash_count, _SHARDS.failure_count, *_WORK)
     .join(_JOB, _JOBS.id == _SHARDS.job_id)
-    .where(is_due(bindparam("lane")))
+    .where(IS_DUE)
     .order_by(*_IN_TURN)
     .limit(1)
     .with_for_update(of=_SHARD, skip_locked=True)
 )
-_NEXT = select(_SHARDS.id).where(is_due(bindparam("lane"))).order_by(*_IN_TURN).limit(bindparam("looked_at"))
+_NEXT = select(_SHARDS.id).where(IS_DUE).order_by(*_IN_TURN).limit(bindparam("looked_at"))
 _LIKE_IT = (
     select(_SHARDS.id)
     .join(_JOB, _JOBS.id == _SHARDS.job_id)
     .where(
         _SHARDS.id.in_(bindparam("ids", expanding=True)),
-        _SHARDS.id != bindparam("first"),
         _SHARDS.state == ShardState.QUEUED,
         _SHARDS.items_total <= bindparam("items"),
         _SHARDS.crash_count == 0,
@@ -112,15 +111,19 @@ def _like(session: Session, lane: Lane, first: Row[*tuple[Any, ...]], most_items
     if more < 1 or first.crash_count or first.failure_count:
         return ()
     # Two statements: as one, PostgreSQL may look through all that is queued.
-    following = session.scalars(_NEXT, {"lane": lane, "looked_at": most_items}).all()
-    given = {"ids": following, "first": first.id, "items": first.items_total, "most": more}
+    following = [one for one in session.scalars(_NEXT, {"lane": lane, "looked_at": most_items}) if one != first.id]
+    given = {"ids": following, "items": first.items_total, "most": more}
     given |= {f"its_{column.name}": getattr(first, column.name) for column in _WORK}
     return session.scalars(_LIKE_IT, given).all()
 
 
-def held(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """As conditions of a statement: the shard runs, and under this claim's fence."""
-    return (Shard.id == claim.shard_id, Shard.fence == claim.fence, Shard.state == ShardState.RUNNING)
+def held(claims: Sequence[Claim]) -> ColumnElement[bool]:
+    """As a condition of a statement: the shard runs, and under the fence of one of these claims."""
+    return and_(tuple_(Shard.id, Shard.fence).in_(_fences(claims)), Shard.state == ShardState.RUNNING)
+
+
+def _fences(claims: Sequence[Claim]) -> list[tuple[int, int]]:
+    return [(claim.shard_id, claim.fence) for claim in claims]
 
 
 def hold(session: Session, claims: Sequence[Claim], lease_s: float, *, progressed: Collection[int] = ()) -> list[Claim]:
@@ -130,7 +133,7 @@ def hold(session: Session, claims: Sequence[Claim], lease_s: float, *, progresse
     when none holds. The shards that `progressed` are forgiven earlier failures: one that moves on is not what kills
     its workers.
     """
-    given = {"held": [(claim.shard_id, claim.fence) for claim in claims], "progressed": list(progressed)}
+    given = {"held": _fences(claims), "progressed": list(progressed)}
     ours = set(session.scalars(_HOLD, given | {"lease_s": lease_s}))
     if not ours:
         raise FencedOutError("the shard was taken back or its job cancelled; this attempt's results are discarded")
@@ -181,10 +184,9 @@ def _leave(
     session: Session, claims: Sequence[Claim], after: ShardState, reason: str, *where: Any, **values: Any
 ) -> list[Claim]:
     check_shard_move(ShardState.RUNNING, after)
-    are_held = tuple_(Shard.id, Shard.fence).in_([(claim.shard_id, claim.fence) for claim in claims])
     statement = (
         update(Shard)
-        .where(are_held, Shard.state == ShardState.RUNNING, *where)
+        .where(held(claims), *where)
         .values(state=after, owner=None, lease_until=None, **values)
         .returning(Shard.id)
         .execution_options(synchronize_session=False)

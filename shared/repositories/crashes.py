@@ -59,7 +59,7 @@ def take_back_lost(
     The attempt on the items `begun` does not count: it was not their fault.
     """
     shard = session.scalar(
-        select(Shard).where(*held(claim)).with_for_update().execution_options(populate_existing=True)
+        select(Shard).where(held([claim])).with_for_update().execution_options(populate_existing=True)
     )
     if shard is None:
         return False

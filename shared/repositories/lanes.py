@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import BindParameter, ColumnElement, Exists, and_, bindparam, delete, exists, func, select
+from sqlalchemy import and_, bindparam, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
@@ -32,18 +32,15 @@ def brakes(session: Session) -> dict[Lane, LaneBrake]:
     return {brake.lane: brake for brake in session.scalars(select(LaneBrake))}
 
 
-def is_paused(lane: Lane | BindParameter[Lane]) -> Exists:
-    """As a condition of a statement."""
-    return exists().where(LaneBrake.lane == lane)
-
-
-def is_due(lane: Lane | BindParameter[Lane]) -> ColumnElement[bool]:
-    """As a condition of a statement: a shard of this lane that may be claimed now."""
-    return and_(Shard.state == ShardState.QUEUED, Shard.lane == lane, Shard.not_before <= db_now(), ~is_paused(lane))
-
-
+# As a condition of a statement: a shard of the `lane` given with it may be claimed now.
+IS_DUE = and_(
+    Shard.state == ShardState.QUEUED,
+    Shard.lane == bindparam("lane"),
+    Shard.not_before <= db_now(),
+    ~exists().where(LaneBrake.lane == bindparam("lane")),
+)
 # Made once: building a statement takes longer than running it.
-_DUE = select(Shard.id).where(is_due(bindparam("lane"))).limit(bindparam("most"))
+_DUE = select(Shard.id).where(IS_DUE).limit(bindparam("most"))
 _NUMBER_DUE = select(func.count()).select_from(_DUE.subquery())
 
 

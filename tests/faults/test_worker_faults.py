@@ -64,10 +64,9 @@ KILLERS = {
     "engine": Killer("engine_segfault", constant_film("POISON", 99), "engine_crashed", 3, "SIGSEGV", "crash"),
     "hang": Killer("engine_hang", constant_film("POISON", 99), "engine_timeout", 3, "timeout", "timeout"),
 }
-SLOW = pytest.mark.slow_fault
 
 
-@pytest.mark.parametrize("kind", ["decoder", pytest.param("engine", marks=SLOW), pytest.param("hang", marks=SLOW)])
+@pytest.mark.parametrize("kind", ["decoder", "engine", pytest.param("hang", marks=pytest.mark.slow_fault)])
 def test_instance_that_ends_its_process_is_quarantined_and_no_other(
     systems: Systems, data_dir: Path, kind: str
 ) -> None:

@@ -43,6 +43,12 @@ def _claim(prepared: Prepared, most_items: int = MOST) -> list[Claim]:
         return claim_next(uow.session, [Lane.ROUTINE], "worker-1", LEASE_S, most_items=most_items)
 
 
+def _worker(prepared: Prepared, *given: Any, window: int = 2, **more: Any) -> FakeRuntime:
+    """In windows of so many items, decoded one after the other."""
+    settings = prepared.settings.model_copy(update={"commit_items": window, "decode_processes": 1})
+    return FakeRuntime(settings, prepared.engine, *given, **more)
+
+
 def _jobs_of(claims: list[Claim]) -> set[UUID]:
     return {claim.job_id for claim in claims}
 
@@ -145,8 +151,7 @@ def test_neighbours_are_predicted_when_one_of_the_jobs_is_cancelled(any_prepared
             with UnitOfWork(engine) as uow:
                 assert request_cancel(uow.session, jobs[4], actor="user")
 
-    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
-    infer_next(FakeRuntime(settings, engine, cancel))
+    infer_next(_worker(any_prepared, cancel))
 
     assert _states_when_read(any_prepared, jobs[4]) == (JobState.CANCELLED, 0)
     assert _states(any_prepared) == {JobState.DONE: 5, JobState.CANCELLED: 1}
@@ -168,14 +173,13 @@ def test_neighbours_are_predicted_when_one_shard_was_taken_back(any_prepared: Pr
             let_lease_run_out(engine, shard_id)
             assert take_back_all(engine, delay_s=1000.0) == 1
 
-    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
-    infer_next(FakeRuntime(settings, engine, take_one_back))
+    infer_next(_worker(any_prepared, take_one_back))
 
     assert _states_when_read(any_prepared, jobs[1]) == (JobState.RUNNING, 0)
     assert _states(any_prepared) == {JobState.DONE: 5, JobState.RUNNING: 1}
     check_invariants(engine)
     let_backoffs_run_out(engine)
-    infer_next(FakeRuntime(settings, engine))
+    infer_next(_worker(any_prepared))
     assert _states(any_prepared) == {JobState.DONE: 6}
     check_invariants(engine)
 
@@ -186,7 +190,6 @@ def test_killer_among_small_jobs_is_quarantined_and_no_neighbour_with_it(any_pre
     with reading(engine) as session:
         statement = select(Item.id, Instance.blob_sha256).join(Instance, Instance.id == Item.instance_id)
         killer, killing = session.execute(statement.where(Item.job_id == jobs[3])).one()
-    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
 
     def die(sha256: str) -> None:
         if sha256 == killing:
@@ -194,11 +197,11 @@ def test_killer_among_small_jobs_is_quarantined_and_no_neighbour_with_it(any_pre
 
     for _ in range(3):
         with pytest.raises(WorkerDied):
-            infer_next(FakeRuntime(settings, engine, decoding=die))
+            infer_next(_worker(any_prepared, decoding=die))
         let_leases_run_out(engine)
         take_back_all(engine)
         let_backoffs_run_out(engine)
-    infer_next(FakeRuntime(settings, engine, decoding=die))
+    infer_next(_worker(any_prepared, decoding=die))
 
     assert _states(any_prepared) == {JobState.DONE: 11, JobState.FAILED: 1}
     assert _states_when_read(any_prepared, jobs[3]) == (JobState.FAILED, 0)
@@ -213,8 +216,7 @@ def test_shards_given_back_together_take_back_what_had_begun(any_prepared: Prepa
     engine = any_prepared.engine
     for _ in range(6):
         submit_job(engine, 1)
-    settings = any_prepared.settings.model_copy(update={"commit_items": 1, "decode_processes": 1})
-    runtime = FakeRuntime(settings, engine, lambda number: runtime.stopping.set() if number == 1 else None)
+    runtime = _worker(any_prepared, lambda number: runtime.stopping.set() if number == 1 else None, window=1)
 
     infer_next(runtime)
 
@@ -239,10 +241,9 @@ def test_those_behind_are_predicted_when_a_whole_window_is_cancelled(
             for job in jobs[cancelled]:
                 request_cancel(uow.session, job, actor="user")
 
-    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
     loading = cancel if when == "loading" else lambda: None
     decoding = (lambda number: cancel() if number == 1 else None) if when == "decoding" else lambda _: None
-    infer_next(FakeRuntime(settings, engine, decoding, loading=loading))
+    infer_next(_worker(any_prepared, decoding, loading=loading))
 
     assert _states(any_prepared) == {JobState.DONE: 8, JobState.CANCELLED: 4}
     with reading(engine) as session:
@@ -267,8 +268,7 @@ def test_neighbours_are_predicted_when_a_job_with_a_heat_map_is_cancelled(
         future.set_result(FramePrediction(np.asarray([0.9], np.float32), "stand-in", "float32", 1, maps=maps))
         return future
 
-    settings = any_prepared.settings.model_copy(update={"commit_items": 2, "decode_processes": 1})
-    runtime = FakeRuntime(settings, engine, cancel)
+    runtime = _worker(any_prepared, cancel)
     monkeypatch.setattr(runtime.engines, "predict", predict)
     infer_next(runtime)
 

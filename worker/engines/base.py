@@ -1,7 +1,8 @@
 """The interface between the batches of an inference job and whatever runs the network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,11 @@ class EngineChoice:
     precision: str
     batch_sizes: tuple[int, ...] = ()
     part_size: int = 0
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "EngineChoice":
+        """As the row of a proof has it that serves; what was proved before there were parts has none."""
+        return cls(row["engine"], row["precision"], tuple(row["batch_sizes"]), row.get("part_size", 0))
 
 
 # What every other engine is proved against, and what serves until one is.
