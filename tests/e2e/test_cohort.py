@@ -18,8 +18,12 @@ STUDIES = {"TWO": 2, "THREE": 3}
 
 
 @pytest.fixture(scope="module")
-def system() -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Running, with a model that takes any image, added as a user adds it."""
+    package = accept_everything_package(tmp_path_factory.mktemp("model") / "package")
     with running_system() as running:
+        added = overread(running, "models", "add", str(package))
+        assert added.returncode == 0, added.stderr
         yield running
 
 
@@ -37,9 +41,6 @@ def test_cohort_ends_in_one_report_per_patient(system: System, tmp_path: Path) -
                 path = tmp_path / "made" / f"{patient}-{study}-{instance}.dcm"
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(film(patient, study, instance))
-    package = accept_everything_package(tmp_path / "package")
-    added = overread(system, "models", "add", str(package))
-    assert added.returncode == 0, added.stderr
     files = [*films.rglob("*.dcm"), *(tmp_path / "made").iterdir()]
 
     done = overread(system, "submit", *map(str, [films, tmp_path / "made"]), "--label", "cohort", "--watch")
