@@ -151,20 +151,21 @@ def test_worker_does_not_yield_to_a_lane_that_is_paused(any_prepared: Prepared) 
         assert rows_of(session, Shard, Shard.state == ShardState.QUEUED) == 1
 
 
-def test_background_shard_moves_when_urgent_ones_never_end(prepared: Prepared) -> None:
+def test_background_shard_moves_when_urgent_ones_never_end(any_prepared: Prepared) -> None:
     """It has its turn one time in 5 here, and gets a window done before it yields again."""
-    background = submit_job(prepared.engine, 4, lane=Lane.BACKGROUND)
-    submit_job(prepared.engine, 2, lane=Lane.URGENT)
-    urgent_since: list[int] = []
+    background = submit_job(any_prepared.engine, 4, lane=Lane.BACKGROUND)
+    submit_job(any_prepared.engine, 2, lane=Lane.URGENT)
 
     def urgent_arrives(number: int) -> None:
-        if _open_tries(prepared, background) and number < 100:
-            urgent_since.append(number)
-            submit_job(prepared.engine, 2, lane=Lane.URGENT)
+        if _open_tries(any_prepared, background) and number < 100:
+            submit_job(any_prepared.engine, 2, lane=Lane.URGENT)
 
-    infer_next(_worker(prepared, urgent_arrives, weight_urgent=3, weight_routine=1, shard_items=2))
+    infer_next(_worker(any_prepared, urgent_arrives, weight_urgent=3, weight_routine=1, shard_items=2))
 
-    assert 5 < len(urgent_since) < 20
-    with reading(prepared.engine) as session:
-        assert session.get_one(Job, background).state is JobState.DONE
-    check_invariants(prepared.engine)
+    with reading(any_prepared.engine) as session:
+        ended = select(History.job_id).where(History.shard_id.is_not(None), History.to_state == ShardState.DONE)
+        order = session.scalars(ended.order_by(History.id)).all()
+    # Its two windows are the 4th and the 9th turn. How much was decoded ahead of a yield, and dropped, is not counted.
+    assert order.index(background) == 7
+    assert _times_yielded(any_prepared, background) == 1
+    check_invariants(any_prepared.engine)
