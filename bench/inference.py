@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--instances", type=int, help="instances of each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", default=",".join(MODELS), help="some of them, with commas between")
+    parser.add_argument("--codings", default=",".join(CODINGS), help="some of them, of the largest network")
     chosen = parser.parse_args()
     names = ["mission-cnn"] if chosen.quick else chosen.networks.split(",")
     count = chosen.instances or (400 if chosen.quick else 2000)
@@ -81,32 +82,43 @@ def main() -> None:
     found: list[Measured] = []
     with scratch_folder() as folder:
         for name in names:
-            found += measure(folder / name, name, images, count, chosen.rounds, whole=not chosen.quick)
+            headline = name == HEADLINE and not chosen.quick
+            work = Work(count, chosen.rounds, chosen.codings.split(",") if headline else [UNCOMPRESSED])
+            found += measure(folder / name, name, images, work, whole=not chosen.quick)
     ratios = {}
     for one in found:
         suffix = "" if (one.model, one.coding) == (HEADLINE, UNCOMPRESSED) else f"_{one.model}_{one.coding}"
         ratios |= {f"{name}{suffix}".replace(" ", "_"): value for name, value in one.ratios().items()}
     columns = ("what", *(f"{one.model}, {one.coding}" for one in found))
     # What is published is whole: a part of it is only printed.
-    keep = not chosen.quick and names == list(MODELS)
+    keep = not chosen.quick and (names, chosen.codings) == (list(MODELS), ",".join(CODINGS))
     report("inference", columns, _rows(found), ratios, keep=keep, instances=count, rounds=chosen.rounds)
 
 
-def measure(folder: Path, name: str, images: Images, count: int, rounds: int, *, whole: bool) -> list[Measured]:
-    """A network on uncompressed files; the headline's also on the other codings."""
+@dataclass(frozen=True)
+class Work:
+    """How many instances a round has, how many rounds there are, and of which codings."""
+
+    count: int
+    rounds: int
+    codings: Sequence[str]
+
+
+def measure(folder: Path, name: str, images: Images, work: Work, *, whole: bool) -> list[Measured]:
+    """A network on files of these codings."""
     folder.mkdir()
     model = make_model(name, folder / "model", images)
     with Product(model) as product:
         yardsticks = Yardsticks(model, product.serving, folder / "cache")
         found = []
-        for coding in CODINGS if whole and name == HEADLINE else (UNCOMPRESSED,):
+        for coding in work.codings:
             one = Measured(name, coding, serving=product.serving)
-            for number in range(rounds):
-                cohort = Cohort(folder / "cohort", images, count, f"{coding}-{number}", coding=coding)
+            for number in range(work.rounds):
+                cohort = Cohort(folder / "cohort", images, work.count, f"{coding}-{number}", coding=coding)
                 _round(one, cohort, model, product, yardsticks, folder)
                 cohort.remove()
             if whole and coding == UNCOMPRESSED:
-                _whole_way(one, images, folder, product, min(count, MOST_SMALL_JOBS))
+                _whole_way(one, images, folder, product, work.count)
             found.append(one)
     return found
 
@@ -133,12 +145,12 @@ def _round(one: Measured, cohort: Cohort, model: Model, product: Product, yardst
     one.second_core = second_core(cohort, model.contract, folder / "data")
 
 
-def _whole_way(one: Measured, images: Images, folder: Path, product: Product, small: int) -> None:
+def _whole_way(one: Measured, images: Images, folder: Path, product: Product, count: int) -> None:
     """From the upload on, and many small jobs against one of the same instances."""
-    count = len(one.rates[PRODUCT])
-    for number in range(count):
-        cohort = Cohort(folder / "cohort", images, small, f"posted-{number}")
-        one.rates.setdefault(POSTED, []).append(small / product.post_to_report(cohort))
+    small = min(count, MOST_SMALL_JOBS)
+    for number in range(len(one.rates[PRODUCT])):
+        cohort = Cohort(folder / "cohort", images, count, f"posted-{number}")
+        one.rates.setdefault(POSTED, []).append(count / product.post_to_report(cohort))
         cohort.remove()
         for way in (ONE, SMALL):
             cohort = Cohort(folder / "cohort", images, small, f"{len(way)}-{number}", per_patient=1)

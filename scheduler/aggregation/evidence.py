@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from shared.dicom.planes import Planes, planes_of_document
@@ -84,31 +84,65 @@ class Evidence:
         return hashlib.sha256(json.dumps([model_digest, studies, inputs]).encode()).hexdigest()
 
 
+# Made once: a look at a few patients takes less time than building its statements.
+_OF_PATIENTS = Study.patient_id.in_(bindparam("patient_ids", expanding=True))
+_INSTANCES = (
+    select(
+        Study.patient_id,
+        Instance.id,
+        Instance.blob_sha256,
+        Instance.sop_instance_uid,
+        Instance.sop_conflict,
+        Instance.number_of_frames,
+        Instance.instance_number,
+        Instance.planes,
+        Series.series_instance_uid,
+        Series.modality,
+        Study.id.label("study_row"),
+        Study.study_instance_uid,
+        Study.study_date,
+        Study.study_time,
+        Study.patient_conflict,
+    )
+    .join(Series, Series.id == Instance.series_id)
+    .join(Study, Study.id == Series.study_id)
+    .where(_OF_PATIENTS)
+    .order_by(Instance.id)
+)
+_PREDICTIONS = (
+    select(
+        Prediction.blob_sha256,
+        Prediction.frame,
+        Prediction.probabilities,
+        Prediction.engine,
+        Prediction.precision,
+        Prediction.batch_size,
+    )
+    .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
+    .join(Series, Series.id == Instance.series_id)
+    .join(Study, Study.id == Series.study_id)
+    .where(_OF_PATIENTS, Prediction.model_digest == bindparam("model_digest"))
+    .order_by(Prediction.generation)
+)
+
+# Which of an instance's outcomes by one model speaks: what was predicted stays predicted, whatever a later job that
+# was cancelled or failed says; a failure tells more than a cancel, and so does that the package does not want it.
+_PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED)
+_NEWEST = (
+    select(func.max(Item.id))
+    .where(
+        Item.patient_id.in_(bindparam("patient_ids", expanding=True)),
+        Item.model_version_id == bindparam("model_version_id"),
+        Item.state.in_(_PRECEDENCE),
+    )
+    .group_by(Item.instance_id, Item.state)
+)
+_OUTCOMES = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(_NEWEST))
+
+
 def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) -> dict[int, Evidence]:
     """Read the patients' evidence; instances this model was never asked about are not part of it."""
-    rows = session.execute(
-        select(
-            Study.patient_id,
-            Instance.id,
-            Instance.blob_sha256,
-            Instance.sop_instance_uid,
-            Instance.sop_conflict,
-            Instance.number_of_frames,
-            Instance.instance_number,
-            Instance.planes,
-            Series.series_instance_uid,
-            Series.modality,
-            Study.id.label("study_row"),
-            Study.study_instance_uid,
-            Study.study_date,
-            Study.study_time,
-            Study.patient_conflict,
-        )
-        .join(Series, Series.id == Instance.series_id)
-        .join(Study, Study.id == Series.study_id)
-        .where(Study.patient_id.in_(patient_ids))
-        .order_by(Instance.id)
-    ).all()
+    rows = session.execute(_INSTANCES, {"patient_ids": patient_ids}).all()
     # In this order: what is known to be done has its frames by then, also where every query sees what is new.
     outcomes = _outcomes(session, patient_ids, version.id)
     frames = _frames(session, patient_ids, version.digest)
@@ -142,45 +176,16 @@ def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any
 def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
     found: _Frames = defaultdict(dict)
-    statement = (
-        select(
-            Prediction.blob_sha256,
-            Prediction.frame,
-            Prediction.probabilities,
-            Prediction.engine,
-            Prediction.precision,
-            Prediction.batch_size,
-        )
-        .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
-        .join(Series, Series.id == Instance.series_id)
-        .join(Study, Study.id == Series.study_id)
-        .where(Study.patient_id.in_(patient_ids), Prediction.model_digest == digest)
-        .order_by(Prediction.generation)
-    )
-    for row in session.execute(statement):
+    for row in session.execute(_PREDICTIONS, {"patient_ids": patient_ids, "model_digest": digest}):
         computed = Computed(row.engine, row.precision, row.batch_size)
         found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
     return found
 
 
-# Which of an instance's outcomes by one model speaks: what was predicted stays predicted, whatever a later job that
-# was cancelled or failed says; a failure tells more than a cancel, and so does that the package does not want it.
-_PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CANCELLED)
-
-
 def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
     """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
-    newest = (
-        select(func.max(Item.id))
-        .where(
-            Item.patient_id.in_(patient_ids),
-            Item.model_version_id == model_version_id,
-            Item.state.in_(_PRECEDENCE),
-        )
-        .group_by(Item.instance_id, Item.state)
-    )
-    statement = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(newest))
-    rows = sorted(session.execute(statement), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
+    given = {"patient_ids": patient_ids, "model_version_id": model_version_id}
+    rows = sorted(session.execute(_OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
     return {row.instance_id: row for row in rows}
 
 

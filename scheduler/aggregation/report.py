@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Engine, bindparam, insert, select, update
+from sqlalchemy import Engine, Integer, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,13 @@ log = structlog.get_logger()
 _PATIENTS = table_of(JobPatient).c
 # Made once, and on the tables themselves: building a statement takes longer than running it.
 _ADD_REPORT = insert(table_of(Report))
+_DUE = (
+    select(JobPatient.job_id, JobPatient.patient_id, Job.model_version_id)
+    .join(Job, Job.id == JobPatient.job_id)
+    .where(JobPatient.reported_at.is_(None), JobPatient.items_open <= 0)
+    .order_by(JobPatient.job_id, JobPatient.patient_id)
+    .limit(bindparam("most", type_=Integer))
+)
 _SETTLE = (
     update(table_of(JobPatient))
     .where(_PATIENTS.job_id == bindparam("job"), _PATIENTS.patient_id == bindparam("patient"))
@@ -55,15 +62,8 @@ class Aggregation:
     def _due(self, limit: int) -> dict[int, list[JobAndPatient]]:
         """By model version, so that the patients of many small jobs are reported on together."""
         with reading(self._engine) as session:
-            statement = (
-                select(JobPatient.job_id, JobPatient.patient_id, Job.model_version_id)
-                .join(Job, Job.id == JobPatient.job_id)
-                .where(JobPatient.reported_at.is_(None), JobPatient.items_open <= 0)
-                .order_by(JobPatient.job_id, JobPatient.patient_id)
-                .limit(limit)
-            )
             due: dict[int, list[JobAndPatient]] = {}
-            for row in session.execute(statement):
+            for row in session.execute(_DUE, {"most": limit}):
                 due.setdefault(row.model_version_id, []).append(JobAndPatient(row.job_id, row.patient_id))
             return due
 

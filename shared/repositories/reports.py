@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, cast, select
+from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from shared.models import JobPatient, ModelVersion, Patient, Report
@@ -23,12 +23,32 @@ class NewestReport(NamedTuple):
     inputs_digest: str
 
 
+def _is_newest() -> ColumnElement[bool]:
+    newer = aliased(Report)
+    return ~(
+        select(newer.id)
+        .where(
+            newer.patient_id == Report.patient_id,
+            newer.model_version_id == Report.model_version_id,
+            newer.number > Report.number,
+        )
+        .exists()
+    )
+
+
+# Made once: the statement takes longer to build than to run.
+_NEWEST = select(Report.patient_id, Report.id, Report.number, Report.inputs_digest).where(
+    Report.patient_id.in_(bindparam("patient_ids", expanding=True)),
+    Report.model_version_id == bindparam("model_version_id"),
+    _is_newest(),
+)
+
+
 def newest_reports(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, NewestReport]:
     """The newest version about each patient by a model version; patients without one are left out."""
-    statement = select(Report.patient_id, Report.id, Report.number, Report.inputs_digest).where(
-        Report.patient_id.in_(patient_ids), Report.model_version_id == model_version_id, _is_newest()
-    )
-    return {row.patient_id: NewestReport(row.id, row.number, row.inputs_digest) for row in session.execute(statement)}
+    given = {"patient_ids": patient_ids, "model_version_id": model_version_id}
+    rows = session.execute(_NEWEST, given)
+    return {row.patient_id: NewestReport(row.id, row.number, row.inputs_digest) for row in rows}
 
 
 def list_reports(
@@ -63,19 +83,6 @@ def _with_nouns() -> Select[Report]:
         .join(Report.patient)
         .join(Report.model_version)
         .options(joinedload(Report.patient), joinedload(Report.model_version))
-    )
-
-
-def _is_newest() -> ColumnElement[bool]:
-    newer = aliased(Report)
-    return ~(
-        select(newer.id)
-        .where(
-            newer.patient_id == Report.patient_id,
-            newer.model_version_id == Report.model_version_id,
-            newer.number > Report.number,
-        )
-        .exists()
     )
 
 
