@@ -181,6 +181,31 @@ class ReportStatus(StrEnum):
     PRELIMINARY = "preliminary"
 
 
+class TargetLevel(StrEnum):
+    """What a label speaks of, in the DICOM hierarchy."""
+
+    PATIENT = "patient"
+    STUDY = "study"
+    INSTANCE = "instance"
+
+
+class Split(StrEnum):
+    """What a patient's images are for: to learn from, to choose by, or only to judge with."""
+
+    TRAIN = "train"
+    VAL = "val"
+    HOLDOUT = "holdout"
+
+
+class LabelRefusal(StrEnum):
+    """Why a row of labels was not taken."""
+
+    INVALID = "invalid"
+    NOT_STORED = "not_stored"
+    AMBIGUOUS = "ambiguous"
+    SPLIT_IS_FIXED = "split_is_fixed"
+
+
 class Scope(StrEnum):
     """What a token may do; every route names one. `admin` covers all."""
 

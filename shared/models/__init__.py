@@ -4,6 +4,7 @@ from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
+from shared.models.label import Label, PatientSplit
 from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
@@ -22,10 +23,12 @@ __all__ = [
     "Item",
     "Job",
     "JobPatient",
+    "Label",
     "LaneBrake",
     "ModelVersion",
     "Pace",
     "Patient",
+    "PatientSplit",
     "Prediction",
     "Principal",
     "Project",
