@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal, text
+from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal, select, text
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -142,6 +142,11 @@ def _prepare_postgresql(engine: Engine, idle_s: float) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {round(idle_s * 1000)}")
         connection.commit()
+
+
+def database_time(session: Session) -> datetime:
+    """What the database's clock shows: the same for all hosts, whatever their own clocks say."""
+    return session.execute(select(db_now())).scalar_one()
 
 
 def take_lock(connection: Connection, lock: AdvisoryLock) -> None:

@@ -206,6 +206,41 @@ class LabelRefusal(StrEnum):
     SPLIT_IS_FIXED = "split_is_fixed"
 
 
+class Overlap(StrEnum):
+    """What a schedule does while the job of its last run is still open."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL = "cancel"
+
+
+class RunOrigin(StrEnum):
+    """Why a run of a schedule came to be."""
+
+    CALENDAR = "calendar"
+    HAND = "hand"
+    REST = "rest"  # of what the run before found
+
+
+class RunState(StrEnum):
+    """What became of a moment at which a schedule was due."""
+
+    WAITING = "waiting"  # for the job of the run before
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+RUN_MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.WAITING: frozenset({RunState.FIRED, RunState.SKIPPED, RunState.FAILED}),
+    RunState.FIRED: frozenset(),
+    RunState.SKIPPED: frozenset(),
+    RunState.MISSED: frozenset(),
+    RunState.FAILED: frozenset(),
+}
+
+
 class Scope(StrEnum):
     """What a token may do; every route names one. `admin` covers all."""
 

@@ -9,6 +9,7 @@ from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
 from shared.models.report import Report
+from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.upload import Upload, UploadFile
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Principal",
     "Project",
     "Report",
+    "Schedule",
+    "ScheduleRun",
     "Series",
     "Shard",
     "Site",
