@@ -23,10 +23,11 @@ def start_batch(uow: UnitOfWork, schedule: Schedule, settings: Settings) -> tupl
     """
     session, wanted = uow.session, schedule.request
     version = resolve_model(session, wanted["model"])
-    number = count_unseen(session, version)
+    every_version = bool(wanted["every_version"])
+    number = count_unseen(session, version, every_version=every_version)
     if number < max(1, schedule.min_new):
         return None, f"{number} instances are new; it starts from {max(1, schedule.min_new)} on", False
-    instances = unseen_instances(session, version, MOST_INSTANCES)
+    instances = unseen_instances(session, version, MOST_INSTANCES, every_version=every_version)
     explain = Explain(wanted["explain"])
     plan = plan_job(session, Selection(instances=instances), version, generation=0, explain=explain)
     new = NewJob(
@@ -34,7 +35,7 @@ def start_batch(uow: UnitOfWork, schedule: Schedule, settings: Settings) -> tupl
         model_version_id=version.id,
         principal_id=schedule.principal_id,
         project_id=default_project(session).id,
-        request=wanted | {"schedule": schedule.name},
+        request={**wanted, "schedule": schedule.name},
         label=wanted["label"],
         explain=explain,
     )

@@ -77,11 +77,12 @@ def schedules() -> None:
     help="A moment that no scheduler saw is made up for within so long.",
 )
 @click.option("--jitter", "jitter_s", type=click.IntRange(min=0), default=0, help="Start up to so many seconds later.")
+@click.option("--every-version", is_flag=True, help="After a promotion, predict on all that is stored once more.")
 @click.option("--min-new", type=click.IntRange(min=1), default=1, help="Start from so many new images on.")
 @client_command
 def add(session: Session, catch_up_hours: float, **wanted: Any) -> None:
     """Add the schedule NAME: inference over the stored images that no job has asked the model about."""
-    job = {name: wanted.pop(name) for name in ("model", "priority", "label", "explain")}
+    job = {name: wanted.pop(name) for name in ("model", "priority", "label", "explain", "every_version")}
     made = session.client.post(SCHEDULES, wanted | {"catch_up_s": round(catch_up_hours * HOUR_S), "job": job})
     _show(session, made)
 

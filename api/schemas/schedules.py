@@ -16,12 +16,15 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class BatchWanted(Wanted):
-    """The job of each run: over the stored instances that the model accepts and that no job has asked it about."""
+    """The job of each run: over the stored instances that the model accepts and no job has asked it about."""
 
     model: str = Field("", max_length=80, description="`name` (its champion then) or `name:version`.")
     priority: Lane = Lane.BACKGROUND
     label: Label = ""
     explain: Explain = Explain.POSITIVES
+    every_version: bool = Field(
+        False, description="Also what only other versions were asked about: after a promotion, all that is stored."
+    )
 
 
 class ScheduleWanted(Wanted):

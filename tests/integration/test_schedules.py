@@ -16,6 +16,7 @@ from shared.cron import fires_after
 from shared.db import reading
 from shared.identifiers import new_id
 from shared.models import Item, Job, Schedule, ScheduleRun
+from shared.repositories.registry import promote
 from shared.repositories.schedules import first_fire, set_next
 from shared.states import Explain, JobKind, JobState, Lane, Overlap, RunState
 from shared.unit_of_work import UnitOfWork
@@ -26,7 +27,7 @@ from tests.factories import MODEL, add_instance, add_model, admin_id, rows_of
 SCHEDULES = "/api/v1/schedules"
 START = datetime(2026, 3, 27, 12, tzinfo=UTC)
 NIGHTLY = "30 2 * * *"
-JOB = {"model": MODEL, "priority": "background", "label": "night", "explain": "positives"}
+JOB = {"model": MODEL, "priority": "background", "label": "night", "explain": "positives", "every_version": False}
 HOUR_S = 3600
 
 
@@ -146,6 +147,23 @@ def test_only_what_the_model_accepts_is_new(any_prepared: Prepared) -> None:
     night.at("2026-03-28T12:00:00Z")
 
     assert night.jobs() == [(1, JobState.QUEUED)]
+
+
+@pytest.mark.parametrize(("every_version", "jobs"), [(False, 1), (True, 2)])
+def test_promotion_has_nothing_predicted_again_unless_it_is_asked_for(
+    any_prepared: Prepared, every_version: bool, jobs: int
+) -> None:
+    night = Night(any_prepared)
+    night.store(2)
+    night.at("2026-03-28T12:00:00Z")
+    work_until_empty(any_prepared.engine, "worker-1")
+    with UnitOfWork(any_prepared.engine) as uow:
+        assert promote(uow.session, add_model(uow.session))
+        uow.session.execute(update(Schedule).values(request=JOB | {"every_version": every_version}))
+
+    night.at("2026-03-29T12:00:00Z")
+
+    assert [total for total, _ in night.jobs()] == [2] * jobs
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,13 @@ def test_add_sends_what_was_typed_and_shows_the_next_moments(server: CannedServe
         "catch_up_s": 5400,
         "jitter_s": 0,
         "min_new": 20,
-        "job": {"model": "lesion", "priority": "background", "label": "night", "explain": "positives"},
+        "job": {
+            "model": "lesion",
+            "priority": "background",
+            "label": "night",
+            "explain": "positives",
+            "every_version": False,
+        },
     }
     assert "2026-11-26T02:30:00+01:00" in result.output
 
