@@ -6,7 +6,7 @@ from apiflask import APIFlask
 from flask import request
 
 from api.errors import register_error_handlers
-from api.routes import docs, health, heat_maps, jobs, models, queues, reports, retries, tokens, uploads
+from api.routes import docs, health, heat_maps, jobs, labels, models, queues, reports, retries, schedules, tokens, uploads
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
 
@@ -51,6 +51,8 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         queues.blueprint,
         reports.blueprint,
         heat_maps.blueprint,
+        labels.blueprint,
+        schedules.blueprint,
         models.blueprint,
         tokens.blueprint,
         health.blueprint,

@@ -75,8 +75,13 @@ def read_query(model: type[Model]) -> Model:
         raise invalid(error) from error
 
 
-def invalid(error: ValidationError) -> InvalidRequestError:
-    """Pydantic's complaints as pointers."""
+def pointers(error: ValidationError) -> list[dict[str, str]]:
+    """Pydantic's complaints, each with where it is; never the value, which may be a patient's."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    details = [{"pointer": "/" + "/".join(map(str, one["loc"])), "detail": one["msg"]} for one in faults]
+    return [{"pointer": "/" + "/".join(map(str, one["loc"])), "detail": one["msg"]} for one in faults]
+
+
+def invalid(error: ValidationError) -> InvalidRequestError:
+    """The request as a whole is not as expected."""
+    details = pointers(error)
     return InvalidRequestError(f"The request is not as expected: {summary(details)}.", errors=details[:MAX_SHOWN])

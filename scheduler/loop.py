@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from scheduler.aggregation.report import Aggregation
+from scheduler.calendar import Calendar
 from scheduler.hints import Hints
 from scheduler.recovery import Recovery
 from scheduler.sweep import sweep
@@ -41,6 +42,7 @@ def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings
         Duty("recovery", settings.duty_interval_s, Recovery(engine, settings).run),
         Duty("hints", settings.duty_interval_s, Hints(engine, hints, settings).run),
         Duty("aggregation", min(AGGREGATION_INTERVAL_S, settings.duty_interval_s), aggregation.run),
+        Duty("calendar", settings.duty_interval_s, Calendar(engine, hints, settings).run),
         Duty("tallies", settings.duty_interval_s, lambda: fold_tallies(engine)),
         Duty("sweep", SWEEP_INTERVAL_S, lambda: sweep(engine, store)),
     ]

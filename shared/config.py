@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     weight_background: int = Field(1, ge=1, description="The same of the background lane: it never stands still.")
     max_open_items: int = Field(2_000_000, description="Most open instances of one token's jobs; then 429.")
     requests_per_minute: int = Field(6000, ge=1, description="Most requests of one token; then 429.")
+    holdout_share: float = Field(
+        0.2, ge=0.0, lt=1.0, description="Share of the patients that no model version ever trains on."
+    )
+    holdout_salt: str = Field(
+        "overread", description="With it the hash of a patient says who is in the holdout; for ever, once a label came."
+    )
     hint_interval_s: float = Field(2.0, description="Lanes with work and idle workers are hinted again after this.")
     duty_interval_s: float = Field(1.0, description="How often the scheduler looks.")
     idempotency_ttl_s: float = Field(24 * 3600.0, description="How long an Idempotency-Key is remembered.")

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import IntEnum
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal
+from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal, select, text
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -18,10 +19,19 @@ from shared.config import Settings
 
 MIN_CONNECT_TIMEOUT_S = 2  # libpq takes no less
 READ_ONLY = "overread_read_only"
+
 # A thread that waits longer for the others of its process asks the database itself.
 LONGEST_TURN_S = 15.0
 # Times the database's timeout that a transaction may idle: far longer than any of ours computes between two statements.
 IDLE_TIMEOUTS = 4
+
+
+class AdvisoryLock(IntEnum):
+    """What one transaction at a time does; any fixed numbers, since they only have to differ."""
+
+    SCHEMA = 7_301_115
+    INDEX = 7_301_116
+    LABELS = 7_301_117
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -132,6 +142,17 @@ def _prepare_postgresql(engine: Engine, idle_s: float) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {round(idle_s * 1000)}")
         connection.commit()
+
+
+def database_time(session: Session) -> datetime:
+    """What the database's clock shows: the same for all hosts, whatever their own clocks say."""
+    return session.execute(select(db_now())).scalar_one()
+
+
+def take_lock(connection: Connection, lock: AdvisoryLock) -> None:
+    """Let one transaction at a time go on from here, also on PostgreSQL, as SQLite's write lock does anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(lock)})
 
 
 class WritersTurn:

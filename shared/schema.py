@@ -6,11 +6,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-# Any fixed number: hosts that migrate the same PostgreSQL database wait for each other on it.
-ADVISORY_LOCK = 7_301_115
+from shared.db import AdvisoryLock, take_lock
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -21,9 +20,8 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def lock_schema(connection: Connection) -> None:
-    """Let one host at a time prepare the database, also on PostgreSQL; until the transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+    """Let one host at a time prepare the database, until its transaction ends."""
+    take_lock(connection, AdvisoryLock.SCHEMA)
 
 
 def upgrade_schema(engine: Engine) -> None:

@@ -181,6 +181,66 @@ class ReportStatus(StrEnum):
     PRELIMINARY = "preliminary"
 
 
+class TargetLevel(StrEnum):
+    """What a label speaks of, in the DICOM hierarchy."""
+
+    PATIENT = "patient"
+    STUDY = "study"
+    INSTANCE = "instance"
+
+
+class Split(StrEnum):
+    """What a patient's images are for: to learn from, to choose by, or only to judge with."""
+
+    TRAIN = "train"
+    VAL = "val"
+    HOLDOUT = "holdout"
+
+
+class LabelRefusal(StrEnum):
+    """Why a row of labels was not taken."""
+
+    INVALID = "invalid"
+    NOT_STORED = "not_stored"
+    AMBIGUOUS = "ambiguous"
+    SPLIT_IS_FIXED = "split_is_fixed"
+
+
+class Overlap(StrEnum):
+    """What a schedule does while the job of its last run is still open."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL = "cancel"
+
+
+class RunOrigin(StrEnum):
+    """Why a run of a schedule came to be."""
+
+    CALENDAR = "calendar"
+    HAND = "hand"
+    REST = "rest"  # of what the run before found
+
+
+class RunState(StrEnum):
+    """What became of a moment at which a schedule was due."""
+
+    WAITING = "waiting"  # for the job of the run before
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+RUN_MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.WAITING: frozenset({RunState.FIRED, RunState.SKIPPED, RunState.FAILED}),
+    RunState.FIRED: frozenset(),
+    RunState.SKIPPED: frozenset(),
+    RunState.MISSED: frozenset(),
+    RunState.FAILED: frozenset(),
+}
+
+
 class Scope(StrEnum):
     """What a token may do; every route names one. `admin` covers all."""
 

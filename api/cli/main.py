@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from api.cli import demo, jobs, operate, registry, reports, retry, services, submit, up
+from api.cli import demo, jobs, labels, operate, registry, reports, retry, schedules, services, submit, up
 from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
 from api.cli.output import make_console, plain
@@ -43,6 +43,8 @@ for command in (
     reports.reports,
     reports.report,
     registry.models,
+    labels.labels,
+    schedules.schedules,
     operate.queues,
     operate.workers,
     operate.token,

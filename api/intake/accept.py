@@ -5,18 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from api.auth import principal, token
-from api.intake.submit import Plan
 from api.limits import check_open_items
 from api.services import services
 from shared.models import Job, ModelVersion
-from shared.repositories.audit import add_audit_event
-from shared.repositories.jobs import NewJob, create_job
+from shared.planning.make import make_job
+from shared.planning.plan import Plan
+from shared.repositories.jobs import NewJob
 from shared.repositories.principals import default_project
 from shared.states import Explain, ItemState, Lane
 from shared.unit_of_work import UnitOfWork
-
-# Each wakes a worker's thread, which goes on until nothing is due.
-MOST_HINTS = 32
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,4 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
         retry_of=wish.retry_of,
         explain=wish.explain,
     )
-    job_id, shards = create_job(session, new, plan.targets, shard_items=settings.shard_items)
-    counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}
-    add_audit_event(session, principal().id, "job.submit", "job", job_id, **counts)
-    uow.hint(wish.lane, min(shards, MOST_HINTS))
-    return session.get_one(Job, job_id)
+    return session.get_one(Job, make_job(uow, new, plan, shard_items=settings.shard_items, actor="api"))

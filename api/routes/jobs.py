@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.auth import auth, principal
 from api.idempotency import once
 from api.intake.accept import Wish, accept_job
-from api.intake.submit import Selection, next_generation, plan_job, resolve_model
+from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.base import Page

@@ -6,7 +6,6 @@ from apiflask import APIBlueprint
 from sqlalchemy import func, select
 
 from api.auth import auth, principal
-from api.intake.accept import MOST_HINTS
 from api.schemas.operations import PauseWanted, QueueList, QueueShown, WorkerList
 from api.services import services
 from api.views.queues import lane_shown
@@ -15,6 +14,7 @@ from shared.clock import utc_now
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
 from shared.models import Shard, WorkerProcess
+from shared.planning.make import MOST_HINTS
 from shared.repositories.audit import add_audit_event
 from shared.repositories.lanes import due_up_to, pause_lane, resume_lane
 from shared.repositories.workers import live_workers

@@ -10,7 +10,7 @@ from flask import Response, jsonify
 from api.auth import auth, may, principal
 from api.idempotency import once
 from api.intake.retry import Outcome, count_retries, retry_job, retry_jobs
-from api.intake.submit import VERSION_NUMBER
+from shared.planning.plan import VERSION_NUMBER
 from api.routes.jobs import accepted, find_job
 from api.schemas.jobs import BulkRetry, JobShown, NotRetried, Retried, RetryWanted
 from api.services import services

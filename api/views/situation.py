@@ -4,11 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.services import Services
-from shared.db import db_now
+from shared.db import database_time
 from shared.models import LaneBrake, Principal, Shard
 from shared.repositories.lanes import brakes
 from shared.repositories.pace import Rate, measured
@@ -28,7 +27,7 @@ class Situation:
 
     def __init__(self, session: Session, of: Services) -> None:
         self._session = session
-        self.now: datetime = session.execute(select(db_now())).scalar_one()
+        self.now: datetime = database_time(session)
         self.outage = of.broker.outage()
         self.workers = live_workers(session, of.settings.lease_s)
         self.totals = totals(session)

@@ -4,10 +4,12 @@ from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
+from shared.models.label import Label, PatientSplit
 from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
 from shared.models.report import Report
+from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.upload import Upload, UploadFile
 
 __all__ = [
@@ -22,14 +24,18 @@ __all__ = [
     "Item",
     "Job",
     "JobPatient",
+    "Label",
     "LaneBrake",
     "ModelVersion",
     "Pace",
     "Patient",
+    "PatientSplit",
     "Prediction",
     "Principal",
     "Project",
     "Report",
+    "Schedule",
+    "ScheduleRun",
     "Series",
     "Shard",
     "Site",

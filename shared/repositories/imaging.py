@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import String, func, insert, select, text, tuple_, update
+from sqlalchemy import String, func, insert, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.clock import utc_now
+from shared.db import AdvisoryLock, take_lock
 from shared.dicom.read import Header
 from shared.identifiers import new_patient_key
 from shared.models import Blob, Instance, Patient, Series, Site, Study
 from shared.repositories.parts import in_parts
-
-# Any fixed number, other than those of other advisory locks.
-INDEX_LOCK = 7_301_116
 
 Row = dict[str, Any]
 
@@ -49,13 +47,12 @@ def add_blob(session: Session, sha256: str, size_bytes: int, media_type: str) ->
 
 
 def lock_index(session: Session) -> None:
-    """Let one transaction at a time index, also on PostgreSQL, as SQLite's write lock does anyway.
+    """Let one transaction at a time index.
 
     Two that meet the same UID must see each other's rows, or neither flags the conflict; and two that make the same
     patients in another order would deadlock.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": INDEX_LOCK})
+    take_lock(session.connection(), AdvisoryLock.INDEX)
 
 
 def index_instances(session: Session, new: Sequence[NewInstance], site: Site) -> dict[str, int]:

@@ -53,7 +53,9 @@ class NewJob:
     explain: Explain = Explain.POSITIVES
 
 
-def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shard_items: int) -> tuple[UUID, int]:
+def create_job(
+    session: Session, new: NewJob, targets: Sequence[Target], *, shard_items: int, actor: str = "api"
+) -> tuple[UUID, int]:
     """Job, items, shards and per-patient counts; returns the job's id and its number of shards."""
     job_id, now = new_id(), utc_now()
     states = Counter(target.state for target in targets)
@@ -72,7 +74,7 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     session.add(job)
     session.flush()
     count(session, {jobs_in(JobState.QUEUED): 1})
-    record(session, [Move(job_id, None, JobState.QUEUED, "accepted", "api")])
+    record(session, [Move(job_id, None, JobState.QUEUED, "accepted", actor)])
     pending = [target for target in targets if target.state is ItemState.PENDING]
     known = [target for target in targets if target.state is not ItemState.PENDING]
     sizes = [min(shard_items, len(pending) - start) for start in range(0, len(pending), shard_items)]
@@ -80,7 +82,7 @@ def create_job(session: Session, new: NewJob, targets: Sequence[Target], *, shar
     shard_of = [shard_id for shard_id, size in zip(shard_ids, sizes, strict=True) for _ in range(size)]
     _insert_items(session, job, zip([*known, *pending], [*(None for _ in known), *shard_of], strict=True))
     _count_patients(session, job_id, targets)
-    settle_jobs(session, [job_id], actor="api")
+    settle_jobs(session, [job_id], actor=actor)
     session.refresh(job)
     return job_id, len(sizes)
 

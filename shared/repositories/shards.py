@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from shared.db import db_now
+from shared.db import database_time
 from shared.models import Item, Shard, table_of
 from shared.repositories.history import Move, check_shard_move, record
 from shared.repositories.lanes import first_turn
@@ -51,7 +51,7 @@ def create_shards(session: Session, new: NewShards, sizes: Sequence[int]) -> Seq
     """Queued shards of so many items each, in turn; returns their ids in order."""
     if not sizes:
         return ()
-    now = session.execute(select(db_now())).scalar_one()
+    now = database_time(session)
     first = first_turn(session, new.lane, new.principal_id)
     common = vars(new) | {"state": ShardState.QUEUED, "not_before": now, "created_at": now}
     common |= {"attempt": 0, "fence": 0, "crash_count": 0, "failure_count": 0}

@@ -46,8 +46,8 @@ def valkey_of(data_dir: Path) -> Service:
     return valkey_service(data_dir, default_socket(data_dir), dict(os.environ))
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
-    deadline_s = time.monotonic() + timeout_s
+def eventually(condition: Callable[[], object]) -> bool:
+    deadline_s = time.monotonic() + 10.0
     while time.monotonic() < deadline_s:
         if condition():
             return True
@@ -212,7 +212,7 @@ def test_what_a_dead_service_left_running_is_ended_before_it_starts_again(
 
     process.kill()
 
-    assert eventually(lambda: is_gone(orphan), timeout_s=2.0)
+    assert eventually(lambda: is_gone(orphan))
 
 
 def test_service_is_killed_when_it_does_not_end_in_its_grace(supervise: Callable[..., Supervisor]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from api.intake.slices import Chosen, choose
+from shared.planning.slices import Chosen, choose
 from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, accepts
 from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
@@ -28,11 +28,12 @@ VERSION_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 @dataclass(frozen=True)
 class Selection:
-    """What the request names: or, to try them again, a job's items that ended without a result for these reasons."""
+    """What is named: or, to try them again, a job's items that ended without a result for these reasons."""
 
     uploads: Sequence[UUID] = ()
     studies: Sequence[str] = ()
     patients: Sequence[str] = ()
+    instances: Sequence[int] = ()
     unfinished_of: UUID | None = None
     reasons: frozenset[Reason] = field(default_factory=retried_reasons)
 
@@ -242,6 +243,8 @@ def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterab
         yield columns.where(Study.study_instance_uid.in_(uids))
     for keys in in_parts(selection.patients):
         yield columns.join(Patient, Patient.id == Study.patient_id).where(Patient.key.in_(keys))
+    for ids in in_parts(selection.instances):
+        yield columns.where(Instance.id.in_(ids))
     if selection.unfinished_of is not None:
         wanted = select(Item.instance_id).where(Item.job_id == selection.unfinished_of, unfinished(selection.reasons))
         yield columns.where(Instance.id.in_(wanted))

@@ -1,0 +1,152 @@
+"""`schedules`: what is asked for again and again, and what became of each time."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from api.cli.client import Json
+from api.cli.output import make_table, moment
+from api.cli.session import Session, client_command, limit_option
+from shared.states import Explain, Lane, Overlap
+
+SCHEDULES = "/api/v1/schedules"
+Columns = list[tuple[str, Callable[[Json], Any]]]
+HOUR_S = 3600
+
+name_argument = click.argument("name")
+
+
+def standing_text(schedule: Json) -> str:
+    """The next moment in the schedule's own time, or why there is none."""
+    if schedule["paused_at"]:
+        return f"paused: {schedule['pause_reason']}"
+    return str(schedule["next_fires"][0]) if schedule["next_fires"] else "never"
+
+
+def run_text(run: Json | None) -> str:
+    """What became of a moment."""
+    return f"{run['state']} {moment(run['decided_at'])}: {run['reason']}" if run else "never ran"
+
+
+SCHEDULE_COLUMNS: Columns = [
+    ("schedule", lambda schedule: schedule["name"]),
+    ("cron", lambda schedule: schedule["cron"]),
+    ("time zone", lambda schedule: schedule["time_zone"]),
+    ("model", lambda schedule: schedule["job"].get("model") or "the only one"),
+    ("overlap", lambda schedule: schedule["overlap"]),
+    ("next", standing_text),
+    ("last run", lambda schedule: run_text(schedule["last_run"])),
+]
+RUN_COLUMNS: Columns = [
+    ("due", lambda run: moment(run["fires_at"])),
+    ("by", lambda run: run["origin"]),
+    ("what came of it", lambda run: run["state"]),
+    ("why", lambda run: run["reason"]),
+    ("job", lambda run: run["job_id"] or ""),
+    ("settled", lambda run: moment(run["decided_at"])),
+]
+
+
+@click.group()
+def schedules() -> None:
+    """Have new images predicted on every night, or as often as you like."""
+
+
+@schedules.command()
+@name_argument
+@click.option("--cron", required=True, help='Minute, hour, day of the month, month, day of the week: "30 2 * * *".')
+@click.option("--time-zone", default="UTC", show_default=True, help="Of the IANA's list, such as Europe/Berlin.")
+@click.option("--model", default="", help="NAME (its champion then) or NAME:VERSION; needless while there is one.")
+@click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), default="background", show_default=True)
+@click.option("--label", default="", help="A word of yours to find the jobs by.")
+@click.option("--explain", type=click.Choice([str(how) for how in Explain]), default="positives", show_default=True)
+@click.option(
+    "--overlap",
+    type=click.Choice([str(what) for what in Overlap]),
+    default="skip",
+    show_default=True,
+    help="While the job of the run before is open: leave the run out, let one wait, or cancel that job.",
+)
+@click.option(
+    "--catch-up-hours",
+    type=click.FloatRange(min=0),
+    default=12,
+    show_default=True,
+    help="A moment that no scheduler saw is made up for within so long.",
+)
+@click.option("--jitter", "jitter_s", type=click.IntRange(min=0), default=0, help="Start up to so many seconds later.")
+@click.option("--every-version", is_flag=True, help="After a promotion, predict on all that is stored once more.")
+@click.option("--min-new", type=click.IntRange(min=1), default=1, help="Start from so many new images on.")
+@client_command
+def add(session: Session, catch_up_hours: float, **wanted: Any) -> None:
+    """Add the schedule NAME: inference over the stored images that no job has asked the model about."""
+    job = {name: wanted.pop(name) for name in ("model", "priority", "label", "explain", "every_version")}
+    made = session.client.post(SCHEDULES, wanted | {"catch_up_s": round(catch_up_hours * HOUR_S), "job": job})
+    _show(session, made)
+
+
+@schedules.command("list")
+@client_command
+def list_schedules(session: Session) -> None:
+    """List the schedules, each with its next moment and its last run."""
+    session.show_list(session.client.get(SCHEDULES), SCHEDULE_COLUMNS, "There are no schedules.")
+
+
+@schedules.command()
+@name_argument
+@limit_option
+@client_command
+def runs(session: Session, name: str, limit: int) -> None:
+    """List every moment at which NAME was due, the latest first: fired, skipped or missed, and why."""
+    found = session.client.collect(f"{_path(name)}/runs", limit=limit)
+    session.show_list(found, RUN_COLUMNS, "It was never due.", whole=("job",))
+
+
+@schedules.command()
+@name_argument
+@click.option("--reason", required=True, help="Shown wherever the schedule is.")
+@client_command
+def pause(session: Session, name: str, reason: str) -> None:
+    """Let NAME be due no more; nothing is made up for later."""
+    _show(session, session.client.post(f"{_path(name)}/pause", {"reason": reason}))
+
+
+@schedules.command()
+@name_argument
+@client_command
+def resume(session: Session, name: str) -> None:
+    """Let NAME be due again, from its next moment on."""
+    _show(session, session.client.post(f"{_path(name)}/resume"))
+
+
+@schedules.command()
+@name_argument
+@client_command
+def trigger(session: Session, name: str) -> None:
+    """Run NAME now, or when the job of its run before is over."""
+    run = session.client.post(f"{_path(name)}/trigger")
+    session.show(run, lambda: f"It starts within seconds; see overread schedules runs {name}")
+
+
+@schedules.command()
+@name_argument
+@client_command
+def rm(session: Session, name: str) -> None:
+    """Remove NAME; its runs stay on record, its open job goes on."""
+    session.client.delete(_path(name))
+    session.show({"removed": name}, lambda: f"The schedule {name} is removed.")
+
+
+def _path(name: str) -> str:
+    return f"{SCHEDULES}/{quote(name, safe='')}"
+
+
+def _show(session: Session, schedule: Json) -> None:
+    def human() -> None:
+        session.out.print(make_table(SCHEDULE_COLUMNS, [schedule]))
+        for at in schedule["next_fires"]:
+            session.out.print(f"  {at}")
+
+    session.show(schedule, human)

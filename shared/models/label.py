@@ -1,0 +1,62 @@
+"""Labels, a person's truth, and what each labelled patient's images are for."""
+
+from datetime import datetime
+
+from sqlalchemy import Boolean, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.base import Base, BigInt, RowId, enum_column
+from shared.states import Split, TargetLevel
+
+# The source of labels that come from signed reviews; imports cannot have this name.
+REVIEW = "review"
+
+_STANDS = text("superseded_at IS NULL")
+
+
+class Label(Base):
+    """What one source says of one finding of an instance, study or patient; its next word supersedes this one.
+
+    `target_id` is the row of the level's table. Sources that disagree stand beside each other:
+    shared.repositories.labels says which one decides.
+    """
+
+    __tablename__ = "label"
+    __table_args__ = (
+        Index(
+            "uq_label_standing",
+            "level",
+            "target_id",
+            "finding",
+            "source",
+            unique=True,
+            sqlite_where=_STANDS,
+            postgresql_where=_STANDS,
+        ),
+        Index("ix_label_patient_id", "patient_id"),
+    )
+
+    id: Mapped[RowId]
+    level: Mapped[TargetLevel] = mapped_column(enum_column(TargetLevel))
+    target_id: Mapped[int] = mapped_column(BigInt)
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    finding: Mapped[str] = mapped_column(String(64))
+    value: Mapped[bool] = mapped_column(Boolean)
+    source: Mapped[str] = mapped_column(String(64))
+    who: Mapped[str] = mapped_column(String(128))
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    created_at: Mapped[datetime]
+    superseded_at: Mapped[datetime | None]
+
+
+class PatientSplit(Base):
+    """What a labelled patient's images are for, settled with the patient's first label.
+
+    The holdout is for ever. None: learns, and each dataset snapshot draws whether in train or val.
+    """
+
+    __tablename__ = "patient_split"
+
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"), primary_key=True)
+    split: Mapped[Split | None] = mapped_column(enum_column(Split))
+    created_at: Mapped[datetime]

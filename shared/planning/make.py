@@ -1,0 +1,20 @@
+"""A plan becomes a job: rows, an audit event and hints, in one transaction."""
+
+from uuid import UUID
+
+from shared.planning.plan import Plan
+from shared.repositories.audit import add_audit_event
+from shared.repositories.jobs import NewJob, create_job
+from shared.unit_of_work import UnitOfWork
+
+# Each wakes a worker's thread, which goes on until nothing is due.
+MOST_HINTS = 32
+
+
+def make_job(uow: UnitOfWork, new: NewJob, plan: Plan, *, shard_items: int, actor: str) -> UUID:
+    """The id of the new job; it stands with the commit of `uow`, which then sends the hints."""
+    job_id, shards = create_job(uow.session, new, plan.targets, shard_items=shard_items, actor=actor)
+    counts = {name: value for name, value in plan.counts().items() if isinstance(value, int)}
+    add_audit_event(uow.session, new.principal_id, "job.submit", "job", job_id, **counts)
+    uow.hint(new.lane, min(shards, MOST_HINTS))
+    return job_id

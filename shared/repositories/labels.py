@@ -1,0 +1,155 @@
+"""Labels: what they speak of, what a source said last, and which source decides where they disagree.
+
+A signed review decides over imports; among imports, the one that came last.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
+
+from shared.clock import utc_now
+from shared.db import AdvisoryLock, take_lock
+from shared.models import Instance, Label, Patient, Series, Study
+from shared.models.label import REVIEW
+from shared.repositories.parts import in_parts
+from shared.states import TargetLevel
+
+# What names a target of each level, the most specific first.
+IDENTIFIERS = {
+    TargetLevel.INSTANCE: "sop_instance_uid",
+    TargetLevel.STUDY: "study_instance_uid",
+    TargetLevel.PATIENT: "patient_id",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A row of the DICOM index with all the identifiers that may name it."""
+
+    level: TargetLevel
+    id: int
+    patient_row: int
+    sop_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    issuer: str
+
+
+@dataclass(frozen=True)
+class NewLabel:
+    """What a source says of one finding."""
+
+    target: Target
+    finding: str
+    value: bool
+    source: str
+    who: str
+
+    @property
+    def key(self) -> tuple[TargetLevel, int, str, str]:
+        """A source has one standing label for each."""
+        return (self.target.level, self.target.id, self.finding, self.source)
+
+
+def lock_labels(session: Session) -> None:
+    """Let one transaction at a time add labels: two would miss each other's."""
+    take_lock(session.connection(), AdvisoryLock.LABELS)
+
+
+def targets_named(session: Session, level: TargetLevel, names: Sequence[str]) -> dict[str, list[Target]]:
+    """The rows of a level by SOP Instance UID, Study Instance UID or PatientID; several where a name is not unique."""
+    found: dict[str, list[Target]] = {}
+    for some in in_parts(sorted(set(names))):
+        for row in session.execute(_named(level, some)):
+            target = Target(level, *row)
+            found.setdefault(getattr(target, IDENTIFIERS[level]), []).append(target)
+    return found
+
+
+def _named(level: TargetLevel, names: Sequence[str]) -> Select[tuple[int, int, str, str, str, str]]:
+    whose = (Patient.patient_id, Patient.issuer)
+    if level is TargetLevel.INSTANCE:
+        uids = (Instance.sop_instance_uid, Study.study_instance_uid)
+        statement = select(Instance.id, Patient.id, *uids, *whose).join(Instance.series).join(Series.study)
+        return statement.join(Study.patient).where(Instance.sop_instance_uid.in_(names))
+    if level is TargetLevel.STUDY:
+        statement = select(Study.id, Patient.id, literal(""), Study.study_instance_uid, *whose).join(Study.patient)
+        return statement.where(Study.study_instance_uid.in_(names))
+    statement = select(Patient.id, Patient.id, literal(""), literal(""), *whose)
+    return statement.where(Patient.patient_id.in_(names), Patient.patient_id != "")
+
+
+def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) -> Counter[str]:
+    """Keep what is new, in order; counts `added`, `changed` and `unchanged`. Call `lock_labels` first.
+
+    Of several about the same thing by the same source the last stands.
+    """
+    standing = _standing(session, labels)
+    outcomes: Counter[str] = Counter()
+    latest: dict[tuple[TargetLevel, int, str, str], NewLabel] = {}
+    said = {key: (value, who) for key, (_, value, who) in standing.items()}
+    for label in labels:
+        now = (label.value, label.who)
+        before = said.get(label.key)
+        outcomes["added" if before is None else "unchanged" if before == now else "changed"] += 1
+        said[label.key], latest[label.key] = now, label
+    fresh = [label for key, label in latest.items() if key not in standing or standing[key][1:] != said[key]]
+    at = utc_now()
+    for some in in_parts([standing[label.key][0] for label in fresh if label.key in standing]):
+        session.execute(update(Label).where(Label.id.in_(some)).values(superseded_at=at))
+    rows = [
+        {
+            "level": label.target.level,
+            "target_id": label.target.id,
+            "patient_id": label.target.patient_row,
+            "finding": label.finding,
+            "value": label.value,
+            "source": label.source,
+            "who": label.who,
+            "principal_id": principal_id,
+            "created_at": at,
+        }
+        for label in fresh
+    ]
+    if rows:
+        session.execute(insert(Label), rows)
+    return outcomes
+
+
+def _standing(
+    session: Session, labels: Sequence[NewLabel]
+) -> Mapping[tuple[TargetLevel, int, str, str], tuple[int, bool, str]]:
+    columns = (Label.level, Label.target_id, Label.finding, Label.source)
+    found = {}
+    for some in in_parts(sorted({label.key for label in labels})):
+        statement = select(*columns, Label.id, Label.value, Label.who)
+        rows = session.execute(statement.where(tuple_(*columns).in_(some), Label.superseded_at.is_(None)))
+        found.update({(level, target, finding, source): tuple(rest) for level, target, finding, source, *rest in rows})
+    return found
+
+
+def is_contradicted() -> ColumnElement[bool]:
+    """True of a standing label where another source says the opposite of the same thing."""
+    return _rival_exists(lambda rival: rival.value != Label.value)
+
+
+def decides() -> ColumnElement[bool]:
+    """True of the standing label that counts where several sources speak of the same thing."""
+
+    def beats(rival: type[Label]) -> ColumnElement[bool]:
+        return or_(_rank(rival) > _rank(Label), and_(_rank(rival) == _rank(Label), rival.id > Label.id))
+
+    return ~_rival_exists(beats)
+
+
+def _rank(label: type[Label]) -> ColumnElement[int]:
+    return case((label.source == REVIEW, 1), else_=0)
+
+
+def _rival_exists(condition: Callable[[type[Label]], ColumnElement[bool]]) -> ColumnElement[bool]:
+    rival = aliased(Label)
+    same = (rival.level == Label.level, rival.target_id == Label.target_id, rival.finding == Label.finding)
+    return exists().where(*same, rival.superseded_at.is_(None), condition(rival))
