@@ -6,7 +6,20 @@ from apiflask import APIFlask
 from flask import request
 
 from api.errors import register_error_handlers
-from api.routes import docs, health, heat_maps, jobs, labels, models, queues, reports, retries, schedules, tokens, uploads
+from api.routes import (
+    docs,
+    health,
+    heat_maps,
+    jobs,
+    labels,
+    models,
+    queues,
+    reports,
+    retries,
+    schedules,
+    tokens,
+    uploads,
+)
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
 

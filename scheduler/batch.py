@@ -9,6 +9,7 @@ from shared.planning.plan import Selection, plan_job, resolve_model
 from shared.planning.unseen import count_unseen, unseen_instances
 from shared.repositories.jobs import NewJob
 from shared.repositories.principals import default_project
+from shared.repositories.registry import lock_name
 from shared.states import Explain, Lane
 from shared.unit_of_work import UnitOfWork
 
@@ -23,6 +24,7 @@ def start_batch(uow: UnitOfWork, schedule: Schedule, settings: Settings) -> tupl
     """
     session, wanted = uow.session, schedule.request
     version = resolve_model(session, wanted["model"])
+    lock_name(session, version.name)
     every_version = bool(wanted["every_version"])
     number = count_unseen(session, version, every_version=every_version)
     if number < max(1, schedule.min_new):

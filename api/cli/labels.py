@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def labels() -> None:
 def import_labels(session: Session, path: Path, **defaults: str | None) -> None:
     """Send the labels in FILE: CSV with a heading, or a JSON list of objects.
 
-    Columns: sop_instance_uid, study_instance_uid or patient_id (and issuer); finding; value (1 or 0); source; who; split
-    (train, val or holdout). Sending them again changes nothing. Exit code 4: some rows were refused, 5: all.
+    Columns: sop_instance_uid, study_instance_uid or patient_id (and issuer); finding; value (1 or 0); source; who;
+    split (train, val or holdout). Sending them again changes nothing. Exit code 4: some rows were refused, 5: all.
     """
     rows = _rows(path)
     given = {name: value for name, value in defaults.items() if value is not None}
@@ -128,7 +129,7 @@ def _batches(rows: list[Json]) -> Iterator[tuple[int, list[Json]]]:
 
 
 def _tell(session: Session, total: dict[str, int], problems: list[Json]) -> None:
-    session.out.print(make_table([(name, lambda counts, name=name: counts[name]) for name in COUNTS], [total]))
+    session.out.print(make_table([(name, itemgetter(name)) for name in COUNTS], [total]))
     for one in problems[:PROBLEMS_SHOWN]:
         session.err.print(plain(f"  row {one['row']}: {one['detail']} ({one['reason']})"), soft_wrap=True)
     if len(problems) > PROBLEMS_SHOWN:

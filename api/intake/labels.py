@@ -116,21 +116,20 @@ def _why_not(wanted: LabelWanted, named: Sequence[Target], fitting: Sequence[Tar
 
 
 def _settle_splits(session: Session, rows: Rows, targets: Mapping[int, Target], settings: Settings) -> None:
-    """Give new patients their split, in the order of the rows; refuse rows that would move one over the holdout."""
+    """New patients get the first split that a row names, or what is drawn; no row moves one into or out of the holdout."""
     patients = [targets[row].patient_row for row in rows.wanted]
     before = splits_of(session, patients)
+    named = {targets[row].patient_row: wanted.split for row, wanted in reversed(rows.wanted.items()) if wanted.split}
     drawn = drawn_splits(session, [one for one in patients if one not in before], settings)
-    after: dict[int, Split | None] = dict(before)
+    after: dict[int, Split | None] = drawn | {one: split for one, split in named.items() if one in drawn} | before
     for row, wanted in list(rows.wanted.items()):
         patient = targets[row].patient_row
-        if patient not in after:
-            after[patient] = wanted.split or drawn[patient]
-        elif wanted.split is not None and not may_become(after[patient], wanted.split):
-            is_out = after[patient] is Split.HOLDOUT
+        if wanted.split is not None and not may_become(after[patient], wanted.split):
+            place = "in" if after[patient] is Split.HOLDOUT else "not in"
             rows.refuse(
                 row,
                 LabelRefusal.SPLIT_IS_FIXED,
-                f"the patient is {'in' if is_out else 'not in'} the holdout, for ever; leave the split out",
+                f"the patient is {place} the holdout, for ever; leave the split out",
             )
         elif wanted.split is not None:
             after[patient] = wanted.split

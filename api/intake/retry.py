@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.intake.accept import Wish, accept_job
-from shared.planning.plan import Selection, plan_job
 from shared.errors import OverreadError, TooManyRequestsError
 from shared.models import Job
+from shared.planning.plan import Selection, plan_job
 from shared.repositories.retries import (
     RetryFilter,
     count_items,

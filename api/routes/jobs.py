@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from api.auth import auth, principal
 from api.idempotency import once
 from api.intake.accept import Wish, accept_job
-from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.base import Page
@@ -32,6 +31,7 @@ from api.views.jobs import job_shown, jobs_shown, model_named
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
 from shared.models import Job
+from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import get_job, list_jobs, request_cancel
 from shared.states import Scope

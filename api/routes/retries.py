@@ -10,13 +10,13 @@ from flask import Response, jsonify
 from api.auth import auth, may, principal
 from api.idempotency import once
 from api.intake.retry import Outcome, count_retries, retry_job, retry_jobs
-from shared.planning.plan import VERSION_NUMBER
 from api.routes.jobs import accepted, find_job
 from api.schemas.jobs import BulkRetry, JobShown, NotRetried, Retried, RetryWanted
 from api.services import services
 from shared.clock import utc_now
 from shared.db import reading
 from shared.errors import ConflictError, InvalidRequestError
+from shared.planning.plan import VERSION_NUMBER
 from shared.repositories.retries import RetryFilter, retried_reasons
 from shared.states import FINAL_JOB_STATES, JobState, Scope
 from shared.unit_of_work import UnitOfWork

@@ -34,7 +34,8 @@ class ScheduleWanted(Wanted):
     cron: str = Field(max_length=200, description="Minute, hour, day of the month, month, day of the week.")
     time_zone: str = Field("UTC", max_length=64, description="Of the IANA's list, such as Europe/Berlin.")
     overlap: Overlap = Field(
-        Overlap.SKIP, description="While the job of the run before is open: leave the run out, let one wait, or cancel it."
+        Overlap.SKIP,
+        description="While the job of the run before is open: leave the run out, let one wait, or cancel it.",
     )
     catch_up_s: int = Field(
         DAY_S // 2, ge=0, le=YEAR_S, description="A moment that no scheduler saw is made up for within so long."

@@ -19,7 +19,7 @@ _LIVES = text("removed_at IS NULL")
 class Schedule(Base):
     """What is asked for again and again; `request` is what a person would send as a job.
 
-    `fires_at` is the next moment that the expression names, `due_at` the same with its jitter: an index says what is due.
+    `fires_at` is the next moment that the expression names, `due_at` the same with its jitter.
     """
 
     __tablename__ = "schedule"

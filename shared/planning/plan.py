@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from shared.planning.slices import Chosen, choose
 from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, accepts
 from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
+from shared.planning.slices import Chosen, choose
 from shared.repositories.jobs import Target
 from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames

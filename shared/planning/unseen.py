@@ -40,4 +40,4 @@ def _unseen(version: ModelVersion, *, every_version: bool) -> list[ColumnElement
         for column, allowed in restricted
         if allowed is not None
     ]
-    return [*fits, Instance.has_pixel_data, ~asked.exists()]
+    return [*fits, Instance.has_pixel_data.is_(True), ~asked.exists()]

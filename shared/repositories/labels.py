@@ -63,13 +63,13 @@ def targets_named(session: Session, level: TargetLevel, names: Sequence[str]) ->
     """The rows of a level by SOP Instance UID, Study Instance UID or PatientID; several where a name is not unique."""
     found: dict[str, list[Target]] = {}
     for some in in_parts(sorted(set(names))):
-        for row in session.execute(_named(level, some)):
-            target = Target(level, *row)
+        for row_id, patient_row, sop_uid, study_uid, patient_id, issuer in session.execute(_named(level, some)):
+            target = Target(level, row_id, patient_row, sop_uid, study_uid, patient_id, issuer)
             found.setdefault(getattr(target, IDENTIFIERS[level]), []).append(target)
     return found
 
 
-def _named(level: TargetLevel, names: Sequence[str]) -> Select[tuple[int, int, str, str, str, str]]:
+def _named(level: TargetLevel, names: Sequence[str]) -> Select[int, int, str, str, str, str]:
     whose = (Patient.patient_id, Patient.issuer)
     if level is TargetLevel.INSTANCE:
         uids = (Instance.sop_instance_uid, Study.study_instance_uid)
@@ -123,11 +123,11 @@ def _standing(
     session: Session, labels: Sequence[NewLabel]
 ) -> Mapping[tuple[TargetLevel, int, str, str], tuple[int, bool, str]]:
     columns = (Label.level, Label.target_id, Label.finding, Label.source)
-    found = {}
+    found: dict[tuple[TargetLevel, int, str, str], tuple[int, bool, str]] = {}
     for some in in_parts(sorted({label.key for label in labels})):
         statement = select(*columns, Label.id, Label.value, Label.who)
         rows = session.execute(statement.where(tuple_(*columns).in_(some), Label.superseded_at.is_(None)))
-        found.update({(level, target, finding, source): tuple(rest) for level, target, finding, source, *rest in rows})
+        found.update({(row[0], row[1], row[2], row[3]): (row[4], row[5], row[6]) for row in rows})
     return found
 
 

@@ -47,7 +47,7 @@ def champion_names(session: Session) -> list[str]:
 
 def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
     """Register a package as the next version of its name; it becomes champion where there is none."""
-    _lock(session, name)
+    lock_name(session, name)
     last = session.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.name == name)) or 0
     has_champion = champion(session, name) is not None
     version = ModelVersion(
@@ -64,7 +64,7 @@ def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
 
 def promote(session: Session, version: ModelVersion) -> bool:
     """Make a version the champion and retire the present one; False when its state does not allow that."""
-    _lock(session, version.name)
+    lock_name(session, version.name)
     session.refresh(version)
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
@@ -78,7 +78,10 @@ def promote(session: Session, version: ModelVersion) -> bool:
     return True
 
 
-def _lock(session: Session, name: str) -> None:
-    """One change of a name's versions at a time, also on PostgreSQL: two at once would leave two champions."""
+def lock_name(session: Session, name: str) -> None:
+    """Let one transaction at a time change a name's versions, or start a batch of it, also on PostgreSQL.
+
+    Two at once would leave two champions, or predict on the same new images in two jobs.
+    """
     statement = select(ModelVersion.id).where(ModelVersion.name == name).order_by(ModelVersion.id)
     session.execute(statement.with_for_update(key_share=True))

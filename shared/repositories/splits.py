@@ -18,7 +18,7 @@ def splits_of(session: Session, patients: Sequence[int]) -> dict[int, Split | No
     found: dict[int, Split | None] = {}
     for some in in_parts(sorted(set(patients))):
         statement = select(PatientSplit.patient_id, PatientSplit.split).where(PatientSplit.patient_id.in_(some))
-        found.update({patient: split for patient, split in session.execute(statement)})
+        found.update({row.patient_id: row.split for row in session.execute(statement)})
     return found
 
 

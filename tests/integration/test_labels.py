@@ -170,7 +170,11 @@ def test_split_of_a_patient_may_change_but_not_over_the_holdout(any_api: Api) ->
         prepared,
         *({"patient_id": f"P{at}", "study_instance_uid": make_uid("study", at)} for at in (1, 2)),
     )
-    send(any_api, {"patient_id": "P1", "value": 1, "split": "train"}, {"patient_id": "P2", "value": 1, "split": "holdout"})
+    send(
+        any_api,
+        {"patient_id": "P1", "value": 1, "split": "train"},
+        {"patient_id": "P2", "value": 1, "split": "holdout"},
+    )
 
     assert counts(send(any_api, {"patient_id": "P1", "value": 0, "split": "val"})) == (0, 1, 0, 0)
     taken = send(

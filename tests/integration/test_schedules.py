@@ -22,12 +22,13 @@ from shared.states import Explain, JobKind, JobState, Lane, Overlap, RunState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import work_until_empty
 from tests.conftest import Api, Prepared
+from tests.dicom_samples import make_uid
 from tests.factories import MODEL, add_instance, add_model, admin_id, rows_of
 
 SCHEDULES = "/api/v1/schedules"
 START = datetime(2026, 3, 27, 12, tzinfo=UTC)
 NIGHTLY = "30 2 * * *"
-JOB = {"model": MODEL, "priority": "background", "label": "night", "explain": "positives", "every_version": False}
+JOB = {"model": MODEL, "priority": "routine", "label": "night", "explain": "positives", "every_version": False}
 HOUR_S = 3600
 
 
@@ -116,7 +117,7 @@ def test_night_predicts_on_what_is_new_and_no_night_on_it_again(any_prepared: Pr
     night.at("2026-03-28T01:30:00Z")
     with reading(any_prepared.engine) as session:
         job = session.scalars(select(Job)).one()
-        assert (job.lane, job.label, job.explain) == (Lane.BACKGROUND, "night", Explain.POSITIVES)
+        assert (job.lane, job.label, job.explain) == (Lane.ROUTINE, "night", Explain.POSITIVES)
     night.at("2026-03-29T12:00:00Z")
     night.store(2)
     night.at("2026-03-30T12:00:00Z")
@@ -142,7 +143,7 @@ def test_only_what_the_model_accepts_is_new(any_prepared: Prepared) -> None:
         add_model(uow.session, "only-mr", accepts={"modalities": ["mr"], "body_parts": None})
         uow.session.execute(update(Schedule).values(request=JOB | {"model": "only-mr"}))
     night.store(2)
-    night.store(1, modality="MR")
+    night.store(1, modality="MR", series_instance_uid=make_uid("of another modality"))
 
     night.at("2026-03-28T12:00:00Z")
 
@@ -308,9 +309,9 @@ def test_what_is_too_much_for_a_job_comes_when_it_is_over(
         ("fired", "2 of 5 new instances"),
         ("waiting", "the rest of what the run before found"),
     ]
-    for _ in range(3):
+    for minute in (31, 32, 33):
         work_until_empty(any_prepared.engine, "worker-1")
-        night.at("2026-03-28T01:30:00Z")
+        night.at(f"2026-03-28T01:{minute}:00Z")
 
     assert night.jobs() == [(2, JobState.DONE), (2, JobState.DONE), (1, JobState.DONE)]
     assert night.states() == ["fired"] * 3

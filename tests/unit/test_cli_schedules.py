@@ -77,7 +77,13 @@ def test_add_sends_what_was_typed_and_shows_the_next_moments(server: CannedServe
 
 
 def test_list_and_runs_say_what_came_of_each_moment(server: CannedServer) -> None:
-    paused = SCHEDULE | {"name": "other", "paused_at": THEN, "pause_reason": "by hand", "next_fires": [], "last_run": None}
+    paused = SCHEDULE | {
+        "name": "other",
+        "paused_at": THEN,
+        "pause_reason": "by hand",
+        "next_fires": [],
+        "last_run": None,
+    }
     server.answer(f"GET {SCHEDULES}", Answer({"items": [SCHEDULE, paused]}))
     server.answer(f"GET {SCHEDULES}/nightly/runs", Answer({"items": [RUN], "next": None}))
 

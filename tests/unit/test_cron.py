@@ -69,10 +69,10 @@ def test_what_is_no_schedule_is_refused(cron: str, zone: str, says: str) -> None
     hour=st.integers(0, 23),
     minute=st.integers(0, 59),
     zone=st.sampled_from(ZONES[:-1]),
-    start=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)),
+    start=st.integers(0, 4 * 365 * 24 * 60),
 )
-def test_every_local_day_has_one_fire(hour: int, minute: int, zone: str, start: datetime) -> None:
-    after = start.replace(tzinfo=UTC)
+def test_every_local_day_has_one_fire(hour: int, minute: int, zone: str, start: int) -> None:
+    after = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=start)
 
     found = list(islice(fires_after(f"{minute} {hour} * * *", zone, after), 8))
 

@@ -40,9 +40,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["principal_id"], ["principal.id"], name=op.f("fk_schedule_principal_id_principal")),
     )
     lives = sa.text("removed_at IS NULL")
-    op.create_index(
-        "uq_schedule_name", "schedule", ["name"], unique=True, sqlite_where=lives, postgresql_where=lives
-    )
+    op.create_index("uq_schedule_name", "schedule", ["name"], unique=True, sqlite_where=lives, postgresql_where=lives)
     op.create_index("ix_schedule_due_at", "schedule", ["due_at"])
     op.create_table(
         "schedule_run",
