@@ -116,7 +116,7 @@ def _why_not(wanted: LabelWanted, named: Sequence[Target], fitting: Sequence[Tar
 
 
 def _settle_splits(session: Session, rows: Rows, targets: Mapping[int, Target], settings: Settings) -> None:
-    """New patients get the first split that a row names, or what is drawn; no row moves one into or out of the holdout."""
+    """New patients get the first split a row names, or what is drawn; no row moves one into or out of holdout."""
     patients = [targets[row].patient_row for row in rows.wanted]
     before = splits_of(session, patients)
     named = {targets[row].patient_row: wanted.split for row, wanted in reversed(rows.wanted.items()) if wanted.split}
