@@ -96,7 +96,7 @@ class Calendar:
         owed, following = _owed(schedule, now)
         for fires_at in owed:
             is_last = fires_at is owed[-1] and (following is None or due_at(schedule, following) > now)
-            if now - fires_at > timedelta(seconds=schedule.catch_up_s):
+            if now - due_at(schedule, fires_at) > timedelta(seconds=schedule.catch_up_s):
                 verdict = Verdict(RunState.MISSED, "no scheduler ran until its catch-up window was over")
             elif not is_last:
                 verdict = Verdict(RunState.SKIPPED, "a later moment of the schedule was due by then too")

@@ -1,8 +1,8 @@
 """When a schedule is due: cron expressions in a time zone, with clock changes that lose no night and double none.
 
 Where an expression names its hours, each local time it names is owed once: one that a clock change skips is due at the
-first moment after the gap, one that comes twice is due the first time. Where the hours are a star, it runs by elapsed
-time: once an hour, say, whatever the clocks do.
+first moment after the gap, one that comes twice is due the first time. Where it says every hour, it runs by elapsed time,
+whatever the clocks do.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from shared.errors import InvalidRequestError
 
 NUM_FIELDS = 5
 HOUR_FIELD = 1
+EVERY_HOUR = ("*", "*/1")
 # Longer than any gap: some islands skipped a day as they changed sides of the date line.
 LONGEST_GAP = timedelta(hours=25)
 MINUTE = timedelta(minutes=1)
@@ -33,9 +34,8 @@ def fires_after(cron: str, time_zone: str, after: datetime) -> Iterator[datetime
             f"The cron expression has {len(fields)} fields; expected five: minute, hour, day of the month, month, day "
             "of the week, such as `30 2 * * *`."
         )
-    by_elapsed_time = fields[HOUR_FIELD].startswith("*")
     try:
-        if by_elapsed_time:
+        if fields[HOUR_FIELD] in EVERY_HOUR:
             return _later(_in_utc(CronSim(cron, (after - MINUTE).astimezone(zone))), after)
         local = (after - LONGEST_GAP).astimezone(zone).replace(tzinfo=None)
         return _later((_moment(named, zone) for named in CronSim(cron, local)), after)

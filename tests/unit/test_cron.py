@@ -40,6 +40,9 @@ def fires(cron: str, zone: str, after: str, count: int) -> list[str]:
         # By elapsed time: every half hour, also in the hour that comes twice.
         ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10Z", ["10-25 00:30", "10-25 01:00", "10-25 01:30"]),
         ("0 * * * *", "Europe/Berlin", "2026-03-29T00:10Z", ["03-29 01:00", "03-29 02:00"]),
+        # Every second hour names its hours: what the gap takes is due after it, what comes twice is due once.
+        ("0 */2 * * *", "Europe/Berlin", "2026-03-28T22:30Z", ["03-28 23:00", "03-29 01:00", "03-29 02:00"]),
+        ("0 */2 * * *", "Europe/Berlin", "2026-10-24T21:30Z", ["10-24 22:00", "10-25 00:00", "10-25 03:00"]),
         ("0 22 * * 1-5", "UTC", "2026-11-27T22:00Z", ["11-30 22:00", "12-01 22:00"]),
     ],
 )
