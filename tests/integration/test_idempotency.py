@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from api.intake import accept
 from shared.clock import utc_now
 from shared.db import reading
 from shared.models import History, IdempotencyKey, Job
+from shared.planning import make
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Api, Prepared, make_api
 from tests.dicom_samples import make_uid
@@ -136,7 +136,7 @@ def test_attempt_leaves_nothing_when_it_fails_after_writing(any_api: Api, monkey
         raise RuntimeError("Doe^Jane")
 
     with monkeypatch.context() as patch:
-        patch.setattr(accept, "add_audit_event", fail)
+        patch.setattr(make, "add_audit_event", fail)
         failed = any_api.post(JOBS, json=STUDY, headers=KEY)
     with reading(any_api.prepared.engine) as session:
         left = [rows_of(session, table) for table in (Job, History, IdempotencyKey)]
@@ -186,11 +186,11 @@ def test_slow_maker_leaves_nothing_when_its_reservation_was_taken_over(
     """Only where two transactions can write at once; on SQLite the second waits for the first."""
     _prepare(postgres_prepared)
     answers: list[Any] = []
-    create_job = accept.create_job
+    create_job = make.create_job
 
     def overtaken(*given: Any, **named: Any) -> Any:
         made = create_job(*given, **named)
-        monkeypatch.setattr(accept, "create_job", create_job)
+        monkeypatch.setattr(make, "create_job", create_job)
         with UnitOfWork(postgres_prepared.engine) as uow:
             uow.session.execute(update(IdempotencyKey).values(expires_at=utc_now() - timedelta(seconds=1)))
         answers.append(api.post(JOBS, json=STUDY, headers=KEY | other))
@@ -200,7 +200,7 @@ def test_slow_maker_leaves_nothing_when_its_reservation_was_taken_over(
         # Submissions with one token wait for each other; keys belong to the principal, whatever the token.
         token = api.post("/api/v1/tokens", json={"principal": "admin", "scopes": ["submit"]}).json["token"]
         other = {"Authorization": f"Bearer {token}"}
-        monkeypatch.setattr(accept, "create_job", overtaken)
+        monkeypatch.setattr(make, "create_job", overtaken)
         slow = api.post(JOBS, json=STUDY, headers=KEY)
 
     assert slow.status_code == 409
