@@ -1,8 +1,8 @@
 """When a schedule is due: cron expressions in a time zone, with clock changes that lose no night and double none.
 
 Where an expression names its hours, each local time it names is owed once: one that a clock change skips is due at the
-first moment after the gap, one that comes twice is due the first time. Where it says every hour, it runs by elapsed time,
-whatever the clocks do.
+first moment after the gap, one that comes twice is due the first time. Where it says every hour, it runs by elapsed
+time, whatever the clocks do.
 """
 
 from collections.abc import Iterator
