@@ -1,6 +1,5 @@
 """Schedules and their runs: when one is due, and what became of it."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -9,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.cron import fires_after
+from shared.draw import drawn_share
 from shared.errors import InvalidRequestError
 from shared.models import Job, Schedule, ScheduleRun
 from shared.states import FINAL_JOB_STATES, RunState
@@ -16,8 +16,7 @@ from shared.states import FINAL_JOB_STATES, RunState
 
 def due_at(schedule: Schedule, fires_at: datetime) -> datetime:
     """The moment with its jitter: the same for whoever computes it, another for each schedule and moment."""
-    hashed = hashlib.sha256(f"{schedule.id} {fires_at.isoformat()}".encode()).digest()
-    share = int.from_bytes(hashed[:8]) / 2**64
+    share = drawn_share(str(schedule.id), fires_at.isoformat())
     return fires_at + timedelta(seconds=share * schedule.jitter_s)
 
 

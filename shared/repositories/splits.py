@@ -1,6 +1,5 @@
 """What each labelled patient's images are for: settled at the first label, and the holdout for ever."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import insert, select, update
@@ -8,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.config import Settings
+from shared.draw import drawn_share
 from shared.models import Patient, PatientSplit
 from shared.repositories.parts import in_parts
 from shared.states import Split
@@ -36,8 +36,7 @@ def drawn_splits(session: Session, patients: Sequence[int], settings: Settings) 
     whose = (Patient.id, Patient.issuer, Patient.patient_id, Patient.anonymous_study_uid)
     for some in in_parts(sorted(set(patients))):
         for row_id, *identity in session.execute(select(*whose).where(Patient.id.in_(some))):
-            hashed = hashlib.sha256("\0".join([settings.holdout_salt, *identity]).encode()).digest()
-            share = int.from_bytes(hashed[:8]) / 2**64
+            share = drawn_share(settings.holdout_salt, *identity)
             drawn[row_id] = Split.HOLDOUT if share < settings.holdout_share else None
     return drawn
 
