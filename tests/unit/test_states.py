@@ -15,12 +15,14 @@ from shared.states import (
     JOB_MOVES,
     MODEL_MOVES,
     REASON_TEXTS,
+    RUN_MOVES,
     SHARD_MOVES,
     EraseState,
     ItemState,
     JobState,
     ModelState,
     Reason,
+    RunState,
     ShardState,
 )
 
@@ -30,14 +32,24 @@ TABLES: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
     ItemState: ITEM_MOVES,  # type: ignore[dict-item]
     ModelState: MODEL_MOVES,  # type: ignore[dict-item]
     EraseState: ERASE_MOVES,  # type: ignore[dict-item]
+    RunState: RUN_MOVES,  # type: ignore[dict-item]
 }
-FIRST = {JobState.QUEUED, ShardState.QUEUED, ItemState.PENDING, ModelState.CANDIDATE, EraseState.PRESENT}
+FIRST = {
+    JobState.QUEUED,
+    ShardState.QUEUED,
+    ItemState.PENDING,
+    ModelState.CANDIDATE,
+    EraseState.PRESENT,
+    RunState.WAITING,
+    RunState.MISSED,
+}
 FINAL = {
     JobState: {"done", "partial", "failed", "cancelled"},
     ShardState: {"done", "quarantined", "cancelled"},
     ItemState: {"done", "failed", "skipped", "cancelled"},
     ModelState: {"rejected"},
     EraseState: set(),
+    RunState: {"fired", "skipped", "missed", "failed"},
 }
 
 
