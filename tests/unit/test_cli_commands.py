@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from api.cli import watch as watch_module
 from api.cli.folders import keep_token
 from api.cli.main import main
 from api.cli.session import find_token
-from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
+from tests.canned_server import PROBLEM, Answer, CannedServer
 from tests.system import OVERREAD
 
 JOB = "0190a0b0-0000-7000-8000-00000000000a"
@@ -42,13 +41,9 @@ def job(state: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
-    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(autouse=True)
+def polls_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "POLL_S", 0.01)
-    with canned_server() as running:
-        yield running
 
 
 def run(server: CannedServer, *words: str) -> Result:

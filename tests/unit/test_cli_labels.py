@@ -1,7 +1,6 @@
 """`overread labels`: files of labels are read, sent in batches, and every refused row is told by its number."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,10 @@ from click.testing import CliRunner, Result
 
 from api.cli.labels import BATCH
 from api.cli.main import main
-from tests.canned_server import Answer, CannedServer, canned_server
+from tests.canned_server import Answer, CannedServer
 
 LABELS = "/api/v1/labels"
 POST = f"POST {LABELS}"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
-    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    with canned_server() as running:
-        yield running
 
 
 def run(server: CannedServer, *words: str) -> Result:

@@ -1,7 +1,6 @@
 """The commands of whoever operates the system: bulk retry, pausing lanes, tokens, and what killed a worker."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from click.testing import CliRunner, Result
 from api.cli.jobs import evidence_text
 from api.cli.main import main
 from api.cli.output import eta_text
-from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
+from tests.canned_server import PROBLEM, Answer, CannedServer
 
 JOB = "0190a0b0-0000-7000-8000-00000000000a"
 RETRY = "0190a0b0-0000-7000-8000-00000000000b"
@@ -29,14 +28,6 @@ TOKEN = {
     "expires_at": None,
     "revoked_at": None,
 }
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
-    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    with canned_server() as running:
-        yield running
 
 
 def run(server: CannedServer, *words: str, says: str = "") -> Result:

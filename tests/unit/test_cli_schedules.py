@@ -1,14 +1,12 @@
 """`overread schedules`: what a person types becomes the request, and what came of each night is told."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from click.testing import CliRunner, Result
 
 from api.cli.main import main
-from tests.canned_server import Answer, CannedServer, canned_server
+from tests.canned_server import Answer, CannedServer
 
 SCHEDULES = "/api/v1/schedules"
 THEN = "2026-11-24T12:00:00Z"
@@ -32,14 +30,6 @@ SCHEDULE: dict[str, Any] = {
     "next_fires": ["2026-11-25T02:30:00+01:00", "2026-11-26T02:30:00+01:00"],
     "last_run": RUN,
 }
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
-    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    with canned_server() as running:
-        yield running
 
 
 def run(server: CannedServer, *words: str) -> Result:

@@ -1,6 +1,5 @@
 """What the command line says to slips: before anything is sent, and in one sentence."""
 
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,13 @@ from api.cli.folders import keep_token
 from api.cli.main import main
 from api.cli.session import Session
 from api.cli.watch import tell_failures
-from tests.canned_server import PROBLEM, Answer, CannedServer, canned_server
+from tests.canned_server import PROBLEM, Answer, CannedServer
 
 KNOWN = "0190a0b0-0000-7000-8000-00000000000a"
 A1, A2, B1 = (
     {"name": name, "version": number, "state": state}
     for name, number, state in (("a", 1, "retired"), ("a", 2, "champion"), ("b", 1, "champion"))
 )
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedServer]:
-    for name in ("OVERREAD_URL", "OVERREAD_TOKEN", "OVERREAD_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    with canned_server() as running:
-        yield running
 
 
 def run(server: CannedServer, *words: str) -> Result:
