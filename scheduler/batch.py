@@ -27,8 +27,8 @@ def start_batch(uow: UnitOfWork, schedule: Schedule, settings: Settings) -> tupl
     lock_name(session, version.name)
     every_version = bool(wanted["every_version"])
     number = count_unseen(session, version, every_version=every_version)
-    if number < max(1, schedule.min_new):
-        return None, f"{number} instances are new; it starts from {max(1, schedule.min_new)} on", False
+    if number < schedule.min_new:
+        return None, f"{number} instances are new; it starts from {schedule.min_new} on", False
     instances = unseen_instances(session, version, MOST_INSTANCES, every_version=every_version)
     explain = Explain(wanted["explain"])
     plan = plan_job(session, Selection(instances=instances), version, generation=0, explain=explain)

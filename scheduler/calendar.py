@@ -133,12 +133,12 @@ class Calendar:
 
     def _follow_up(self, session: Session, schedule: Schedule, verdict: Verdict, now: datetime) -> None:
         """What a run left over comes when its job is over; a schedule that only fails is paused."""
-        session.flush()
         if verdict.more and waiting_run(session, schedule.id) is None:
             rest = Verdict(RunState.WAITING, "the rest of what the run before found")
             _record(session, schedule, now, rest, now, RunOrigin.REST)
-        runs = last_runs(session, schedule.id, MOST_FAILURES)
-        if verdict.state is RunState.FAILED and [run.state for run in runs] == [RunState.FAILED] * MOST_FAILURES:
+        if verdict.state is not RunState.FAILED:
+            return
+        if [run.state for run in last_runs(session, schedule.id, MOST_FAILURES)] == [RunState.FAILED] * MOST_FAILURES:
             _pause(schedule, f"{MOST_FAILURES} runs failed one after the other: {verdict.reason}", now)
 
 
