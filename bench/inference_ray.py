@@ -13,7 +13,7 @@ from bench.inference_yardsticks import read_as_script
 from worker.engines.base import EngineChoice
 from worker.engines.load import load_engine
 
-BATCH_SIZE = 16
+BATCH_SIZE = 32
 POLL_S = 0.01
 
 

@@ -1,5 +1,6 @@
 """What is predicted on: made chest films of 512 x 512 pixels and 16 bit, as files in several codings."""
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ class Cohort:
         self.paths = [folder / f"{at:05d}.dcm" for at in range(count)]
         for at, path in enumerate(self.paths):
             path.write_bytes(_file(images.dataset(coding, at), self.patients[at], at, CODINGS[coding]))
+        # A user's files lie on the disk before they are sent: writing them out is not to go on beside what is timed.
+        os.sync()
 
     @property
     def num_patients(self) -> int:

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     decode_processes: int = 2
 
     shard_items: int = Field(64, ge=1, le=1000, description="Most items of a shard, and of small ones together.")
-    batch_size: int = Field(16, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
+    batch_size: int = Field(32, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
     gpu_batch_size: int = Field(128, ge=1, description="The same where networks run on a GPU.")
     gpu_memory_share: float = Field(
         0.4, gt=0.0, le=1.0, description="Most of a GPU's memory that an engine process takes; a worker has two."

@@ -69,8 +69,9 @@ def test_proved_engine_is_in_the_table_and_on_every_prediction(any_api: Api, run
     assert rows["openvino", "float32"]["standing"] == "passed"
     (serving,) = [row for row in proof["engines"] if row["serves"]]
     found = predict(any_api, runtime, 3)
+    smallest = min(size for size in serving["batch_sizes"] if size >= 3)
     assert {(one.engine, one.precision, one.batch_size) for one in found} == {
-        (serving["engine"], serving["precision"], serving["part_size"] or max(serving["batch_sizes"]))
+        (serving["engine"], serving["precision"], serving["part_size"] or smallest)
     }
     assert not Prover(runtime).prove_next(), "what is proved is not proved again"
 
