@@ -14,7 +14,7 @@ from worker.runtime import Runtime
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineThread]:
     """One for all tests: a package is loaded once."""
-    made = EngineThread(batch_size=16, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
+    made = EngineThread(batch_size=32, timeout_s=120.0, load_timeout_s=300.0, cache=tmp_path_factory.mktemp("cache"))
     yield made
     made.close()
 
