@@ -7,6 +7,7 @@ from flask import request
 
 from api.errors import register_error_handlers
 from api.routes import (
+    datasets,
     docs,
     health,
     heat_maps,
@@ -66,6 +67,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         heat_maps.blueprint,
         labels.blueprint,
         schedules.blueprint,
+        datasets.blueprint,
         models.blueprint,
         tokens.blueprint,
         health.blueprint,

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from scheduler.batch import start_batch
+from scheduler.training import start_training
 from shared.config import Settings
 from shared.cron import fires_after
 from shared.db import database_time, reading
@@ -28,7 +29,7 @@ from shared.repositories.schedules import (
     to_look_at,
     waiting_run,
 )
-from shared.states import Overlap, RunOrigin, RunState
+from shared.states import JobKind, Overlap, RunOrigin, RunState
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
@@ -116,8 +117,10 @@ class Calendar:
         if running is None:
             return self._start(uow, schedule)
         if schedule.overlap is Overlap.CANCEL:
-            request_cancel(uow.session, running, actor=ACTOR)
-            return self._start(uow, schedule)
+            verdict = self._start(uow, schedule)
+            if verdict.state is RunState.FIRED:  # what has nothing to follow it goes on
+                request_cancel(uow.session, running, actor=ACTOR)
+            return verdict
         if schedule.overlap is Overlap.QUEUE and waiting_run(uow.session, schedule.id) is None:
             return Verdict(RunState.WAITING, "the job of the run before is still open")
         also = " and a run waits for it already" if schedule.overlap is Overlap.QUEUE else ""
@@ -126,7 +129,10 @@ class Calendar:
     def _start(self, uow: UnitOfWork, schedule: Schedule) -> Verdict:
         try:
             with uow.session.begin_nested():
-                job_id, told, more = start_batch(uow, schedule, self._settings)
+                if schedule.kind is JobKind.TRAINING:
+                    job_id, told, more = start_training(uow, schedule)
+                else:
+                    job_id, told, more = start_batch(uow, schedule, self._settings)
         except OverreadError as error:
             return Verdict(RunState.FAILED, error.message)
         return Verdict(RunState.SKIPPED if job_id is None else RunState.FIRED, told, job_id, more)

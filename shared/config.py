@@ -72,10 +72,11 @@ class Settings(BaseSettings):
     max_crashes: int = Field(3, description="What this many workers or engines were lost on is quarantined.")
     retry_backoff_s: float = Field(2.0, description="Wait after the first failure of a shard; doubles with each.")
     max_backoff_s: float = Field(300.0, description="Longest wait between two tries of a shard.")
-    worker_lanes: str = Field("urgent,routine,background", description="Lanes that this worker serves.")
+    worker_lanes: str = Field("urgent,routine,background,training", description="Lanes that this worker serves.")
     weight_urgent: int = Field(16, ge=1, description="Of so many turns at the claim, the urgent lane gets these first.")
     weight_routine: int = Field(4, ge=1, description="The same of the routine lane.")
     weight_background: int = Field(1, ge=1, description="The same of the background lane: it never stands still.")
+    checkpoint_every_s: float = Field(60.0, gt=0.0, description="A training run that is lost goes on from so far back.")
     max_open_items: int = Field(2_000_000, description="Most open instances of one token's jobs; then 429.")
     requests_per_minute: int = Field(6000, ge=1, description="Most requests of one token; then 429.")
     holdout_share: float = Field(

@@ -103,6 +103,24 @@ class EngineMissingError(PermanentError):
     reason = Reason.ENGINE_MISSING
 
 
+class TooFewLabelsError(PermanentError):
+    """There is not enough to learn from, or to choose by."""
+
+    reason = Reason.TOO_FEW_LABELS
+
+
+class NotTrainableError(PermanentError):
+    """The package's network, or this worker, cannot be trained."""
+
+    reason = Reason.NOT_TRAINABLE
+
+
+class TrainingFailedError(PermanentError):
+    """The training went astray and would again."""
+
+    reason = Reason.TRAINING_FAILED
+
+
 class NotFoundError(OverreadError):
     """No such thing, or not yours to see."""
 

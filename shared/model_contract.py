@@ -194,6 +194,15 @@ class Proof(_Part):
     golden: GoldenSet | None = None
 
 
+class Learning(_Part):
+    """How labels become what it is trained on."""
+
+    positives: Literal["drivers", "all"] = Field(
+        "drivers",
+        description="Which instances a positive label of a study or patient speaks of: those that drove it, or all.",
+    )
+
+
 class Training(_Part):
     """What the weights were fitted on."""
 
@@ -220,6 +229,7 @@ class ModelContract(_Part):
     time_scope: Annotated[LatestStudy | WindowDays | AllStudies, Field(discriminator="kind")]
     weights: Weights
     proof: Proof = Proof()
+    learning: Learning = Learning()
     training: Training | None = None
 
     @cached_property

@@ -23,6 +23,12 @@ class TaskName(StrEnum):
     """Tasks are called by name; a sender never imports one."""
 
     INFER_NEXT = "overread.infer_next"
+    TRAIN_NEXT = "overread.train_next"
+
+    @classmethod
+    def of_lane(cls, lane: Lane) -> "TaskName":
+        """What a hint to this lane calls."""
+        return cls.TRAIN_NEXT if lane is Lane.TRAINING else cls.INFER_NEXT
 
 
 def _queue(lane: Lane) -> Queue:
@@ -67,7 +73,7 @@ class HintSender:
         """Send `count` hints to a lane; False when the broker cannot be reached."""
         try:
             for _ in range(sum(faults().copies_of_hint() for _ in range(count))):
-                self._app.send_task(TaskName.INFER_NEXT.value, kwargs={"lane": lane.value}, queue=lane.value)
+                self._app.send_task(TaskName.of_lane(lane).value, kwargs={"lane": lane.value}, queue=lane.value)
         except (OperationalError, OSError) as error:
             log.warning("hint_not_sent", lane=lane.value, error=type(error).__name__)
             return False

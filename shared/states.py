@@ -4,17 +4,22 @@ from enum import StrEnum
 
 
 class Lane(StrEnum):
-    """A queue, named by how soon its work is wanted."""
+    """A queue, named by how soon its work is wanted; training has one of its own, behind all that predict."""
 
     URGENT = "urgent"
     ROUTINE = "routine"
     BACKGROUND = "background"
+    TRAINING = "training"
+
+
+INFERENCE_LANES = (Lane.URGENT, Lane.ROUTINE, Lane.BACKGROUND)
 
 
 class JobKind(StrEnum):
     """What a job asks for."""
 
     INFERENCE = "inference"
+    TRAINING = "training"
 
 
 class JobState(StrEnum):
@@ -293,6 +298,9 @@ class Reason(StrEnum):
     ENGINE_OUT_OF_MEMORY = "engine_out_of_memory"
     ENGINE_MISSING = "engine_missing"
     WORKER_CRASHED = "worker_crashed"
+    TOO_FEW_LABELS = "too_few_labels"
+    NOT_TRAINABLE = "not_trainable"
+    TRAINING_FAILED = "training_failed"
     CANCELLED = "cancelled"
 
 
@@ -336,6 +344,9 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.ENGINE_OUT_OF_MEMORY: "The engine has not enough memory to predict on this, even alone.",
     Reason.ENGINE_MISSING: "The worker lacks what runs this kind of weights; install it, then try again.",
     Reason.WORKER_CRASHED: "The worker that held this died three times; it is set aside for a person to look at.",
+    Reason.TOO_FEW_LABELS: "There are not enough labelled images to learn from.",
+    Reason.NOT_TRAINABLE: "This package's network cannot be trained here.",
+    Reason.TRAINING_FAILED: "The training's numbers are no numbers any more.",
     Reason.CANCELLED: "The job was cancelled before this was predicted.",
 }
 

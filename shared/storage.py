@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,14 @@ class ContentStore:
     def exists(self, sha256: str) -> bool:
         """True when the bytes are here."""
         return self.path(sha256).exists()
+
+    def require(self, digests: Iterable[str]) -> None:
+        """Raise StorageUnavailableError unless all are here; call it under `lock_index`, before their rows are made.
+
+        A blob that lay in the store without a row may have been swept after somebody found or stored it.
+        """
+        if not all(self.exists(sha256) for sha256 in digests):
+            raise StorageUnavailableError("stored bytes were removed before they were indexed; send this again")
 
     def is_whole(self, sha256: str) -> bool:
         """True when the bytes are here and are the ones that the name promises; reads them."""

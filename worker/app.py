@@ -6,7 +6,7 @@ from shared.config import Settings
 from shared.queue import WORKER_TIMEOUT_S, TaskName, make_celery
 from worker.broker import use_hint_transport
 from worker.runtime import Runtime
-from worker.tasks import infer_next
+from worker.tasks import infer_next, train_next
 
 
 def make_worker_app(settings: Settings, runtime: Runtime) -> Celery:
@@ -17,5 +17,9 @@ def make_worker_app(settings: Settings, runtime: Runtime) -> Celery:
     @app.task(name=TaskName.INFER_NEXT.value, shared=False)  # type: ignore[untyped-decorator]
     def run_infer_next(*, lane: str) -> None:  # noqa: ARG001 - told to people who look at the queue: a hint wakes, the claim decides
         infer_next(runtime)
+
+    @app.task(name=TaskName.TRAIN_NEXT.value, shared=False)  # type: ignore[untyped-decorator]
+    def run_train_next(*, lane: str) -> None:  # noqa: ARG001 - the same
+        train_next(runtime)
 
     return app

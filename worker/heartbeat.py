@@ -47,7 +47,7 @@ class Heartbeat(threading.Thread):
                 uow.session,
                 runtime.name,
                 Beat(
-                    lanes=list(runtime.turns.lanes),
+                    lanes=list(runtime.lanes),
                     concurrency=runtime.settings.worker_concurrency,
                     engines=runtime.engines.loaded(),
                     loading=runtime.engines.loading(),

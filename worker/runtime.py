@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from shared.config import Settings
 from shared.db import make_engine
+from shared.errors import OverreadError
 from shared.repositories.shards import Claim
 from shared.states import Lane
 from shared.storage import ContentStore
@@ -22,6 +23,14 @@ from worker.inference.company import Company
 from worker.inference.decode import Decoder
 from worker.inference.room import FrameRoom
 from worker.turns import LaneTurns
+
+
+class StoppingError(OverreadError):
+    """The worker was asked to stop; the shards go back to their queue."""
+
+
+class YieldError(OverreadError):
+    """A more urgent lane waits and no thread is free; the shards go back to their queue."""
 
 
 @dataclass(eq=False)
@@ -64,8 +73,13 @@ class Runtime:
 
     def _begin(self, settings: Settings) -> None:
         self.turns = LaneTurns.of_settings(settings)
+        served = settings.worker_lanes.split(",")
+        self.lanes: Sequence[Lane] = tuple(lane for lane in Lane if lane in served)
         self.room = FrameRoom(settings.frames_memory_bytes)
         self.company = Company()
+        # Neither kind of work takes the other's threads.
+        self.room_to_infer = threading.BoundedSemaphore(settings.worker_concurrency)
+        self.room_to_train = threading.BoundedSemaphore(1)
         self.stopping = threading.Event()
         self._held: list[HeldShards] = []
         self._lock = threading.Lock()
@@ -73,6 +87,11 @@ class Runtime:
     def unit_of_work(self) -> UnitOfWork:
         """A writing transaction; workers send no hints."""
         return UnitOfWork(self.engine)
+
+    def go_on(self) -> None:
+        """Raise StoppingError when the worker was asked to stop."""
+        if self.stopping.is_set():
+            raise StoppingError("the worker is stopping; what it has in hand goes back to its queue")
 
     def hold(self, claims: Sequence[Claim]) -> HeldShards:
         """Put shards under the heartbeat's care."""
@@ -94,7 +113,8 @@ class Runtime:
     def is_full(self) -> bool:
         """True when no thread is free to take another shard."""
         with self._lock:
-            return len(self._held) >= self.settings.worker_concurrency
+            inferring = sum(held.lane is not Lane.TRAINING for held in self._held)
+        return inferring >= self.settings.worker_concurrency
 
     def close(self) -> None:
         """End the children and the engine thread."""

@@ -7,6 +7,7 @@ from celery.signals import worker_shutting_down
 from shared.config import load_settings
 from shared.faults import arm
 from shared.logging import set_up_logging
+from shared.states import Lane
 from worker.app import make_worker_app
 from worker.heartbeat import Heartbeat
 from worker.prover import Prover
@@ -38,8 +39,9 @@ def main() -> None:
                 "--quiet",
                 "worker",
                 "--pool=threads",
-                f"--concurrency={settings.worker_concurrency}",
-                f"--queues={','.join(runtime.turns.lanes)}",
+                # A training run has a thread of its own beside those that predict.
+                f"--concurrency={settings.worker_concurrency + (Lane.TRAINING in runtime.lanes)}",
+                f"--queues={','.join(runtime.lanes)}",
                 f"--hostname={runtime.name}",
                 "--without-gossip",
                 "--without-mingle",

@@ -1,5 +1,8 @@
 """Celery tasks: claim, one call, one move."""
 
+from collections.abc import Callable, Sequence
+from threading import BoundedSemaphore
+
 from sqlalchemy.exc import SQLAlchemyError
 from structlog import get_logger
 
@@ -10,31 +13,55 @@ from shared.repositories.claims import NOTHING_BEGUN, Begun, begun_in, claim_nex
 from shared.repositories.crashes import Loss, take_back_lost
 from shared.repositories.job_moves import start_jobs
 from shared.repositories.shards import Claim
-from shared.states import Failure
-from worker.inference.commit import StoppingError, YieldError, end_cancelled
+from shared.states import Failure, Lane
+from worker.inference.commit import end_cancelled
 from worker.inference.run import run_shards
-from worker.runtime import HeldShards, Runtime
+from worker.runtime import HeldShards, Runtime, StoppingError, YieldError
+from worker.training.run import run_training
 
 log = get_logger()
 
 
 def infer_next(runtime: Runtime) -> None:
-    """Take shards, one after the other, until none is due (queued -> running), and predict on their items.
+    """Take shards, one after the other, until none is due (queued -> running), and predict on their items."""
 
-    A hint that finds nothing to claim is dropped. A shard that is not finished here goes back to its queue, at once
-    where this worker can still say so, else when its lease runs out.
+    def claim() -> list[Claim]:
+        return _claim(runtime, runtime.turns.next_order(), runtime.settings.shard_items)
+
+    _take_all(runtime, runtime.room_to_infer, claim, run_shards)
+
+
+def train_next(runtime: Runtime) -> None:
+    """Take training runs, one after the other, until none is due (queued -> running), and train."""
+    _take_all(runtime, runtime.room_to_train, lambda: _claim(runtime, [Lane.TRAINING], 1), run_training)
+
+
+def _take_all(
+    runtime: Runtime,
+    room: BoundedSemaphore,
+    claim: Callable[[], list[Claim]],
+    work: Callable[[Runtime, HeldShards], None],
+) -> None:
+    """A hint that finds nothing to claim, or every thread of its kind at work, is dropped.
+
+    A shard that is not finished here goes back to its queue, at once where this worker can still say so, else when its
+    lease runs out.
     """
+    if not room.acquire(blocking=False):
+        return
     try:
-        while not runtime.stopping.is_set() and (claims := _claim(runtime)):
+        while not runtime.stopping.is_set() and (claims := claim()):
             held = runtime.hold(claims)
             try:
-                _work_on(runtime, held)
+                _work_on(runtime, held, work)
             finally:
                 runtime.let_go(held)
     except Exception as error:  # noqa: BLE001 - the task boundary: its text and trace could hold patient data
         # The scheduler hints again what waits, and takes back what this worker could not give back.
         level = log.warning if _is_transient(error) else log.error
         level("worker_put_off", error=type(error).__name__)
+    finally:
+        room.release()
 
 
 def _is_transient(error: Exception) -> bool:
@@ -42,20 +69,19 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, TransientError) or (isinstance(error, SQLAlchemyError) and is_outage(error))
 
 
-def _claim(runtime: Runtime) -> list[Claim]:
-    """The next shard, or small ones that together are no more than one."""
-    lanes, settings = runtime.turns.next_order(), runtime.settings
+def _claim(runtime: Runtime, lanes: Sequence[Lane], most_items: int) -> list[Claim]:
+    """The next shard, or small ones that together have no more than so many items."""
     with runtime.unit_of_work() as uow:
-        claims = claim_next(uow.session, lanes, runtime.name, settings.lease_s, most_items=settings.shard_items)
+        claims = claim_next(uow.session, lanes, runtime.name, runtime.settings.lease_s, most_items=most_items)
         if claims:
             start_jobs(uow.session, {claim.job_id for claim in claims}, actor=runtime.name)
     return claims
 
 
-def _work_on(runtime: Runtime, held: HeldShards) -> None:
+def _work_on(runtime: Runtime, held: HeldShards, work: Callable[[Runtime, HeldShards], None]) -> None:
     """Run the shards (running -> done), or move them as what went wrong asks for."""
     try:
-        run_shards(runtime, held)
+        work(runtime, held)
     except FencedOutError:
         end_cancelled(runtime, held.claims)
     except StoppingError:
@@ -63,7 +89,7 @@ def _work_on(runtime: Runtime, held: HeldShards) -> None:
     except YieldError:
         _give_back(runtime, held, "yields to a more urgent lane")
     except EngineLostError as error:
-        # While it loaded the model: no item is at fault.
+        # While it loaded the model, or trained: no item is at fault.
         _lose(runtime, held, error.message, error.context.get("evidence") or {}, begun=held.begun)
     except Exception as error:  # noqa: BLE001 - the task boundary: its text and trace could hold patient data
         if _is_transient(error):

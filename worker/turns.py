@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from shared.config import Settings
-from shared.states import Lane
+from shared.states import INFERENCE_LANES, Lane
 
 
 class LaneTurns:
@@ -17,14 +17,9 @@ class LaneTurns:
 
     @classmethod
     def of_settings(cls, settings: Settings) -> "LaneTurns":
-        """The lanes and weights that are set."""
-        weights = {
-            Lane.URGENT: settings.weight_urgent,
-            Lane.ROUTINE: settings.weight_routine,
-            Lane.BACKGROUND: settings.weight_background,
-        }
+        """The inference lanes and weights that are set."""
         served = settings.worker_lanes.split(",")
-        return cls({lane: weight for lane, weight in weights.items() if lane in served})
+        return cls({lane: getattr(settings, f"weight_{lane}") for lane in INFERENCE_LANES if lane in served})
 
     @property
     def lanes(self) -> Sequence[Lane]:

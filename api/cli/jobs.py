@@ -9,7 +9,7 @@ from api.cli.client import Json
 from api.cli.ids import id_argument
 from api.cli.output import eta_text, make_table, moment, plain, state
 from api.cli.session import Session, client_command, limit_option
-from api.cli.watch import end_by_state, tell_failures, watch_job
+from api.cli.watch import end_by_state, epoch_text, tell_failures, watch_job
 from shared.states import ItemState, JobState, Lane
 
 JOBS = "/api/v1/jobs"
@@ -111,6 +111,16 @@ def cancel(session: Session, job_id: str) -> None:
     show_job(session, session.client.post(f"{JOBS}/{job_id}/cancel"))
 
 
+def _training_rows(training: Json | None) -> list[tuple[str, Any]]:
+    if training is None:
+        return []
+    return [
+        ("training", f"{training['phase']}; {epoch_text(training)}"),
+        ("dataset", training["dataset"]),
+        ("new version", training["model"]),
+    ]
+
+
 def show_job(session: Session, job: Json) -> None:
     """A job as two columns: what, and its value."""
     counts = job["counts"]
@@ -119,6 +129,7 @@ def show_job(session: Session, job: Json) -> None:
         ("state", state(job["state"])),
         ("items", ", ".join(f"{value} {name}" for name, value in counts.items() if value or name == "total")),
         ("model", model_name(job["model"])),
+        *_training_rows(job["training"]),
         ("priority", job["priority"]),
         ("label", job["label"] or None),
         ("position", job["position"]),

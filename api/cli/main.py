@@ -4,7 +4,21 @@ from typing import Any
 
 import click
 
-from api.cli import demo, jobs, labels, operate, registry, reports, retry, schedules, services, submit, up
+from api.cli import (
+    datasets,
+    demo,
+    jobs,
+    labels,
+    operate,
+    registry,
+    reports,
+    retry,
+    schedules,
+    services,
+    submit,
+    train,
+    up,
+)
 from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
 from api.cli.output import make_console, plain
@@ -44,6 +58,8 @@ for command in (
     reports.report,
     registry.models,
     labels.labels,
+    train.train,
+    datasets.datasets,
     schedules.schedules,
     operate.queues,
     operate.workers,

@@ -70,7 +70,8 @@ def eta_text(job: Mapping[str, Any]) -> str | None:
     """When a job is likely to be over, from now, and how sure that is; None where nobody knows."""
     if job["eta_s"] is None:
         return None
-    return f"in {_duration(job['eta_s'])} ± {_duration(job['eta_error_s'])}"
+    error = "" if job["eta_error_s"] is None else f" ± {_duration(job['eta_error_s'])}"
+    return f"in {_duration(job['eta_s'])}{error}"
 
 
 def _duration(seconds: float) -> str:

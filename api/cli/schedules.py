@@ -9,7 +9,8 @@ import click
 from api.cli.client import Json
 from api.cli.output import make_table, moment
 from api.cli.session import Session, client_command, limit_option
-from shared.states import Explain, Lane, Overlap
+from api.cli.training_options import training_options, wanted_training
+from shared.states import INFERENCE_LANES, Explain, Overlap
 
 SCHEDULES = "/api/v1/schedules"
 Columns = list[tuple[str, Callable[[Json], Any]]]
@@ -34,6 +35,7 @@ SCHEDULE_COLUMNS: Columns = [
     ("schedule", lambda schedule: schedule["name"]),
     ("cron", lambda schedule: schedule["cron"]),
     ("time zone", lambda schedule: schedule["time_zone"]),
+    ("what", lambda schedule: schedule["kind"]),
     ("model", lambda schedule: schedule["job"].get("model") or "the only one"),
     ("overlap", lambda schedule: schedule["overlap"]),
     ("next", standing_text),
@@ -49,42 +51,78 @@ RUN_COLUMNS: Columns = [
 ]
 
 
+_CALENDAR = (
+    click.option("--cron", required=True, help='Minute, hour, day of the month, month, day of the week: "30 2 * * *".'),
+    click.option("--time-zone", default="UTC", show_default=True, help="Of the IANA's list, such as Europe/Berlin."),
+    click.option(
+        "--overlap",
+        type=click.Choice([str(what) for what in Overlap]),
+        default="skip",
+        show_default=True,
+        help="While the job of the run before is open: leave the run out, let one wait, or cancel that job.",
+    ),
+    click.option(
+        "--catch-up-hours",
+        type=click.FloatRange(min=0),
+        default=12,
+        show_default=True,
+        help="A moment that no scheduler saw is made up for within so long.",
+    ),
+    click.option(
+        "--jitter", "jitter_s", type=click.IntRange(min=0), default=0, help="Start up to so many seconds later."
+    ),
+    click.option("--min-new", type=click.IntRange(min=1), default=1, help="Start from so many new ones on."),
+)
+
+
+def calendar_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say when."""
+    for option in reversed(_CALENDAR):
+        command = option(command)
+    return command
+
+
 @click.group()
 def schedules() -> None:
-    """Have new images predicted on every night, or as often as you like."""
+    """Have new images predicted on, and models trained, every night, or as often as you like."""
 
 
 @schedules.command()
 @name_argument
-@click.option("--cron", required=True, help='Minute, hour, day of the month, month, day of the week: "30 2 * * *".')
-@click.option("--time-zone", default="UTC", show_default=True, help="Of the IANA's list, such as Europe/Berlin.")
+@calendar_options
 @click.option("--model", default="", help="NAME (its champion then) or NAME:VERSION; needless while there is one.")
-@click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), default="background", show_default=True)
+@click.option(
+    "--priority",
+    type=click.Choice([str(lane) for lane in INFERENCE_LANES]),
+    default="background",
+    show_default=True,
+)
 @click.option("--label", default="", help="A word of yours to find the jobs by.")
 @click.option("--explain", type=click.Choice([str(how) for how in Explain]), default="positives", show_default=True)
-@click.option(
-    "--overlap",
-    type=click.Choice([str(what) for what in Overlap]),
-    default="skip",
-    show_default=True,
-    help="While the job of the run before is open: leave the run out, let one wait, or cancel that job.",
-)
-@click.option(
-    "--catch-up-hours",
-    type=click.FloatRange(min=0),
-    default=12,
-    show_default=True,
-    help="A moment that no scheduler saw is made up for within so long.",
-)
-@click.option("--jitter", "jitter_s", type=click.IntRange(min=0), default=0, help="Start up to so many seconds later.")
 @click.option("--every-version", is_flag=True, help="After a promotion, predict on all that is stored once more.")
-@click.option("--min-new", type=click.IntRange(min=1), default=1, help="Start from so many new images on.")
 @client_command
-def add(session: Session, catch_up_hours: float, **wanted: Any) -> None:
+def add(session: Session, **wanted: Any) -> None:
     """Add the schedule NAME: inference over the stored images that no job has asked the model about."""
     job = {name: wanted.pop(name) for name in ("model", "priority", "label", "explain", "every_version")}
-    made = session.client.post(SCHEDULES, wanted | {"catch_up_s": round(catch_up_hours * HOUR_S), "job": job})
-    _show(session, made)
+    _add(session, wanted, {"job": job})
+
+
+@schedules.command("add-training")
+@name_argument
+@calendar_options
+@click.option("--model", default="", help="NAME (its champion then) or NAME:VERSION; needless while there is one.")
+@click.option("--label", default="", help="A word of yours to find the jobs by.")
+@training_options
+@client_command
+def add_training(session: Session, **wanted: Any) -> None:
+    """Add the schedule NAME: train the model on the labels that stand then; --min-new counts those since the last."""
+    training = {"options": wanted_training(wanted)} | {name: wanted.pop(name) for name in ("model", "label")}
+    _add(session, wanted, {"training": training})
+
+
+def _add(session: Session, calendar: dict[str, Any], what: Json) -> None:
+    catch_up_s = round(calendar.pop("catch_up_hours") * HOUR_S)
+    _show(session, session.client.post(SCHEDULES, calendar | {"catch_up_s": catch_up_s} | what))
 
 
 @schedules.command("list")

@@ -20,7 +20,7 @@ from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS, Transfer, TransferResult
 from api.cli.watch import end_by_state, tell_failures, watch_job
 from shared.errors import OverreadError
-from shared.states import FINAL_JOB_STATES, Explain, FileOutcome, JobState, Lane
+from shared.states import FINAL_JOB_STATES, INFERENCE_LANES, Explain, FileOutcome, JobState
 
 UPLOADS = "/api/v1/uploads"
 REJECTED_SHOWN = 10
@@ -34,7 +34,9 @@ DRY_RUN_COLUMNS: list[tuple[str, Callable[[tuple[str, Any]], Any]]] = [
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="NAME (its champion) or NAME:VERSION; needless while there is only one.")
-@click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), default="routine", show_default=True)
+@click.option(
+    "--priority", type=click.Choice([str(lane) for lane in INFERENCE_LANES]), default="routine", show_default=True
+)
 @click.option("--label", default="", help="A word of yours to find the job by.")
 @click.option(
     "--explain",

@@ -30,15 +30,24 @@ def watch_job(session: Session, job_id: str) -> Json:
         console=session.err,
         disable=session.as_json,
     ) as progress:
-        bar = progress.add_task("predicting", total=None, note="")
+        bar = progress.add_task("", total=None, note="")
         while True:
             job = patiently(lambda: session.client.get(f"/api/v1/jobs/{job_id}"), ATTEMPTS)
-            counts = job["counts"]
-            ended = counts["total"] - counts["pending"]
-            progress.update(bar, total=counts["total"], completed=ended, note=note_of(job))
+            what, ended, total = _advance(job)
+            progress.update(bar, description=what, total=total, completed=ended, note=note_of(job))
             if JobState(job["state"]) in FINAL_JOB_STATES:
                 return job
             time.sleep(POLL_S)
+
+
+def _advance(job: Json) -> tuple[str, int, int | None]:
+    """What is done, how much of it is, and of how much: items, or steps of a training."""
+    training, counts = job["training"], job["counts"]
+    if training and training["phase"] == "data":
+        return "reading images", training["read"], training["to_read"]
+    if training:
+        return f"training ({training['phase']})", training["step"], training["steps"]
+    return "predicting", counts["total"] - counts["pending"], counts["total"]
 
 
 def tell_failures(session: Session, job: Json) -> None:
@@ -63,6 +72,14 @@ def end_by_state(job: Json) -> None:
     click.get_current_context().exit(EXIT_BY_STATE.get(JobState(job["state"]), EXIT_FAILED))
 
 
+def epoch_text(training: Json) -> str:
+    """The epoch, and how good the network was after the last one."""
+    last = training["history"][-1] if training["history"] else None
+    auc = f", AUC {last['val_auc']:.4f}" if last and last["val_auc"] is not None else ""
+    found = f": val loss {last['val_loss']:.4f}, accuracy {last['val_accuracy']:.3f}{auc}" if last else ""
+    return f"epoch {training['epoch']} of at most {training['epochs']}{found}"
+
+
 def note_of(job: Json) -> str:
     """What is said beside the bar: what failed, what it waits for, when it is likely to be over."""
     parts = []
@@ -70,6 +87,8 @@ def note_of(job: Json) -> str:
         parts.append(f"{job['counts']['failed']} failed")
     if job["counts"]["cancelled"]:
         parts.append(f"{job['counts']['cancelled']} cancelled")
+    if training := job["training"]:
+        parts.append(epoch_text(training))
     if job["waiting"]:
         parts.append(job["waiting"])
     if eta := eta_text(job):

@@ -8,12 +8,22 @@ from api.auth import principal, token
 from api.limits import check_open_items
 from api.services import services
 from shared.models import Job, ModelVersion
-from shared.planning.make import make_job
+from shared.planning.make import make_job, make_training
 from shared.planning.plan import Plan
 from shared.repositories.jobs import NewJob
 from shared.repositories.principals import default_project
 from shared.states import Explain, ItemState, Lane
+from shared.training_options import TrainingOptions
 from shared.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class TrainingWish:
+    """What is asked for beside the options; `request` is kept as it came."""
+
+    label: str
+    request: dict[str, Any]
+    retry_of: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -45,3 +55,19 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
         explain=wish.explain,
     )
     return session.get_one(Job, make_job(uow, new, plan, shard_items=settings.shard_items, actor="api"))
+
+
+def accept_training(uow: UnitOfWork, version: ModelVersion, options: TrainingOptions, wish: TrainingWish) -> Job:
+    """The new training job of the token's principal; raises TooManyRequestsError as `accept_job` does."""
+    check_open_items(uow.session, token().id, Lane.TRAINING, 1, services().settings)
+    return make_training(
+        uow,
+        version,
+        options,
+        principal_id=principal().id,
+        token_id=token().id,
+        request=wish.request,
+        label=wish.label,
+        retry_of=wish.retry_of,
+        actor="api",
+    )

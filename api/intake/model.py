@@ -1,12 +1,10 @@
 """A model package on its way in: checked without running any of it, then stored and registered."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from api.intake.store import require_bytes
 from api.services import Services
 from shared.errors import LimitExceededError
 from shared.golden_set import read_golden_set
@@ -15,17 +13,11 @@ from shared.model_contract import GoldenSet, Weights
 from shared.model_package import PackageFiles, open_package
 from shared.models import ModelVersion
 from shared.onnx_file import check_onnx_file
-from shared.repositories.audit import add_audit_event
-from shared.repositories.imaging import add_blob, lock_index
-from shared.repositories.registry import add_version, version_by_digest
+from shared.registration import CONTRACT_MEDIA_TYPE, WEIGHTS_MEDIA_TYPES, register
 from shared.storage import CHUNK_BYTES, SpooledBlob
 
-CONTRACT_MEDIA_TYPE = "application/json"
 # How each kind of weights is looked at before it is kept.
-WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "weights.keras": (check_keras_archive, "application/vnd.keras"),
-    "weights.onnx": (check_onnx_file, "application/vnd.onnx"),
-}
+CHECKS: dict[str, Callable[[Path], object]] = {"weights.keras": check_keras_archive, "weights.onnx": check_onnx_file}
 GOLDEN_MEDIA_TYPE = "application/vnd.numpy"
 
 
@@ -36,8 +28,7 @@ def register_package(services: Services, stream: BinaryIO, principal_id: int) ->
     try:
         package = open_package(spooled.path, max_bytes=limit)
         weights = package.contract.weights
-        check_weights, media_type = WEIGHTS[weights.file]
-        parts = {_keep(services, package, weights, check_weights): media_type}
+        parts = {_keep(services, package, weights, CHECKS[weights.file]): WEIGHTS_MEDIA_TYPES[weights.file]}
         if (golden := package.contract.proof.golden) is not None:
             check = partial(read_golden_set, contract=package.contract)
             parts[_keep(services, package, golden, check)] = GOLDEN_MEDIA_TYPE
@@ -80,23 +71,5 @@ def _spool(services: Services, chunks: Iterable[bytes]) -> SpooledBlob:
 def _register(
     services: Services, package: PackageFiles, parts: Mapping[SpooledBlob, str], principal_id: int
 ) -> tuple[ModelVersion, bool]:
-    name = package.contract.name
     with services.unit_of_work() as uow:
-        lock_index(uow.session)
-        known = version_by_digest(uow.session, name, package.digest)
-        if known is not None:
-            return known, False
-        require_bytes(services.store, [part.sha256 for part in parts])
-        for part, media_type in parts.items():
-            add_blob(uow.session, part.sha256, part.size_bytes, media_type)
-        version = add_version(
-            uow.session,
-            name,
-            digest=package.digest,
-            contract=package.contract.model_dump(mode="json", by_alias=True),
-            contract_sha256=hashlib.sha256(package.contract_bytes).hexdigest(),
-            weights_sha256=package.contract.weights.sha256,
-            principal_id=principal_id,
-        )
-        add_audit_event(uow.session, principal_id, "model.register", "model_version", version.id, digest=version.digest)
-    return version, True
+        return register(uow.session, services.store, package, parts, principal_id)

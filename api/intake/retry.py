@@ -9,9 +9,9 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.intake.accept import Wish, accept_job
+from api.intake.accept import TrainingWish, Wish, accept_job, accept_training
 from shared.errors import OverreadError, TooManyRequestsError
-from shared.models import Job
+from shared.models import Job, TrainingRun
 from shared.planning.plan import Selection, plan_job
 from shared.repositories.retries import (
     RetryFilter,
@@ -22,6 +22,8 @@ from shared.repositories.retries import (
     lock_unretried,
     retryable_ids,
 )
+from shared.states import JobKind
+from shared.training_options import TrainingOptions
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
@@ -46,7 +48,13 @@ class Outcome:
 
 
 def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[str, Any]) -> Job:
-    """The new job; raises ConflictError when there is nothing that a new try could change."""
+    """The new job; raises ConflictError when there is nothing that a new try could change.
+
+    A training begins anew, on the labels that stand then, with the options of the job.
+    """
+    if job.kind is JobKind.TRAINING:
+        options = TrainingOptions.model_validate(uow.session.get_one(TrainingRun, job.id).options)
+        return accept_training(uow, job.model_version, options, TrainingWish(job.label, request, retry_of=job.id))
     selection = Selection(unfinished_of=job.id, reasons=reasons)
     plan = plan_job(uow.session, selection, job.model_version, generation=job.generation, explain=job.explain)
     wish = Wish(job.lane, job.label, request, retry_of=job.id, explain=job.explain)

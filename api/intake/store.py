@@ -13,12 +13,11 @@ from api.intake.receive import ReceivedFile
 from api.services import Services
 from shared.db import reading
 from shared.dicom.read import Header
-from shared.errors import InvalidRequestError, PermanentError, StorageUnavailableError, TransientError
+from shared.errors import InvalidRequestError, PermanentError, TransientError
 from shared.models import UploadFile
 from shared.repositories.imaging import NewInstance, index_instances, lock_index, site_named
 from shared.repositories.uploads import instances_by_blob
 from shared.states import FileOutcome, Reason
-from shared.storage import ContentStore
 
 BATCH_FILES = 128
 BATCH_S = 60.0  # what comes slowly is stored in smaller batches: a spooled file that lies for hours would be swept
@@ -109,15 +108,6 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
     return CheckedFile(file.name, blob.sha256, blob.size_bytes, header=header)
 
 
-def require_bytes(store: ContentStore, digests: Iterable[str]) -> None:
-    """Raise a TransientError unless all these blobs are still there; call it under `lock_index`, before their rows.
-
-    A blob that lay in the store without a row may have been swept after this request found or stored it.
-    """
-    if not all(store.exists(sha256) for sha256 in digests):
-        raise StorageUnavailableError("stored bytes were removed before they were indexed; send this again")
-
-
 def _index(session: Session, services: Services, upload_id: UUID, checked: list[CheckedFile]) -> list[UploadFile]:
     lock_index(session)
     accepted = [file.sha256 for file in checked if file.sha256 and file.reason is None]
@@ -127,7 +117,7 @@ def _index(session: Session, services: Services, upload_id: UUID, checked: list[
         for file in checked
         if file.sha256 and file.header and file.sha256 not in known
     }
-    require_bytes(services.store, new)
+    services.store.require(new)
     site = site_named(session, services.settings.site)
     instances = known | index_instances(session, list(new.values()), site)
     rows = []

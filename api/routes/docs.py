@@ -12,6 +12,7 @@ from api.errors import PROBLEM_JSON
 from api.schemas.base import Problem
 from api.schemas.heat_maps import HeatMapShown
 from api.schemas.jobs import JobWanted
+from api.schemas.training import TrainingWanted
 from api.schemas.uploads import UploadWanted
 
 API_FOLDER = Path(__file__).parent.parent
@@ -29,18 +30,20 @@ _FILES = {
 }
 
 
-def _json(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _json(*models: type[BaseModel]) -> dict[str, Any]:
+    """A JSON document of one of these shapes."""
+    schemas = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
 
 
 # Bodies that are streamed past the framework's parsing, which therefore does not know them.
 _REQUEST_BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/uploads": _json(UploadWanted) | _FILES,
     "/api/v1/uploads/{upload_id}": _FILES,
-    "/api/v1/jobs": _json(JobWanted) | _FILES,
+    "/api/v1/jobs": _json(JobWanted, TrainingWanted) | _FILES,
     "/api/v1/models": {"application/zip": _BINARY},
 }
-_BODY_MODELS: tuple[type[BaseModel], ...] = (UploadWanted, JobWanted, HeatMapShown)
+_BODY_MODELS: tuple[type[BaseModel], ...] = (UploadWanted, JobWanted, TrainingWanted, HeatMapShown)
 
 # How the generator is told of an answer that is no JSON.
 PLAIN_TEXT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
@@ -48,6 +51,9 @@ PLAIN_TEXT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 }
 WEB_PAGE: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     200: {"description": "A page", "content": {"text/html": {}}}
+}
+NDJSON: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {"description": "JSON lines", "content": {"application/x-ndjson": {}}}
 }
 
 PICTURE: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {

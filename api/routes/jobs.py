@@ -7,9 +7,9 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
-from api.auth import auth, principal
+from api.auth import auth, may, principal
 from api.idempotency import once
-from api.intake.accept import Wish, accept_job
+from api.intake.accept import TrainingWish, Wish, accept_job, accept_training
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.base import Page
@@ -24,17 +24,18 @@ from api.schemas.jobs import (
     JobShown,
     JobWanted,
 )
+from api.schemas.training import TrainingWanted
 from api.services import services
 from api.views.history import history_shown
 from api.views.items import items_shown
 from api.views.jobs import job_shown, jobs_shown, model_named
 from shared.db import reading
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, ScopeError
 from shared.models import Job
 from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import get_job, list_jobs, request_cancel
-from shared.states import Scope
+from shared.states import JobKind, Scope
 from shared.unit_of_work import UnitOfWork
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
@@ -45,12 +46,14 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs"
 @blueprint.output(JobShown, status_code=202)
 @blueprint.doc(summary="Submit a job", responses={429: "The token has too much open, or sends too often"})
 def post_job() -> Any:
-    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job.
+    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job. Or train a model.
 
     202 also while the broker is unreachable: the job is kept in the database and runs when the broker returns.
     """
     if request.mimetype in ("", "application/json"):
         payload = request.get_data()
+        if _is_training():
+            return _post_training(payload)
         wanted = read_body(JobWanted)
     else:
         wanted, payload = _wanted_of_files()
@@ -65,6 +68,25 @@ def post_job() -> Any:
             return jsonify(shown.model_dump(mode="json"))
         wish = Wish(wanted.priority, wanted.label, wanted.model_dump(mode="json"), explain=wanted.explain)
         return accepted(uow.session, accept_job(uow, version, plan, wish))
+
+    return once(services(), principal().id, payload, act)
+
+
+def _is_training() -> bool:
+    body = request.get_json(force=True, silent=True)
+    return isinstance(body, dict) and body.get("kind") == JobKind.TRAINING
+
+
+def _post_training(payload: bytes) -> Response:
+    """Training makes model versions, so it takes the scope of whoever operates the system."""
+    if not may(Scope.OPERATE):
+        raise ScopeError(f"Training needs a token with the scope {Scope.OPERATE}.")
+    wanted = read_body(TrainingWanted)
+
+    def act(uow: UnitOfWork) -> Response:
+        version = resolve_model(uow.session, wanted.model)
+        wish = TrainingWish(wanted.label, wanted.model_dump(mode="json"))
+        return accepted(uow.session, accept_training(uow, version, wanted.options, wish))
 
     return once(services(), principal().id, payload, act)
 

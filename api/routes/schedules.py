@@ -25,7 +25,7 @@ from shared.repositories.schedules import (
     set_next,
     waiting_run,
 )
-from shared.states import JobKind, RunOrigin, RunState, Scope
+from shared.states import RunOrigin, RunState, Scope
 
 blueprint = APIBlueprint("schedules", __name__, url_prefix="/api/v1/schedules", tag="Schedules")
 
@@ -46,7 +46,7 @@ def get_schedules() -> Any:
 @blueprint.output(ScheduleShown, status_code=201)
 @blueprint.doc(summary="Add a schedule", responses={409: "There is one of this name"})
 def post_schedule(json_data: ScheduleWanted) -> Any:
-    """Inference over whatever is new, as often as the cron expression says.
+    """Inference over whatever is new, or a training, as often as the cron expression says.
 
     A local time that a clock change skips is due once, after it; one that comes twice is due once, the first time.
     """
@@ -54,15 +54,16 @@ def post_schedule(json_data: ScheduleWanted) -> Any:
         session = uow.session
         if schedule_named(session, json_data.name) is not None:
             raise ConflictError("There is a schedule of this name; remove it first, or choose another name.")
-        resolve_model(session, json_data.job.model)
+        wanted = json_data.training or json_data.job
+        resolve_model(session, wanted.model)
         now = database_time(session)
         schedule = Schedule(
             id=new_id(),
-            kind=JobKind.INFERENCE,
-            request=json_data.job.model_dump(mode="json"),
+            kind=json_data.kind,
+            request=wanted.model_dump(mode="json"),
             principal_id=principal().id,
             created_at=now,
-            **json_data.model_dump(exclude={"job"}),
+            **json_data.model_dump(exclude={"job", "training"}),
         )
         set_next(schedule, first_fire(json_data.cron, json_data.time_zone, now))
         session.add(schedule)

@@ -2,15 +2,20 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from shared.states import Lane
 
 MAX_PAGE = 500
 
 # A user's own words; no control characters, which PostgreSQL refuses or terminals obey.
 NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]*$"
 Label = Annotated[str, Field(max_length=128, pattern=NO_CONTROL_CHARACTERS)]
+
+# A lane for predictions: training has its own, and nobody chooses it.
+InferenceLane = Literal[Lane.URGENT, Lane.ROUTINE, Lane.BACKGROUND]
 
 
 def _of_words(given: object) -> object:

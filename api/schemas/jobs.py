@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.base import Label, Moment, Page, Shape, Wanted
+from api.schemas.base import InferenceLane, Label, Moment, Page, Shape, Wanted
+from api.schemas.training import TrainingShown
 from shared.states import Explain, Failure, ItemState, JobKind, JobState, Lane, Reason
 
 
@@ -39,11 +40,12 @@ PatientKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 class JobWanted(Wanted):
     """What to predict on, with which model, how soon."""
 
+    kind: Literal["inference"] = "inference"
     uploads: list[UUID] = Field(default_factory=list, max_length=1000)
     studies: list[Uid] = Field(default_factory=list, max_length=100_000, description="Study Instance UIDs.")
     patients: list[PatientKey] = Field(default_factory=list, max_length=100_000, description="Patient keys.")
     model: str = Field("", max_length=80, description="`name` (its champion) or `name:version`.")
-    priority: Lane = Lane.ROUTINE
+    priority: InferenceLane = Lane.ROUTINE
     label: Label = ""
     explain: ExplainWanted = Explain.POSITIVES
     dry_run: bool = Field(False, description="Only count what would run.")
@@ -54,7 +56,7 @@ class JobOfFilesWanted(Wanted):
     """The same, as query parameters of a request whose body is the files."""
 
     model: str = Field("", max_length=80)
-    priority: Lane = Lane.ROUTINE
+    priority: InferenceLane = Lane.ROUTINE
     label: Label = ""
     explain: ExplainWanted = Explain.POSITIVES
 
@@ -90,7 +92,7 @@ class JobShown(Shape):
     explain: Explain
     model: ModelNamed
     counts: JobCounts
-    progress: float = Field(description="Share of items with an outcome, 0 to 1.")
+    progress: float = Field(description="Share of items with an outcome, or of a training's steps, 0 to 1.")
     position: int | None = Field(description="Queued shards of the lane before this job's next one.")
     position_is_least: bool = Field(description="In lists: the position is this or higher; ask for the job itself.")
     eta_s: float | None = Field(
@@ -99,6 +101,7 @@ class JobShown(Shape):
     eta_error_s: float | None = Field(description="Standard error of `eta_s`, from how much the pace varied.")
     waiting: str | None = Field(description="What it, or its next shard, waits for most; null when final or running.")
     waits_for: list[WaitsFor] = Field(description="All that it waits for, that which matters most first.")
+    training: TrainingShown | None = Field(description="Null for inference.")
     retry_of: UUID | None
     cancel_requested_at: datetime | None
     created_at: datetime

@@ -32,7 +32,10 @@ class QueueShown(Shape):
     """A lane: what waits in it and how fast it moves."""
 
     lane: Lane
-    weight: int = Field(description="Of the turns at the claim, the share that this lane gets while all have work.")
+    weight: int | None = Field(
+        description="Of the turns at the claim, the share that this lane gets while all have work; null: it has a "
+        "thread of its own."
+    )
     paused: Pause | None = Field(description="Null while the lane runs.")
     broker: str = Field(description="`ok`, or since when the broker is unreachable.")
     queued_shards: int

@@ -1,13 +1,14 @@
 """Shapes of schedules and their runs."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from api.schemas.base import NO_CONTROL_CHARACTERS, Label, Shape, Wanted
+from api.schemas.base import NO_CONTROL_CHARACTERS, InferenceLane, Label, Shape, Wanted
 from shared.states import Explain, JobKind, Lane, Overlap, RunOrigin, RunState
+from shared.training_options import TrainingOptions
 
 DAY_S = 24 * 3600
 YEAR_S = 366 * DAY_S
@@ -19,12 +20,20 @@ class BatchWanted(Wanted):
     """The job of each run: over the stored instances that the model accepts and no job has asked it about."""
 
     model: str = Field("", max_length=80, description="`name` (its champion then) or `name:version`.")
-    priority: Lane = Lane.BACKGROUND
+    priority: InferenceLane = Lane.BACKGROUND
     label: Label = ""
     explain: Explain = Explain.POSITIVES
     every_version: bool = Field(
         False, description="Also what only other versions were asked about: after a promotion, all that is stored."
     )
+
+
+class ScheduledTraining(Wanted):
+    """The training of each run."""
+
+    model: str = Field("", max_length=80, description="Where it begins: `name` (its champion then) or `name:version`.")
+    label: Label = ""
+    options: TrainingOptions = TrainingOptions()
 
 
 class ScheduleWanted(Wanted):
@@ -41,8 +50,22 @@ class ScheduleWanted(Wanted):
         DAY_S // 2, ge=0, le=YEAR_S, description="A moment that no scheduler saw is made up for within so long."
     )
     jitter_s: int = Field(0, ge=0, le=DAY_S, description="Each run starts up to so much later, always by the same.")
-    min_new: int = Field(1, ge=1, le=10**9, description="A run starts from so many new instances on.")
+    min_new: int = Field(
+        1, ge=1, le=10**9, description="A run starts from so many new instances, or labels since its last training, on."
+    )
     job: BatchWanted = BatchWanted()
+    training: ScheduledTraining | None = Field(None, description="Train, in place of `job`.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if self.training is not None and "job" in self.model_fields_set:
+            raise ValueError("`job` and `training` came; a schedule does one of them: leave the other out")
+        return self
+
+    @property
+    def kind(self) -> JobKind:
+        """What each of its runs is."""
+        return JobKind.INFERENCE if self.training is None else JobKind.TRAINING
 
 
 class SchedulePauseWanted(Wanted):

@@ -47,7 +47,7 @@ def _shown(
     uid = instance.sop_instance_uid if instance else None
     return ItemShown(
         id=item.id,
-        name=(file.name if file else "") or uid or "",
+        name=(file.name if file else "") or uid or item.target,
         sha256=instance.blob_sha256 if instance else file.sha256 if file else None,
         sop_instance_uid=uid,
         study_instance_uid=study.study_instance_uid if study else None,

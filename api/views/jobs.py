@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from api.schemas.jobs import JobCounts, JobShown, ModelNamed
+from api.schemas.training import TrainingShown
 from api.services import services
 from api.views.situation import Situation
+from api.views.training import training_shown
 from api.views.waiting import Waiting, waiting_of
 from shared.models import Job, ModelVersion
+from shared.repositories.training import runs_of
 from shared.repositories.waiting import next_shards
-from shared.states import FINAL_JOB_STATES
+from shared.states import FINAL_JOB_STATES, JobKind
 
 
 def model_named(version: ModelVersion) -> ModelNamed:
@@ -40,10 +43,12 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
         following = next_shards(session, [job.id for job in open_jobs], situation.now)
         situation.look_up(following.values(), exact=exact)
         waitings = {job.id: waiting_of(situation, job, following.get(job.id)) for job in open_jobs}
-    return [_shown(job, waitings.get(job.id, Waiting())) for job in jobs]
+    runs = runs_of(session, [job.id for job in jobs if job.kind is JobKind.TRAINING])
+    trainings = {job_id: training_shown(session, run, whole=exact) for job_id, run in runs.items()}
+    return [_shown(job, waitings.get(job.id, Waiting()), trainings.get(job.id)) for job in jobs]
 
 
-def _shown(job: Job, waiting: Waiting) -> JobShown:
+def _shown(job: Job, waiting: Waiting, training: TrainingShown | None) -> JobShown:
     base = f"/api/v1/jobs/{job.id}"
     return JobShown(
         id=job.id,
@@ -62,13 +67,14 @@ def _shown(job: Job, waiting: Waiting) -> JobShown:
             pending=job.items_total - job.items_ended,
             reused=job.items_reused,
         ),
-        progress=job.items_ended / job.items_total if job.items_total else 1.0,
+        progress=_progress(job, training),
         position=waiting.position,
         position_is_least=waiting.position_is_least,
-        eta_s=waiting.eta_s,
+        eta_s=training.eta_s if training else waiting.eta_s,
         eta_error_s=waiting.eta_error_s,
         waiting=waiting.sentence,
         waits_for=list(waiting.causes),
+        training=training,
         retry_of=job.retry_of,
         cancel_requested_at=job.cancel_requested_at,
         created_at=job.created_at,
@@ -77,3 +83,9 @@ def _shown(job: Job, waiting: Waiting) -> JobShown:
         links={"self": base, "items": f"{base}/items", "history": f"{base}/history"}
         | {"reports": f"/api/v1/reports?job={job.id}"},
     )
+
+
+def _progress(job: Job, training: TrainingShown | None) -> float:
+    if job.items_ended < job.items_total and training and training.steps:
+        return training.step / training.steps
+    return job.items_ended / job.items_total if job.items_total else 1.0

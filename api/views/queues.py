@@ -22,7 +22,7 @@ def lane_shown(session: Session, lane: Lane, situation: Situation) -> dict[str, 
     by = {"by": situation.braked_by(brake), "at": brake.paused_at, "reason": brake.reason} if brake else None
     return {
         "lane": lane,
-        "weight": getattr(services().settings, f"weight_{lane}"),
+        "weight": getattr(services().settings, f"weight_{lane}", None),
         "paused": by,
         "broker": situation.outage.sentence if situation.outage else OK,
         "queued_shards": counts[shards_in(lane, ShardState.QUEUED)],

@@ -2,6 +2,7 @@
 
 from shared.models.base import Base, table_of
 from shared.models.blob import Blob
+from shared.models.dataset import Dataset, DatasetPatient
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.label import Label, PatientSplit
@@ -10,12 +11,15 @@ from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
 from shared.models.report import Report
 from shared.models.schedule import Schedule, ScheduleRun
+from shared.models.training import TrainingRun
 from shared.models.upload import Upload, UploadFile
 
 __all__ = [
     "AuditEvent",
     "Base",
     "Blob",
+    "Dataset",
+    "DatasetPatient",
     "EngineProof",
     "HeatMap",
     "History",
@@ -42,6 +46,7 @@ __all__ = [
     "Study",
     "Tally",
     "Token",
+    "TrainingRun",
     "Upload",
     "UploadFile",
     "WorkerProcess",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, BigInt, RowId, enum_column
@@ -52,11 +52,17 @@ class Label(Base):
 class PatientSplit(Base):
     """What a labelled patient's images are for, settled with the patient's first label.
 
-    The holdout is for ever. None: learns, and each dataset snapshot draws whether in train or val.
+    The holdout is for ever. None: learns, and each dataset snapshot draws whether in train or val. `is_holdout` says it
+    again, for the snapshots' rows to refer to.
     """
 
     __tablename__ = "patient_split"
+    __table_args__ = (
+        UniqueConstraint("patient_id", "is_holdout"),
+        CheckConstraint("(coalesce(split, '') = 'holdout') = is_holdout", name="ck_patient_split_holdout"),
+    )
 
     patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"), primary_key=True)
     split: Mapped[Split | None] = mapped_column(enum_column(Split))
+    is_holdout: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime]

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.models import Instance, Item, Job, ModelVersion, Prediction
+from shared.models import Instance, Item, Job, ModelVersion, Prediction, TrainingRun
 from shared.oracle.findings import Finding, Verdict, found
-from shared.states import FINAL_ITEM_STATES, ItemState
+from shared.states import FINAL_ITEM_STATES, ItemState, JobKind
 
 
 def check_results(session: Session) -> Iterator[Finding]:
     """Items against predictions, both ways, and the reasons of what has none."""
     yield from _missing(session)
+    yield from _untrained(session)
     yield from _doubled(session)
     yield from _unaccounted(session)
     yield from _reasons(session)
@@ -35,11 +36,21 @@ def _missing(session: Session) -> Iterator[Finding]:
             & (Prediction.model_digest == ModelVersion.digest)
             & (Prediction.generation == Job.generation),
         )
-        .where(Item.state == ItemState.DONE)
+        .where(Item.state == ItemState.DONE, Job.kind == JobKind.INFERENCE)
         .group_by(Item.id, Item.frames, ModelVersion.id)
         .having((frames < Item.frames) | (frames < 1) | (takes_all & has_holes))
     )
     yield from found(session, Verdict.LOST, "a done item lacks predictions of its frames", "item", statement)
+
+
+def _untrained(session: Session) -> Iterator[Finding]:
+    without = (
+        select(Item.id)
+        .join(Job, Job.id == Item.job_id)
+        .outerjoin(TrainingRun, TrainingRun.job_id == Job.id)
+        .where(Item.state == ItemState.DONE, Job.kind == JobKind.TRAINING, TrainingRun.model_version_id.is_(None))
+    )
+    yield from found(session, Verdict.LOST, "a training that is done has no model version", "item", without)
 
 
 def _doubled(session: Session) -> Iterator[Finding]:

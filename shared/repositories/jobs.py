@@ -51,6 +51,7 @@ class NewJob:
     retry_of: UUID | None = None
     generation: int = 0
     explain: Explain = Explain.POSITIVES
+    kind: JobKind = JobKind.INFERENCE
 
 
 def create_job(
@@ -61,7 +62,6 @@ def create_job(
     states = Counter(target.state for target in targets)
     job = Job(
         id=job_id,
-        kind=JobKind.INFERENCE,
         state=JobState.QUEUED,
         created_at=now,
         items_total=len(targets),

@@ -6,8 +6,9 @@ A signed review decides over imports; among imports, the one that came last.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.clock import utc_now
@@ -129,6 +130,12 @@ def _standing(
         rows = session.execute(statement.where(tuple_(*columns).in_(some), Label.superseded_at.is_(None)))
         found.update({(row[0], row[1], row[2], row[3]): (row[4], row[5], row[6]) for row in rows})
     return found
+
+
+def count_labels_since(session: Session, findings: Sequence[str], since: datetime | None) -> int:
+    """How many words about these findings came after a moment, or ever."""
+    statement = select(func.count()).select_from(Label).where(Label.finding.in_(findings))
+    return session.scalar(statement if since is None else statement.where(Label.created_at > since)) or 0
 
 
 def is_contradicted() -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
-from shared.states import Failure, ItemState, JobState, Reason, reasons_of
+from shared.states import Failure, ItemState, JobKind, JobState, Reason, reasons_of
 
 UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
 # What is settled before a worker sees it, from what is stored and what the model accepts: the same answer each time.
@@ -64,9 +64,10 @@ def count_items(
 
 
 def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
-    """Final jobs that fit, that something of ended without a result, and that no job retries yet."""
+    """Final inference jobs that fit, that something of ended without a result, and that no job retries yet."""
     retry = aliased(Job)
     statement = select(Job.id).where(
+        Job.kind == JobKind.INFERENCE,
         Job.state.in_(sorted(wanted.states)),
         Job.items_failed + Job.items_cancelled > 0,
         Job.created_at < wanted.created_before,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.cron import fires_after
@@ -80,3 +80,9 @@ def last_runs(session: Session, schedule_id: UUID, limit: int, *, before: int | 
     if before is not None:
         statement = statement.where(ScheduleRun.id < before)
     return session.scalars(statement.order_by(ScheduleRun.id.desc()).limit(limit)).all()
+
+
+def last_fired_at(session: Session, schedule_id: UUID) -> datetime | None:
+    """When a run of the schedule last started a job."""
+    runs = (ScheduleRun.schedule_id == schedule_id, ScheduleRun.state == RunState.FIRED)
+    return session.scalar(select(func.max(ScheduleRun.decided_at)).where(*runs))

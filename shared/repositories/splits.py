@@ -44,7 +44,11 @@ def drawn_splits(session: Session, patients: Sequence[int], settings: Settings) 
 def keep_splits(session: Session, before: Mapping[int, Split | None], after: Mapping[int, Split | None]) -> None:
     """Write what is new in `after` or differs from `before`."""
     at = utc_now()
-    fresh = [{"patient_id": one, "split": after[one], "created_at": at} for one in sorted(after) if one not in before]
+    fresh = [
+        {"patient_id": one, "split": after[one], "is_holdout": after[one] is Split.HOLDOUT, "created_at": at}
+        for one in sorted(after)
+        if one not in before
+    ]
     if fresh:
         session.execute(insert(PatientSplit), fresh)
     for split in (Split.TRAIN, Split.VAL):

@@ -120,5 +120,10 @@ def test_token_made_for_reading_cannot_submit(run: Run, tmp_path: Path) -> None:
 
 
 def test_queues_and_workers_are_told_when_there_is_no_worker(run: Run) -> None:
-    assert [lane["lane"] for lane in answer_of(run("queues"))["items"]] == ["urgent", "routine", "background"]
+    assert [lane["lane"] for lane in answer_of(run("queues"))["items"]] == [
+        "urgent",
+        "routine",
+        "background",
+        "training",
+    ]
     assert answer_of(run("workers"))["items"] == []

@@ -378,6 +378,8 @@ def test_trigger_starts_a_run_also_of_a_paused_schedule(any_api: Api) -> None:
         ({"name": "../x"}, "name"),
         ({"catch_up_s": -1}, "catch_up_s"),
         ({"overlap": "both"}, "overlap"),
+        ({"training": {"model": MODEL}}, "a schedule does one of them"),
+        ({"job": {"model": MODEL, "priority": "training"}}, "priority"),
         ({"crno": "x"}, "crno"),
     ],
 )
@@ -390,3 +392,42 @@ def test_schedule_that_cannot_be_is_refused(api: Api, changes: dict[str, Any], s
     assert answer.status_code == 422
     assert says in answer.json["detail"]
     assert api.get(SCHEDULES).json["items"] == []
+
+
+def test_training_starts_when_enough_labels_are_new(any_api: Api) -> None:
+    prepared = any_api.prepared
+    with UnitOfWork(prepared.engine) as uow:
+        add_model(uow.session)
+        uids = [add_instance(uow.session).sop_instance_uid for _ in range(5)]
+
+    def label(*names: str) -> None:
+        rows = [{"sop_instance_uid": name, "finding": "lesion", "value": 1, "source": "ward"} for name in names]
+        assert any_api.post("/api/v1/labels", json={"labels": rows}).json["added"] == len(names)
+
+    def trigger() -> tuple[str, str]:
+        any_api.post(f"{SCHEDULES}/retraining/trigger")
+        Calendar(prepared.engine, NoHints(), prepared.settings).run()  # type: ignore[arg-type]
+        run = any_api.get(f"{SCHEDULES}/retraining/runs").json["items"][0]
+        return run["state"], run["reason"]
+
+    training = {"model": MODEL, "options": {"epochs": 7}, "label": "night"}
+    added = any_api.post(
+        SCHEDULES,
+        json={"name": "retraining", "cron": NIGHTLY, "min_new": 2, "training": training},
+    )
+    assert (added.status_code, added.json["kind"]) == (201, "training")
+
+    label(uids[0])
+    assert trigger() == ("skipped", "1 labels are new since its last training; it starts from 2 on")
+    label(*uids[1:3])
+    assert trigger() == ("fired", "3 new labels")
+    (job,) = any_api.get("/api/v1/jobs?kind=training").json["items"]
+    any_api.post(f"/api/v1/jobs/{job['id']}/cancel")
+    label(uids[3])
+    assert trigger()[0] == "skipped"
+    label(uids[4])
+    assert trigger() == ("fired", "2 new labels")
+
+    last, first = any_api.get("/api/v1/jobs?kind=training").json["items"]
+    assert (first["state"], last["state"]) == ("cancelled", "queued")
+    assert (last["priority"], last["label"], last["training"]["options"]["epochs"]) == ("training", "night", 7)

@@ -35,6 +35,7 @@ def job(state: str, **changes: Any) -> dict[str, Any]:
         "eta_error_s": None,
         "waiting": None,
         "retry_of": None,
+        "training": None,
         "created_at": "2026-11-24T12:00:00Z",
         "started_at": None,
         "finished_at": None,
@@ -223,3 +224,84 @@ def test_list_counts_what_is_wanted_when_slices_are_skipped(server: CannedServer
     server.answer("GET /api/v1/jobs", Answer({"items": [job("done", counts=counts)], "next": None}))
 
     assert "3/3" in run(server, "jobs").output
+
+
+TRAINING: dict[str, Any] = {
+    "phase": "training",
+    "dataset": "d" * 64,
+    "epoch": 2,
+    "epochs": 5,
+    "step": 30,
+    "steps": 75,
+    "history": [{"epoch": 2, "loss": 0.4, "val_loss": 0.31, "val_accuracy": 0.9, "val_auc": 0.95}],
+    "model": None,
+}
+
+
+def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None:
+    server.answer("POST /api/v1/jobs", Answer(job("queued", training=TRAINING), 202))
+    ended = job("done", training=TRAINING | {"phase": "done", "model": "m:4"})
+    server.answer(f"GET /api/v1/jobs/{JOB}", Answer(job("running", training=TRAINING)), Answer(ended))
+    server.answer(f"GET /api/v1/jobs/{JOB}/items", Answer({"items": [], "next": None}))
+
+    result = run(
+        server,
+        *("train", "m:3", "--from-scratch", "--epochs", "5", "--learning-rate", "0.01", "--shift", "0.1", "--mirror"),
+        *("--no-class-weights", "--label", "night", "--watch"),
+    )
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(server.asked[0].body) == {
+        "kind": "training",
+        "model": "m:3",
+        "label": "night",
+        "options": {
+            "start": "scratch",
+            "epochs": 5,
+            "batch_size": 32,
+            "learning_rate": 0.01,
+            "decay": "cosine",
+            "patience_epochs": 5,
+            "class_weights": False,
+            "augment": {"mirror": True, "shift": 0.1},
+            "seed": 0,
+            "val_share": 0.2,
+        },
+    }
+    assert "epoch 2 of at most 5: val loss 0.3100, accuracy 0.900, AUC 0.9500" in result.stdout
+    assert ["new", "version", "m:4"] in [line.split() for line in result.stdout.splitlines()]
+
+
+def test_schedule_that_trains_sends_what_was_typed(server: CannedServer) -> None:
+    training = {"kind": "training", "name": "retraining", "job": {"model": "m"}, "next_fires": [], "last_run": None}
+    shown = training | {"cron": "0 3 * * *", "time_zone": "UTC", "overlap": "skip", "paused_at": None}
+    server.answer("POST /api/v1/schedules", Answer(shown, 201))
+
+    result = run(
+        server, *("schedules", "add-training", "retraining", "--cron", "0 3 * * *", "--model", "m"), "--min-new", "50"
+    )
+
+    assert result.exit_code == 0, result.output
+    sent = json.loads(server.asked[0].body)
+    assert (sent["min_new"], sent["training"]["model"], sent["training"]["options"]["start"]) == (50, "m", "warm")
+    assert "job" not in sent
+
+
+def test_datasets_are_listed_and_shown(server: CannedServer) -> None:
+    split = {"instances": 30, "patients": 10, "classes": {"negative": 20, "lesion": 10}, "sites": {"local": 30}}
+    dataset = {
+        "digest": "d" * 64,
+        "model": "m",
+        "splits": dict.fromkeys(("train", "val", "holdout"), split | {"scanners": {"not named": 30}}),
+        "left_out": {"has no pixel data": 2},
+        "created_at": "2026-11-24T12:00:00Z",
+    }
+    server.answer("GET /api/v1/datasets", Answer({"items": [dataset], "next": None}))
+    server.answer("GET /api/v1/datasets/dddddddd", Answer(dataset))
+
+    listed, shown = run(server, "datasets", "list"), run(server, "datasets", "show", "dddddddd")
+
+    assert (listed.exit_code, shown.exit_code) == (0, 0)
+    assert "30 of 10" in listed.stdout
+    assert "20 negative, 10 lesion" in shown.stdout
+    assert "2 left out: has no pixel data" in shown.stdout

@@ -21,6 +21,7 @@ RUN = {
 }
 SCHEDULE: dict[str, Any] = {
     "name": "nightly",
+    "kind": "inference",
     "cron": "30 2 * * *",
     "time_zone": "Europe/Berlin",
     "overlap": "skip",

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from shared.config import Settings, load_settings
-from shared.states import Lane
+from shared.states import INFERENCE_LANES, Lane
 from worker.turns import LaneTurns
 
-URGENT, ROUTINE, BACKGROUND = Lane
+URGENT, ROUTINE, BACKGROUND = INFERENCE_LANES
 
 
 def _settings(**given: object) -> Settings:
@@ -42,8 +42,8 @@ def test_order_names_every_lane_once_and_the_urgent_before_the_others() -> None:
 
     for _ in range(21):
         first, *rest = turns.next_order()
-        assert {first, *rest} == set(Lane)
-        assert rest == [lane for lane in Lane if lane is not first]
+        assert {first, *rest} == set(INFERENCE_LANES)
+        assert rest == [lane for lane in INFERENCE_LANES if lane is not first]
 
 
 def test_worker_serves_only_the_lanes_that_are_set() -> None:
@@ -57,7 +57,7 @@ def test_worker_serves_only_the_lanes_that_are_set() -> None:
 def test_more_urgent_lanes_are_those_before_this_one() -> None:
     turns = LaneTurns.of_settings(_settings())
 
-    assert [turns.more_urgent_than(lane) for lane in Lane] == [(), (URGENT,), (URGENT, ROUTINE)]
+    assert [turns.more_urgent_than(lane) for lane in INFERENCE_LANES] == [(), (URGENT,), (URGENT, ROUTINE)]
 
 
 @pytest.mark.parametrize(("name", "value"), [("weight_background", 0), ("worker_lanes", "urgent,express")])

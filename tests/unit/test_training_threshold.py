@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.model_package import ModelContract, load_contract
+from shared.states import Split
 from tests.model_samples import contract_fields
-from worker.training.samples import Label, Sample
+from worker.training.samples import Sample
 from worker.training.threshold import choose_thresholds, youden_threshold
 
 
@@ -28,7 +29,7 @@ class MeanEngine:
 
 def sample(patient: str, label: int, *frames: float, day: int = 1, series: str = "1") -> Sample:
     values = np.array(frames, np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), np.float32)
-    return Sample(Label(patient, "1.2", label, "val"), f"1.{day}", series, date(2024, 1, day), "", values)
+    return Sample(patient, f"1.{day}", series, date(2024, 1, day), "", Split.VAL, label, values)
 
 
 def contract(**changes: Any) -> ModelContract:

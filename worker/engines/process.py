@@ -53,7 +53,7 @@ class EngineProcess:
                 self.slots.append(SharedFrames.create(writable=True))
                 owned.callback(self.slots[-1].close)
             scratch = owned.enter_context(scratch_folder())
-            self._process = self._start(target, _environment(scratch) | dict(environment or {}))
+            self._process = self._start(target, child_environment(scratch) | dict(environment or {}))
             self._owned = owned.pop_all()
         if niceness:  # at once: threads that a process makes later are as nice as the one that makes them
             give_way(self._process.pid, niceness)
@@ -211,8 +211,8 @@ class EngineProcess:
         return EngineDeathError("the engine's process broke the protocol or its bounds", "broke the protocol")
 
 
-def _environment(scratch: str) -> dict[str, str]:
-    """No token, password or database URL goes to the engine; it imports the same code as its parent."""
+def child_environment(scratch: str) -> dict[str, str]:
+    """No token, password or database URL goes to what runs a network; it imports the same code as its parent."""
     kept = {name: os.environ[name] for name in os.environ if name in _INHERITED or name.startswith(_INHERITED_KINDS)}
     paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return kept | {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", "TMPDIR": scratch}

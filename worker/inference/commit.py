@@ -22,17 +22,9 @@ from shared.states import Explain, ItemState, Reason
 from worker.engines.requests import ServedModel
 from worker.inference.explain import store_maps
 from worker.inference.results import ItemResult, outcome_of, predictions_by_engine, tallied
-from worker.runtime import HeldShards, Runtime
+from worker.runtime import HeldShards, Runtime, StoppingError, YieldError
 
 log = structlog.get_logger()
-
-
-class StoppingError(OverreadError):
-    """The worker was asked to stop; the shards go back to their queue."""
-
-
-class YieldError(OverreadError):
-    """A more urgent lane waits and no thread is free; the shards go back to their queue."""
 
 
 @dataclass(frozen=True)

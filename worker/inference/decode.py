@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from shared.config import Settings
 from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import iter_frames
-from shared.errors import ChildCrashedError
+from shared.errors import ChildCrashedError, DecodeError
 from shared.model_package import ModelContract, load_contract
 from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool, Reply
 from shared.states import Reason
+from shared.storage import ContentStore
 from worker.inference.preprocess import to_input
 
 WIRE_DTYPE = np.dtype("<f4")
@@ -84,6 +85,14 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def whole_file(store: ContentStore, sha256: str) -> Path:
+    """Where the bytes of a stored instance lie; raises DecodeError where they are gone, or not what they were."""
+    if not store.is_whole(sha256):
+        store.set_aside(sha256)
+        raise DecodeError("the stored bytes are gone or damaged; send the file again", reason=Reason.BLOB_MISSING)
+    return store.path(sha256)
 
 
 def _shape(contract: ModelContract) -> tuple[int, int, int]:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.db import reading
-from shared.errors import DecodeError, PermanentError
+from shared.errors import PermanentError
 from shared.models import Job
 from shared.repositories.items import PendingItem, pending_items
-from shared.states import Lane, Reason
+from shared.states import Lane
 from worker.inference.batch import FramePrediction, ServedModel
 from worker.inference.commit import Work, commit
+from worker.inference.decode import whole_file
 from worker.inference.results import DecodedItem, ItemResult, result_of
 from worker.models import served_model
 from worker.runtime import HeldShards, Runtime
@@ -110,13 +111,9 @@ def _decode_item(
     """Decode one instance and queue its frames for the engine; a bad instance costs only itself."""
     if predicted.get(item.blob_sha256, 0) >= item.number_of_frames:
         return DecodedItem(item, reused=predicted[item.blob_sha256])
-    if not runtime.store.is_whole(item.blob_sha256):
-        runtime.store.set_aside(item.blob_sha256)
-        error = DecodeError("the stored bytes are gone or damaged; send the file again", reason=Reason.BLOB_MISSING)
-        return DecodedItem(item, error=error)
-    path = runtime.store.path(item.blob_sha256)
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
+        path = whole_file(runtime.store, item.blob_sha256)
         frames = runtime.decoder.frames(path, work.model.contract, item.frames)
         for number, array in _coming(runtime, frames):
             runtime.room.take(array.nbytes)

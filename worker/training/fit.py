@@ -5,63 +5,65 @@ Says how it goes in JSON lines on the standard output.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shared.config import Settings, load_settings
 from shared.errors import InvalidRequestError, OverreadError
 from shared.model_contract import ModelContract
-from shared.model_package import CONTRACT_FILE, GOLDEN_FILE, WEIGHTS_FILE, load_contract
-from worker.engines.base import Engine
-from worker.engines.keras import import_keras, load_keras_engine
+from shared.model_package import WEIGHTS_FILE, load_contract
+from shared.states import Split
+from shared.training_options import Augment, TrainingOptions
+from worker.engines.keras import import_keras
 from worker.networks import mission_cnn
-from worker.training.samples import TRAIN, VAL, Sample, data_digest, load_samples, read_labels
-from worker.training.threshold import choose_thresholds
+from worker.training.loop import Training
+from worker.training.package import write_package
+from worker.training.samples import data_digest, examples_of, load_samples, read_labels
 
-BATCH_SIZE = 32
 PATIENCE_EPOCHS = 5
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How to fit; `num_golden` frames of the split val go into the package: only of images that may leave the house."""
-
-    epochs: int
-    seed: int
-    num_golden: int = 0
-
-
 def fit_package(
-    cohort: Path, labels: Path, contract_path: Path, out: Path, fit: Fit, settings: Settings
+    cohort: Path,
+    labels: Path,
+    contract_path: Path,
+    out: Path,
+    options: TrainingOptions,
+    settings: Settings,
+    *,
+    num_golden: int = 0,
 ) -> ModelContract:
     """Train on the cohort and write the package directory `out`; returns the contract as written.
 
-    `contract_path` is a `model.json` whose weights and training need not be there: they are filled in.
+    `contract_path` is a `model.json` whose weights and training need not be there: they are filled in. `num_golden`
+    frames of the split val go into the package: only of images that may leave the house.
     """
     contract = _draft_contract(contract_path)
     num_classes = 2 if contract.task == "binary" else len(contract.findings)
     samples, left_out = load_samples(cohort, read_labels(labels, num_classes), contract, settings)
-    train = [sample for sample in samples if sample.label.split == TRAIN]
-    val = [sample for sample in samples if sample.label.split == VAL]
+    train = [sample for sample in samples if sample.split is Split.TRAIN]
+    val = [sample for sample in samples if sample.split is Split.VAL]
     if not train or not val:
         raise InvalidRequestError(
             f"{len(train)} instances to train on and {len(val)} to validate on were found, {left_out} could not be "
             "read; there must be some of each: see that the labels name the cohort's files"
         )
     _say(event="data", train=len(train), val=len(val), left_out=left_out)
-    network = _train(contract, num_classes, train, val, fit)
-    out.mkdir(parents=True, exist_ok=True)
-    network.save(out / WEIGHTS_FILE)
-    return _finish_contract(contract, out, samples, val, fit.num_golden)
+    import_keras().utils.set_random_seed(options.seed)
+    shape = contract.input
+    network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
+    training = Training(network, contract, examples_of(train), examples_of(val), options)
+    for moment in training.moments():
+        if moment.ended:
+            _say(event="epoch", epochs=options.epochs, **moment.ended)
+    training.finish()
+    written = write_package(network, contract, samples, out, data_digest=data_digest(samples), num_golden=num_golden)
+    thresholds = [finding.threshold for finding in written.findings]
+    _say(event="package", weights_sha256=written.weights.sha256, thresholds=thresholds)
+    return written
 
 
 def _draft_contract(path: Path) -> ModelContract:
@@ -82,73 +84,6 @@ def _draft_contract(path: Path) -> ModelContract:
     return contract
 
 
-def _train(contract: ModelContract, num_classes: int, train: list[Sample], val: list[Sample], fit: Fit) -> Any:
-    """Adam on the cross-entropy from logits; the weights of the epoch with the lowest val loss are kept."""
-    keras = import_keras()
-    keras.utils.set_random_seed(fit.seed)
-    shape = contract.input
-    network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
-    network.compile(
-        keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-
-    def report(epoch: int, logs: dict[str, float]) -> None:
-        _say(event="epoch", epoch=epoch + 1, epochs=fit.epochs, **{name: float(v) for name, v in logs.items()})
-
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE_EPOCHS, restore_best_weights=True)
-    network.fit(
-        *_arrays(train),
-        validation_data=_arrays(val),
-        epochs=fit.epochs,
-        batch_size=BATCH_SIZE,
-        callbacks=[stop, keras.callbacks.LambdaCallback(on_epoch_end=report)],
-        verbose=0,
-    )
-    return network
-
-
-def _arrays(samples: list[Sample]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """float32 (frames, rows, columns, channels) and int64 (frames,): every frame has its instance's label."""
-    frames = np.concatenate([sample.frames for sample in samples])
-    labels = np.repeat([sample.label.label for sample in samples], [len(sample.frames) for sample in samples])
-    return frames, labels
-
-
-def _finish_contract(
-    contract: ModelContract, out: Path, samples: list[Sample], val: list[Sample], num_golden: int
-) -> ModelContract:
-    """Fill in weights, thresholds, golden set and training; the thresholds come from the reference engine."""
-    digest = hashlib.sha256((out / WEIGHTS_FILE).read_bytes()).hexdigest()
-    fields = contract.model_dump(mode="json")
-    fields["weights"]["sha256"] = digest
-    contract = load_contract(json.dumps(fields))
-    engine = load_keras_engine(contract, out / WEIGHTS_FILE, batch_sizes=[BATCH_SIZE])
-    thresholds = choose_thresholds(contract, engine, val)
-    for finding, threshold in zip(fields["findings"], thresholds, strict=True):
-        finding["threshold"] = finding["threshold"] if threshold is None else threshold
-    if num_golden:
-        fields["proof"]["golden"] = _write_golden(out / GOLDEN_FILE, engine, _arrays(val)[0][:num_golden])
-    fields["training"] = {"data_digest": data_digest(samples), "description": _describe(samples)}
-    contract = load_contract(json.dumps(fields))
-    (out / CONTRACT_FILE).write_text(json.dumps(fields, indent=2) + "\n")
-    _say(event="package", weights_sha256=digest, thresholds=thresholds)
-    return contract
-
-
-def _write_golden(path: Path, engine: Engine, frames: NDArray[np.float32]) -> dict[str, str]:
-    np.savez(path, frames=frames, probabilities=engine.predict(frames))
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _describe(samples: list[Sample]) -> str:
-    parts = []
-    for split in (TRAIN, VAL):
-        labels = [sample.label for sample in samples if sample.label.split == split]
-        patients = len({label.patient_id for label in labels})
-        parts.append(f"{split}: {len(labels)} instances of {patients} patients")
-    return "; ".join(parts)
-
-
 def _say(**line: object) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
@@ -165,14 +100,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--golden", type=int, default=0, help="frames of val that go into the package's golden set")
     given = parser.parse_args(arguments)
+    options = TrainingOptions(
+        start="scratch",
+        epochs=given.epochs,
+        seed=given.seed,
+        decay="constant",
+        patience_epochs=PATIENCE_EPOCHS,
+        class_weights=False,
+        augment=Augment(shift=0.0),
+    )
     try:
         fit_package(
             given.cohort,
             given.labels,
             given.contract,
             given.out,
-            Fit(given.epochs, given.seed, given.golden),
+            options,
             load_settings(),
+            num_golden=given.golden,
         )
     except OverreadError as error:
         sys.stderr.write(f"{error.message}\n")

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -15,9 +15,11 @@ from shared.config import Settings
 from shared.dicom.read import Header, HeaderReader
 from shared.errors import InvalidRequestError, PermanentError
 from shared.model_contract import ModelContract
+from shared.states import Split
 from worker.inference.decode import Decoder
+from worker.training.data import Examples
 
-TRAIN, VAL = "train", "val"
+LEARNT_FROM = (Split.TRAIN, Split.VAL)
 COLUMNS = frozenset({"patient_id", "sop_instance_uid", "label", "split"})
 
 
@@ -33,13 +35,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled instance: `frames` is float32 (frames, rows, columns, channels)."""
+    """A labelled instance: `frames` is float32 (frames, rows, columns, channels); `label` the place of its class."""
 
-    label: Label
-    study_instance_uid: str
-    series_instance_uid: str
+    patient: str
+    study: str
+    series: str
     study_date: date | None
     sha256: str
+    split: Split
+    label: int
     frames: NDArray[np.float32]
 
 
@@ -58,14 +62,14 @@ def read_labels(path: Path, num_classes: int) -> list[Label]:
     for line, row in enumerate(rows, start=2):
         if splits.setdefault(row["patient_id"], row["split"]) != row["split"]:
             raise InvalidRequestError(f"labels, line {line}: this patient is in two splits; keep each in one")
-        if row["split"] in (TRAIN, VAL) and row["label"] not in {str(index) for index in range(num_classes)}:
+        if row["split"] in LEARNT_FROM and row["label"] not in {str(index) for index in range(num_classes)}:
             raise InvalidRequestError(
                 f"labels, line {line}: the label must be a whole number of 0 to {num_classes - 1}"
             )
     return [
         Label(row["patient_id"], row["sop_instance_uid"], int(row["label"]), row["split"])
         for row in rows
-        if row["split"] in (TRAIN, VAL)
+        if row["split"] in LEARNT_FROM
     ]
 
 
@@ -95,7 +99,14 @@ def load_samples(
             return None
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return Sample(
-            label, found.study_instance_uid, found.series_instance_uid, _date(found.study_date), digest, frames
+            label.patient_id,
+            found.study_instance_uid,
+            found.series_instance_uid,
+            date_of(found.study_date),
+            digest,
+            Split(label.split),
+            label.label,
+            frames,
         )
 
     try:
@@ -109,7 +120,8 @@ def load_samples(
     return [found for found in samples if found], sum(found is None for found in samples)
 
 
-def _date(text: str) -> date | None:
+def date_of(text: str) -> date | None:
+    """A DICOM date as the index keeps it; None where it is none."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -118,5 +130,12 @@ def _date(text: str) -> date | None:
 
 def data_digest(samples: Iterable[Sample]) -> str:
     """sha256 of what was trained on: every file, its label and its split, in any order."""
-    lines = sorted(f"{sample.sha256} {sample.label.label} {sample.label.split}\n" for sample in samples)
+    lines = sorted(f"{sample.sha256} {sample.label} {sample.split}\n" for sample in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def examples_of(samples: Sequence[Sample]) -> Examples:
+    """Every frame as an example that has its instance's class."""
+    frames = np.concatenate([sample.frames for sample in samples])
+    classes = np.repeat([sample.label for sample in samples], [len(sample.frames) for sample in samples])
+    return Examples(frames, np.arange(len(frames)), classes.astype(np.int64))

@@ -45,13 +45,13 @@ def choose_thresholds(contract: ModelContract, engine: Engine, samples: Sequence
     """
     by_patient: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        by_patient[sample.label.patient_id].append(sample)
+        by_patient[sample.patient].append(sample)
     patients = [_in_scope(contract, mine) for mine in by_patient.values()]
     predicted = [[engine.predict(sample.frames) for sample in mine] for mine in patients]
     chosen: list[float | None] = []
     for column, finding in enumerate(contract.findings):
         positive_class = 1 if contract.task == "binary" else column
-        truth = np.array([any(s.label.label == positive_class for s in mine) for mine in patients])
+        truth = np.array([any(s.label == positive_class for s in mine) for mine in patients])
         scores = np.array(
             [
                 _patient_probability(contract, mine, [frames[:, column] for frames in outputs])
@@ -73,7 +73,7 @@ def _patient_probability(contract: ModelContract, samples: list[Sample], frames:
     tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample, values in zip(samples, frames, strict=True):
         instance = roll_up(rules.frames, values.tolist())
-        tree[sample.study_instance_uid][sample.series_instance_uid].append(instance)
+        tree[sample.study][sample.series].append(instance)
     studies = [
         roll_up(rules.series, [roll_up(rules.instances, instances) for instances in series.values()])
         for series in tree.values()

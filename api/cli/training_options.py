@@ -1,0 +1,59 @@
+"""How a training is asked for on the command line: the options of `train` and of schedules that train."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from api.cli.client import Json
+from shared.training_options import TrainingOptions
+
+DEFAULTS = TrainingOptions()
+
+_OPTIONS = (
+    click.option(
+        "--from-scratch", is_flag=True, help="With new weights of the same network, instead of from the version's own."
+    ),
+    click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True),
+    click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True),
+    click.option("--learning-rate", type=float, default=DEFAULTS.learning_rate, show_default=True),
+    click.option("--decay", type=click.Choice(["constant", "cosine"]), default=DEFAULTS.decay, show_default=True),
+    click.option(
+        "--patience",
+        "patience_epochs",
+        type=click.IntRange(min=0),
+        default=DEFAULTS.patience_epochs,
+        show_default=True,
+        help="End when val was no better for so many epochs; 0: never.",
+    ),
+    click.option(
+        "--class-weights/--no-class-weights", default=True, show_default=True, help="Rare classes count more."
+    ),
+    click.option("--mirror", is_flag=True, help="Left and right change places in half of the images, each time anew."),
+    click.option(
+        "--shift",
+        type=click.FloatRange(0, 0.5),
+        default=DEFAULTS.augment.shift,
+        show_default=True,
+        help="Images are moved by at most this share of their sides, each time anew.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True),
+    click.option(
+        "--val-share", type=float, default=DEFAULTS.val_share, show_default=True, help="Of the patients who learn."
+    ),
+)
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a training."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def wanted_training(given: dict[str, Any]) -> Json:
+    """What the API takes, taken out of a command's options."""
+    options = {name: given.pop(name) for name in TrainingOptions.model_fields if name in given}
+    options["start"] = "scratch" if given.pop("from_scratch") else "warm"
+    options["augment"] = {name: given.pop(name) for name in ("mirror", "shift")}
+    return options

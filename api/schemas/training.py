@@ -1,0 +1,70 @@
+"""Shapes of training runs and of the dataset snapshots that they learn from."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.schemas.base import Label, Page, Shape, Wanted
+from shared.training_options import TrainingOptions
+
+
+class TrainingWanted(Wanted):
+    """A model to train on the labels that stand when it begins."""
+
+    kind: Literal["training"]
+    model: str = Field("", max_length=80, description="Where it begins: `name` (its champion) or `name:version`.")
+    label: Label = ""
+    options: TrainingOptions = TrainingOptions()
+
+
+class EpochShown(Shape):
+    """How good the network was after an epoch."""
+
+    epoch: int
+    loss: float = Field(description="Mean over the epoch's steps, augmented and weighted as it was learnt from.")
+    val_loss: float
+    val_accuracy: float
+    val_auc: float | None = Field(description="Null where val shows one class only; of several, each against the rest.")
+
+
+class TrainingShown(Shape):
+    """How far a training run is."""
+
+    options: TrainingOptions
+    phase: str = Field(description="waiting, data, training, paused, done or failed.")
+    dataset: str | None = Field(description="The snapshot's digest; null until it is frozen.")
+    read: int = Field(description="Instances read in the phase `data`: once to freeze them, once to learn from them.")
+    to_read: int | None
+    epoch: int
+    epochs: int
+    step: int
+    steps: int | None = Field(description="Of all epochs; it may end before. Null until that is known.")
+    loss: float | None = Field(description="Of the last step told.")
+    eta_s: float | None = Field(description="Seconds that all epochs will take at the pace of this attempt.")
+    history: list[EpochShown] = Field(description="Empty in lists; of very many epochs some.")
+    model: str | None = Field(description="What came of it, `name:version`.")
+
+
+class DatasetQuery(Page):
+    """Filters of the list of snapshots."""
+
+    model: str | None = Field(None, max_length=64)
+
+
+class DatasetShown(Shape):
+    """A frozen list of instances and labels, split by patient."""
+
+    digest: str
+    model: str
+    splits: dict[str, Any] = Field(description="Of each split: instances, patients, and by class, site and scanner.")
+    left_out: dict[str, int] = Field(description="Labelled instances that are not in it, by reason.")
+    created_at: datetime
+    links: dict[str, str]
+
+
+class DatasetList(Shape):
+    """A page of snapshots, the newest first."""
+
+    items: list[DatasetShown]
+    next: str | None

@@ -1,0 +1,1 @@
+"""What a model learns from: labels -> truth of instances -> splits -> a frozen, content-addressed list."""

@@ -1,0 +1,53 @@
+"""Training runs: made with their job, moved on under its fence."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from shared.models import Blob, Item, Job, TrainingRun
+from shared.repositories.jobs import NewJob, Target, create_job
+from shared.repositories.parts import in_parts
+from shared.training_options import TrainingOptions
+
+# The one thing that a training job is about.
+TARGET = "training"
+
+
+def create_training(session: Session, new: NewJob, options: TrainingOptions, *, actor: str) -> Job:
+    """A job with one item, the run, in one shard: claimed, held, taken back and ended as any other."""
+    job_id, _ = create_job(session, new, [Target(TARGET)], shard_items=1, actor=actor)
+    session.add(TrainingRun(job_id=job_id, options=options.model_dump(mode="json"), progress={}))
+    session.flush()
+    return session.get_one(Job, job_id)
+
+
+def training_run(session: Session, job_id: UUID) -> TrainingRun | None:
+    """The run of a training job."""
+    return session.get(TrainingRun, job_id)
+
+
+def note_run(session: Session, job_id: UUID, **values: Any) -> None:
+    """Write how far the run is; call `hold` first in the same transaction."""
+    session.execute(update(TrainingRun).where(TrainingRun.job_id == job_id).values(**values))
+
+
+def item_of(session: Session, job_id: UUID) -> Item:
+    """The one item of a training job."""
+    return session.scalars(select(Item).where(Item.job_id == job_id)).one()
+
+
+def drop_checkpoint(session: Session, sha256: str | None) -> None:
+    """Drop the row of a checkpoint, if any, that no run goes on from any more; call `lock_index` first."""
+    used = select(TrainingRun.job_id).where(TrainingRun.checkpoint_sha256 == sha256)
+    session.execute(delete(Blob).where(Blob.sha256 == sha256, ~used.exists()))
+
+
+def runs_of(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, TrainingRun]:
+    """The runs of those of these jobs that train."""
+    found: dict[UUID, TrainingRun] = {}
+    for some in in_parts(job_ids):
+        found |= {run.job_id: run for run in session.scalars(select(TrainingRun).where(TrainingRun.job_id.in_(some)))}
+    return found

@@ -1,0 +1,39 @@
+"""How a model is trained: the hyperparameters of a run, with defaults that suit a first try."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SEED = 2**31 - 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Augment(_Part):
+    """What is done to a frame, anew each time it is learnt from; nothing where all is off."""
+
+    mirror: bool = Field(False, description="Left and right change places in half of them: where both sides are alike.")
+    shift: float = Field(0.05, ge=0.0, le=0.5, description="Moved by at most this share of its rows and columns.")
+
+
+class TrainingOptions(_Part):
+    """All that settles what a training run computes, beside its data and where it begins."""
+
+    start: Literal["warm", "scratch"] = Field(
+        "warm", description="From the model version's weights, or from new ones of the same network."
+    )
+    epochs: int = Field(20, ge=1, le=10_000, description="Most times that it goes through all of the split train.")
+    batch_size: int = Field(32, ge=1, le=65_536, description="Frames of a step, of all workers together.")
+    learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="Of Adam, at the first step.")
+    decay: Literal["constant", "cosine"] = Field("cosine", description="How the rate falls until the last epoch.")
+    patience_epochs: int = Field(
+        5, ge=0, le=10_000, description="Ends when the loss on val was no better for so many epochs; 0: never."
+    )
+    class_weights: bool = Field(True, description="Rare classes count as much as frequent ones.")
+    augment: Augment = Augment()
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of new weights, of the order of the data and of the splits.")
+    val_share: float = Field(
+        0.2, gt=0.0, lt=1.0, description="Share of the patients that choose when to stop and where the thresholds lie."
+    )

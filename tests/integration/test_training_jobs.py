@@ -1,0 +1,318 @@
+"""Labels -> a frozen snapshot -> a training process -> the next model version, through kill, cancel and pause."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from shared.datasets.document import read
+from shared.db import reading
+from shared.model_contract import ModelContract
+from shared.models import Blob, Dataset, DatasetPatient, ModelVersion, PatientSplit, TrainingRun
+from shared.states import Lane, Split
+from shared.unit_of_work import UnitOfWork
+from tests.cohorts import film, zipped
+from tests.conftest import Api
+from tests.factories import let_backoffs_run_out, submit_job
+from tests.invariants import check_invariants
+from tests.model_samples import accept_everything_package, zip_package
+from worker.engines.keras import load_network
+from worker.runtime import Runtime
+from worker.tasks import train_next
+
+JOBS, DATASETS, LABELS = "/api/v1/jobs", "/api/v1/datasets", "/api/v1/labels"
+ZIP = {"content_type": "application/zip"}
+WINDOW = {
+    "units": "modality",
+    "intensity": {"kind": "window", "center": 128.0, "width": 256.0},
+    "resize": "stretch",
+    "normalise": None,
+}
+DRIVER = "worker.training.driver"
+PATIENTS = 40
+QUICK = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "start": "scratch", "augment": {"shift": 0.0}}
+LONG = QUICK | {"epochs": 400, "batch_size": 4, "patience_epochs": 0, "learning_rate": 0.001}
+LONG_S = 120.0
+
+
+@pytest.fixture
+def cohort(any_api: Api, tmp_path: Path) -> None:
+    """A model of which nothing is known but its network, and the films of patients: bright ones have the lesion."""
+    register(any_api, tmp_path)
+    store(any_api, PATIENTS)
+    label(any_api, PATIENTS)
+
+
+def register(api: Api, folder: Path) -> None:
+    package = accept_everything_package(folder / "model", preprocess=WINDOW)
+    answer = api.post("/api/v1/models", data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
+    assert answer.status_code == 201, answer.text
+
+
+def name(number: int) -> str:
+    return f"T{number:04d}"
+
+
+def store(api: Api, patients: int) -> None:
+    files = [(name(at), film(name(at), 1, at, level=160 if at % 2 else 90, side=32)) for at in range(patients)]
+    assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
+
+
+def label(api: Api, patients: int, **given: Any) -> None:
+    rows = [
+        {"patient_id": name(at), "finding": "lesion", "value": at % 2, "source": "ward", **given}
+        for at in range(patients)
+    ]
+    assert api.post(LABELS, json={"labels": rows}).json["refused"] == 0
+
+
+def submit(api: Api, options: dict[str, Any], **given: Any) -> str:
+    answer = api.post(JOBS, json={"kind": "training", "model": "sample-binary", "options": options, **given})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
+
+
+def job(api: Api, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.get(f"{JOBS}/{job_id}").json
+    return found
+
+
+def train(api: Api, runtime: Runtime, options: dict[str, Any]) -> dict[str, Any]:
+    job_id = submit(api, options)
+    train_next(runtime)
+    return job(api, job_id)
+
+
+@contextmanager
+def at_work(runtime: Runtime) -> Iterator[None]:
+    """A worker's thread that trains, until it has nothing more to do."""
+    thread = threading.Thread(target=train_next, args=(runtime,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
+
+
+def drivers() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if DRIVER in " ".join(one.cmdline())]
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + LONG_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def weights_of(runtime: Runtime, version: str) -> list[Any]:
+    with reading(runtime.engine) as session:
+        row = session.scalars(select(ModelVersion).where(ModelVersion.version == int(version.partition(":")[2]))).one()
+    contract = ModelContract.model_validate(row.contract)
+    return list(load_network(contract, runtime.store.path(row.weights_sha256), batch_size=1).get_weights())
+
+
+@pytest.mark.usefixtures("cohort")
+def test_training_makes_the_next_version_a_candidate(any_api: Api, runtime: Runtime) -> None:
+    done = train(any_api, runtime, QUICK | {"epochs": 30})
+
+    assert (done["state"], done["kind"], done["priority"]) == ("done", "training", "training")
+    training = done["training"]
+    assert (training["phase"], training["model"]) == ("done", "sample-binary:2")
+    assert training["history"][-1]["val_auc"] == 1.0
+    assert done["progress"] == 1.0
+    versions = any_api.get("/api/v1/models").json["items"]
+    assert {one["version"]: one["state"] for one in versions} == {1: "champion", 2: "candidate"}
+    with reading(runtime.engine) as session:
+        contract = session.scalars(select(ModelVersion.contract).where(ModelVersion.version == 2)).one()
+        kept = session.scalars(select(Blob.media_type)).all()
+    assert contract["training"]["data_digest"] == training["dataset"]
+    assert "train: " in contract["training"]["description"]
+    assert not any("numpy" in media_type for media_type in kept), "the checkpoint went when it was needed no more"
+    assert not list((runtime.settings.data_dir / "training").iterdir())
+    assert drivers() == []
+    check_invariants(runtime.engine)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_snapshot_is_split_by_patient_and_nothing_learns_from_the_holdout(any_api: Api, runtime: Runtime) -> None:
+    done = train(any_api, runtime, QUICK)
+
+    shown = any_api.get(f"{DATASETS}/{done['training']['dataset'][:8]}").json
+    assert any_api.get(DATASETS).json["items"] == [shown]
+    patients = {split: found["patients"] for split, found in shown["splits"].items()}
+    assert sum(patients.values()) == PATIENTS
+    assert shown["left_out"] == {}
+    assert shown["splits"]["train"]["sites"] == {"local": patients["train"]}
+    with reading(runtime.engine) as session:
+        holdout = set(session.scalars(select(PatientSplit.patient_id).where(PatientSplit.split == Split.HOLDOUT)))
+        learnt_from = set(
+            session.scalars(select(DatasetPatient.patient_id).where(DatasetPatient.split != Split.HOLDOUT))
+        )
+    assert len(holdout) == patients["holdout"] > 0
+    assert not holdout & learnt_from
+    text = any_api.get(shown["links"]["instances"], buffered=True)
+    assert text.mimetype == "application/x-ndjson"
+    head, samples = read(runtime.store.path(shown["digest"]))
+    assert head.classes == ("negative", "lesion")
+    assert len(text.data.splitlines()) == len(samples) + 1 == PATIENTS + 1
+
+
+@pytest.mark.usefixtures("cohort")
+def test_database_itself_refuses_to_learn_from_the_holdout(any_api: Api, runtime: Runtime) -> None:
+    train(any_api, runtime, QUICK)
+    with reading(runtime.engine) as session:
+        held_out = session.scalars(select(PatientSplit.patient_id).where(PatientSplit.is_holdout)).first()
+        learns = session.scalars(select(PatientSplit.patient_id).where(~PatientSplit.is_holdout)).first()
+        dataset = session.scalars(select(Dataset.id)).one()
+    forget = DatasetPatient.__table__.delete().where(DatasetPatient.patient_id == held_out)  # type: ignore[attr-defined]
+
+    for row in ({"split": Split.TRAIN, "is_holdout": False}, {"split": Split.VAL, "is_holdout": True}):
+        with pytest.raises(IntegrityError):
+            execute(runtime, forget, insert(DatasetPatient).values(dataset_id=dataset, patient_id=held_out, **row))
+    for patient, values in (
+        (held_out, {"split": None, "is_holdout": False}),
+        (learns, {"split": Split.HOLDOUT, "is_holdout": True}),
+        (learns, {"is_holdout": True}),
+    ):
+        with pytest.raises(IntegrityError):
+            execute(runtime, update(PatientSplit).where(PatientSplit.patient_id == patient).values(**values))
+
+
+def execute(runtime: Runtime, *statements: Any) -> None:
+    with UnitOfWork(runtime.engine) as uow:
+        for statement in statements:
+            uow.session.execute(statement)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_same_labels_and_images_are_the_same_snapshot(any_api: Api, runtime: Runtime) -> None:
+    first, again = (train(any_api, runtime, QUICK) for _ in range(2))
+    label(any_api, 1, who="Dr. B", value=1)
+    other = train(any_api, runtime, QUICK)
+
+    digests = [one["training"]["dataset"] for one in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_too_few_labels_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
+    register(any_api, tmp_path)
+    store(any_api, 4)
+    label(any_api, 4, value=1)
+
+    failed = train(any_api, runtime, QUICK)
+
+    assert (failed["state"], failed["training"]["phase"]) == ("failed", "failed")
+    (item,) = any_api.get(f"{JOBS}/{failed['id']}/items").json["items"]
+    assert item["reason"] == "too_few_labels"
+    assert "import more labels" in item["detail"]
+    label(any_api, 4, value=0)
+    retry = any_api.post(f"{JOBS}/{failed['id']}/retry")
+    assert (retry.status_code, retry.json["kind"], retry.json["retry_of"]) == (202, "training", failed["id"])
+    assert retry.json["training"]["options"] == failed["training"]["options"]
+
+
+@pytest.mark.usefixtures("cohort")
+def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
+    undisturbed = train(any_api, runtime, LONG)
+    job_id = submit(any_api, LONG)
+
+    with at_work(runtime):
+        eventually(lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime))
+        (driver,) = drivers()
+        driver.kill()
+    let_backoffs_run_out(runtime.engine)
+    step = job(any_api, job_id)["training"]["step"]
+    assert checkpoint(runtime) is not None
+    train_next(runtime)
+
+    resumed = job(any_api, job_id)
+    assert 0 < step < resumed["training"]["step"] == undisturbed["training"]["step"]
+    assert resumed["state"] == "done"
+    assert resumed["training"]["dataset"] == undisturbed["training"]["dataset"]
+    assert [one["epoch"] for one in resumed["training"]["history"]] == list(range(1, LONG["epochs"] + 1))
+    versions = [one["training"]["model"] for one in (undisturbed, resumed)]
+    for one, other in zip(*(weights_of(runtime, version) for version in versions), strict=True):
+        assert np.array_equal(one, other)
+    moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
+    assert "the training process ended by SIGKILL" in moves
+    check_invariants(runtime.engine)
+
+
+def checkpoint(runtime: Runtime) -> str | None:
+    with reading(runtime.engine) as session:
+        statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
+        return session.scalar(statement)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) -> None:
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+
+    with at_work(runtime):
+        eventually(lambda: job(any_api, job_id)["training"]["step"] > 0)
+        assert any_api.post(f"{JOBS}/{job_id}/cancel").status_code == 202
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert job(any_api, job_id)["state"] == "cancelled"
+    assert drivers() == []
+    check_invariants(runtime.engine)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_training_waits_while_urgent_work_is_there_and_stops_with_its_worker(any_api: Api, runtime: Runtime) -> None:
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+
+    with at_work(runtime):
+        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "training")
+        urgent = submit_job(runtime.engine, 1, lane=Lane.URGENT)
+        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "paused")
+        time.sleep(1.5)
+        step = job(any_api, job_id)["training"]["step"]
+        time.sleep(1.5)
+        assert job(any_api, job_id)["training"]["step"] == step
+        any_api.post(f"{JOBS}/{urgent}/cancel")
+        eventually(lambda: job(any_api, job_id)["training"]["step"] > step)
+        runtime.stopping.set()
+    assert job(any_api, job_id)["state"] == "running"
+    assert [move["after"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1] == "queued"
+    assert drivers() == []
+
+
+def test_only_an_operator_trains_and_only_with_what_is_known(any_api: Api, tmp_path: Path) -> None:
+    register(any_api, tmp_path)
+    wanted = {"kind": "training", "model": "sample-binary"}
+    token = any_api.post("/api/v1/tokens", json={"principal": "ward", "scopes": ["submit", "read"]}).json["token"]
+
+    refused = any_api.post(JOBS, json=wanted, headers={"Authorization": f"Bearer {token}"})
+    assert (refused.status_code, refused.mimetype) == (403, "application/problem+json")
+    wrong = any_api.post(JOBS, json=wanted | {"options": {"epochs": 0, "learning_rate": "NaN", "speed": 3}})
+    assert wrong.status_code == 422
+    assert {one["pointer"] for one in wrong.json["errors"]} == {
+        "/options/epochs",
+        "/options/learning_rate",
+        "/options/speed",
+    }
+    assert any_api.post(JOBS, json={"kind": "dreaming"}).json["errors"][0]["pointer"] == "/kind"
+    assert any_api.post(JOBS, json={"studies": ["1.2"], "priority": "training"}).status_code == 422
+    queues = {one["lane"]: one["weight"] for one in any_api.get("/api/v1/queues").json["items"]}
+    assert queues["training"] is None
+    assert set(queues) == set(Lane)
+
+
+def test_snapshot_that_is_not_there_is_told(any_api: Api) -> None:
+    for digest in ("00000000", "zzzzzzzz", "%25", "0000"):
+        answer = any_api.get(f"{DATASETS}/{digest}")
+        assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    assert any_api.get(DATASETS).json["items"] == []

@@ -1,0 +1,154 @@
+"""A training learns, is the same again, and goes on from any checkpoint to the very same weights."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import NotTrainableError, TrainingFailedError
+from shared.model_package import ModelContract, open_package
+from shared.training_options import TrainingOptions
+from tests.model_samples import accept_everything_package, contract_fields
+from worker.engines.keras import import_keras, load_network
+from worker.networks import mission_cnn
+from worker.training.data import Examples
+from worker.training.loop import Moment, Training
+from worker.training.scratch import with_new_weights
+
+SIDE = 24
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+OPTIONS = TrainingOptions(epochs=3, batch_size=8, seed=5, learning_rate=3e-3, patience_epochs=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_again() -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def contract(**changes: Any) -> ModelContract:
+    return ModelContract.model_validate(contract_fields(side=SIDE, **changes))
+
+
+def examples(count: int, seed: int) -> Examples:
+    """Noise; class 1 has a bright square somewhere."""
+    rng = np.random.default_rng(seed)
+    frames, classes = rng.normal(size=(count, SIDE, SIDE, 1)).astype(np.float32), np.arange(count) % 2
+    for at in np.flatnonzero(classes):
+        row, column = rng.integers(0, SIDE - 6, 2)
+        frames[at, row : row + 6, column : column + 6] += 2
+    return Examples(frames, np.arange(count), classes)
+
+
+def make(options: TrainingOptions = OPTIONS) -> Training:
+    import_keras().utils.set_random_seed(1)
+    network = mission_cnn.build(SIDE, SIDE, 1, 2)
+    return Training(network, contract(), examples(60, 1), examples(30, 2), options)
+
+
+def weights(training: Training) -> list[Any]:
+    return list(training._network.get_weights())
+
+
+def run(training: Training, steps: int | None = None) -> list[Moment]:
+    moments = []
+    for moment in training.moments():
+        moments.append(moment)
+        if len(moments) == steps:
+            break
+    return moments
+
+
+def test_training_learns_and_tells_each_epoch() -> None:
+    training = make(OPTIONS.model_copy(update={"epochs": 12}))
+
+    moments = run(training)
+
+    told = [moment.ended for moment in moments if moment.ended]
+    assert [one["epoch"] for one in told] == list(range(1, 13))
+    assert len(moments) == 12 * 8 == moments[-1].step == moments[-1].steps
+    assert told[-1]["val_auc"] > 0.9
+    assert min(one["val_loss"] for one in told) < 0.6 * told[0]["val_loss"]
+
+
+@pytest.mark.parametrize("steps", [3, 8, 19])
+def test_training_goes_on_from_a_checkpoint_to_the_same_weights(steps: int) -> None:
+    whole = make()
+    run(whole)
+    whole.finish()
+    broken_off = make()
+    run(broken_off, steps)
+    file = io.BytesIO()
+    np.savez(file, **broken_off.state())
+    file.seek(0)
+
+    resumed = make(OPTIONS)
+    resumed.restore(np.load(file))
+    rest = run(resumed)
+    resumed.finish()
+
+    assert len(rest) == 24 - steps
+    assert all(np.array_equal(one, other) for one, other in zip(weights(whole), weights(resumed), strict=True))
+    assert resumed.place.epochs == whole.place.epochs
+
+
+def test_training_ends_early_and_keeps_the_best_epoch() -> None:
+    training = make(OPTIONS.model_copy(update={"epochs": 40, "patience_epochs": 2, "learning_rate": 0.05}))
+
+    moments = run(training)
+
+    place = training.place
+    losses = [one["val_loss"] for one in place.epochs]
+    assert len(moments) < 40 * 8
+    assert place.best_epoch == int(np.argmin(losses)) + 1 == place.epoch - 2
+    training.finish()
+    assert training._validate()["val_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_loss_that_is_no_number_ends_it() -> None:
+    training = make()
+    training._network.layers[-1].bias.assign([np.nan, 0])
+
+    with pytest.raises(TrainingFailedError, match="learning_rate"):
+        run(training)
+
+
+def test_new_weights_hang_on_the_seed_alone(tmp_path: Path) -> None:
+    package = accept_everything_package(tmp_path / "package")
+    opened = open_package(package, max_bytes=10**8)
+    network = load_network(opened.contract, package / "weights.keras", batch_size=4)
+
+    first, again, other = (with_new_weights(network, seed).get_weights() for seed in (1, 1, 2))
+
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+    assert not np.array_equal(first[0], network.get_weights()[0])
+
+
+def test_probabilities_and_one_output_can_be_learnt_from() -> None:
+    keras = import_keras()
+    for output, activation in (("logits", None), ("probabilities", "sigmoid")):
+        keras.utils.set_random_seed(1)
+        network = mission_cnn.build(SIDE, SIDE, 1, 1)
+        if activation:
+            network.add(keras.layers.Activation(activation))
+        training = Training(
+            network,
+            contract(output=output),
+            examples(60, 1),
+            examples(30, 2),
+            OPTIONS.model_copy(update={"epochs": 12}),
+        )
+        run(training)
+        assert training.place.epochs[-1]["val_auc"] > 0.9
+
+
+def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.training.loop.this_backend", object)
+
+    with pytest.raises(NotTrainableError, match="TensorFlow"):
+        make()

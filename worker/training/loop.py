@@ -1,0 +1,214 @@
+"""Steps of a training: batch -> loss -> gradients -> weights, with all that is needed to go on from any step."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import NotTrainableError, TrainingFailedError
+from shared.model_contract import ModelContract
+from shared.training_options import TrainingOptions
+from worker.engines.backends import TensorFlowBackend, this_backend
+from worker.engines.keras import import_keras
+from worker.engines.probabilities import to_probabilities
+from worker.training.data import Examples, batches, class_weights, steps_of_epoch
+from worker.training.metrics import mean_auc
+from worker.training.peers import Alone, Peers
+
+State = Mapping[str, NDArray[Any]]
+PLACE = "place"
+# As likely as not.
+EVEN = 0.5
+# Sums of these would be too coarse.
+HALF = ("float16", "bfloat16")
+ALONE = Alone()
+
+
+@dataclass
+class Place:
+    """Where a training is; the sums are of the epoch so far."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    weight_sum: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After a step; `ended` has the epoch's metrics where it was the last of one."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    ended: Mapping[str, Any] | None = None
+
+
+class Training:
+    """A network that learns from `train` and is chosen by its loss on `val`."""
+
+    def __init__(
+        self,
+        network: Any,
+        contract: ModelContract,
+        train: Examples,
+        val: Examples,
+        options: TrainingOptions,
+        peers: Peers = ALONE,
+    ) -> None:
+        """Raises NotTrainableError where the network or this machine's Keras cannot."""
+        if not isinstance(this_backend(), TensorFlowBackend):
+            raise NotTrainableError("training needs Keras on TensorFlow; start the worker without KERAS_BACKEND")
+        keras = import_keras()
+        self._network, self._contract, self._options = network, contract, options
+        self._train, self._val = train, val
+        self._outputs = int(network.outputs[0].shape[-1])
+        self._optimizer = keras.optimizers.Adam(options.learning_rate)
+        self._optimizer.build(network.trainable_variables)
+        self._weights = class_weights(train.classes, max(2, self._outputs), balanced=options.class_weights)
+        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size, peers)
+        self._best = network.get_weights()
+        self.place = Place()
+        self.steps_of_epoch = steps_of_epoch(len(train), options.batch_size)
+
+    def moments(self) -> Iterator[Moment]:
+        """Learn, one step for each moment taken, until the last epoch or until val is no better for too long.
+
+        Raises TrainingFailedError when the loss is no number any more.
+        """
+        place = self.place
+        while not self._is_over():
+            coming = batches(
+                self._train,
+                self._weights,
+                self._options,
+                epoch=place.epoch,
+                first_step=place.step % self.steps_of_epoch,
+            )
+            for batch in coming:
+                self._optimizer.learning_rate.assign(self._rate())
+                loss_sum, weight = (float(one) for one in self._learn(batch.frames, batch.classes, batch.weights))
+                loss = loss_sum / weight
+                if not math.isfinite(loss):
+                    raise TrainingFailedError(
+                        f"the loss is {loss} at step {place.step + 1}; try a lower learning_rate than "
+                        f"{self._options.learning_rate:g}"
+                    )
+                place.step += 1
+                place.loss_sum += loss_sum
+                place.weight_sum += weight
+                ended = self._end_epoch() if place.step % self.steps_of_epoch == 0 else None
+                yield Moment(place.epoch, place.step, self.steps_of_epoch * self._options.epochs, loss, ended)
+
+    def _is_over(self) -> bool:
+        place, options = self.place, self._options
+        waited = place.epoch - place.best_epoch
+        return place.epoch >= options.epochs or (0 < options.patience_epochs <= waited and place.epoch > 0)
+
+    def _rate(self) -> float:
+        """Of this step: as at the first one, or on a half wave of the cosine down to nothing."""
+        options = self._options
+        if options.decay == "constant":
+            return options.learning_rate
+        share = self.place.step / (self.steps_of_epoch * options.epochs)
+        return options.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def _end_epoch(self) -> dict[str, Any]:
+        place = self.place
+        place.epoch += 1
+        found = {"epoch": place.epoch, "loss": place.loss_sum / place.weight_sum, **self._validate()}
+        place.loss_sum = place.weight_sum = 0.0
+        place.epochs.append(found)
+        if found["val_loss"] < place.best_loss:
+            place.best_loss, place.best_epoch = found["val_loss"], place.epoch
+            self._best = self._network.get_weights()
+        return found
+
+    def _validate(self) -> dict[str, Any]:
+        """The mean loss on val, how many are right, and the AUC; nothing is augmented, and every example weighs 1."""
+        size, losses, outputs = self._options.batch_size, [], []
+        for start in range(0, len(self._val), size):
+            chosen = np.arange(start, min(start + size, len(self._val)))
+            filled = np.resize(chosen, size)
+            output, loss = self._judge(self._val.take(filled), self._val.classes[filled])
+            losses.append(np.asarray(loss)[: len(chosen)])
+            outputs.append(np.asarray(output)[: len(chosen)])
+        probabilities = to_probabilities(self._contract, np.concatenate(outputs))
+        classes = self._val.classes
+        called = probabilities[:, 0] >= EVEN if probabilities.shape[1] == 1 else probabilities.argmax(axis=1)
+        return {
+            "val_loss": float(np.concatenate(losses).mean(dtype=np.float64)),
+            "val_accuracy": float((called == classes).mean()),
+            "val_auc": mean_auc(classes, probabilities),
+        }
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the steps to come depend on."""
+        to_numpy = import_keras().ops.convert_to_numpy
+        arrays = {f"network_{at}": to_numpy(one) for at, one in enumerate(self._network.variables)}
+        arrays |= {f"optimizer_{at}": to_numpy(one) for at, one in enumerate(self._optimizer.variables)}
+        arrays |= {f"best_{at}": one for at, one in enumerate(self._best)}
+        place = json.dumps(asdict(self.place)).encode()
+        return arrays | {PLACE: np.frombuffer(place, np.uint8)}
+
+    def restore(self, state: State) -> None:
+        """Go on from there."""
+        for kind, variables in (("network", self._network.variables), ("optimizer", self._optimizer.variables)):
+            for at, variable in enumerate(variables):
+                variable.assign(state[f"{kind}_{at}"])
+        self._best = [np.array(state[f"best_{at}"]) for at in range(len(self._best))]
+        self.place = Place(**json.loads(bytes(state[PLACE])))
+
+    def finish(self) -> None:
+        """Give the network the weights of the epoch with the lowest loss on val."""
+        self._network.set_weights(self._best)
+
+
+def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int, peers: Peers) -> tuple[Any, Any]:
+    """One step of learning, and what the network says of a batch with each example's loss, as TensorFlow graphs."""
+    import tensorflow as tf
+
+    keras = import_keras()
+    shape, from_logits = contract.input, contract.output == "logits"
+    signature = (
+        tf.TensorSpec((batch_size, shape.rows, shape.columns, shape.channels), tf.float32),
+        tf.TensorSpec((batch_size,), tf.int64),
+    )
+
+    def losses(output: Any, classes: Any) -> Any:
+        if keras.backend.standardize_dtype(output.dtype) in HALF:
+            output = keras.ops.cast(output, "float32")
+        if output.shape[-1] == 1:
+            wanted = keras.ops.cast(classes, output.dtype)[:, None]
+            return keras.ops.binary_crossentropy(wanted, output, from_logits=from_logits)[:, 0]
+        return keras.ops.sparse_categorical_crossentropy(classes, output, from_logits=from_logits)
+
+    def forward(frames: Any, *, training: bool) -> Any:
+        return keras.tree.flatten(network(frames, training=training))[0]
+
+    def learn(frames: Any, classes: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            found = losses(forward(frames, training=True), classes)
+            counted = keras.ops.cast(weights, found.dtype)
+            weight = keras.ops.sum(counted)
+            loss = keras.ops.sum(found * counted)
+            whole = loss + weight * sum(network.losses)
+        variables = network.trainable_variables
+        *gradients, loss, weight = peers.sum([*tape.gradient(whole, variables), loss, weight])
+        optimizer.apply([gradient / weight for gradient in gradients], variables)
+        return loss, weight
+
+    def judge(frames: Any, classes: Any) -> Any:
+        output = forward(frames, training=False)
+        return output, losses(output, classes)
+
+    weights = tf.TensorSpec((batch_size,), tf.float32)
+    return tf.function(learn, input_signature=(*signature, weights)), tf.function(judge, input_signature=signature)

@@ -1,0 +1,261 @@
+"""Labels -> a frozen dataset snapshot, and its frames on the disk as the network takes them (arrow 6)."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from shared.datasets.document import MEDIA_TYPE, Head, Sample, to_bytes
+from shared.datasets.split import Subject, counted, splits_of
+from shared.datasets.truth import Place, class_names, class_of, truths_of
+from shared.db import reading
+from shared.dicom.planes import planes_of_document
+from shared.errors import PermanentError, TooFewLabelsError
+from shared.model_contract import AllSlices, ModelContract
+from shared.model_package import accepts
+from shared.models import Dataset, ModelVersion
+from shared.planning.slices import choose
+from shared.repositories.claims import hold
+from shared.repositories.datasets import add_dataset, drivers, instances_of, said_about
+from shared.repositories.imaging import add_blob, lock_index
+from shared.repositories.shards import Claim
+from shared.repositories.splits import splits_of as settled_splits
+from shared.repositories.training import note_run
+from shared.slice_selection import selected_frames
+from shared.states import Split
+from shared.training_options import TrainingOptions
+from worker.inference.decode import whole_file
+from worker.runtime import Runtime
+
+# Hears how many of how many instances were read, and ends the work by raising.
+OnRead = Callable[[int, int], None]
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+NOT_READABLE = "cannot be read: "
+SAME_AS_HOLDOUT = "shows the same pixels as a patient of the holdout"
+NO_PIXELS = "has no pixel data"
+# So many instances' frames are in memory at most.
+AT_ONCE = 32
+# A network that has seen one side only has learnt nothing.
+FEWEST_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A labelled instance that may come into the snapshot."""
+
+    row: Any
+    label: int
+    frames: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network sees of an instance: the digest of its frames, and how many these are."""
+
+    pixels: str
+    count: int
+
+
+def freeze(
+    runtime: Runtime,
+    claim: Claim,
+    version: ModelVersion,
+    contract: ModelContract,
+    options: TrainingOptions,
+    read: OnRead,
+) -> Dataset:
+    """Make the snapshot of what is labelled now and note it in the run; raises TooFewLabelsError."""
+    left_out: Counter[str] = Counter()
+    with reading(runtime.engine) as session:
+        candidates = _candidates(session, version, contract, left_out)
+        settled = settled_splits(session, [one.row.patient_id for one in candidates])
+    seen: dict[str, Seen] = {}
+    for one, found in zip(candidates, _look(runtime, contract, candidates, read), strict=True):
+        if isinstance(found, PermanentError):
+            left_out[NOT_READABLE + found.recorded_reason] += 1
+        else:
+            seen[one.row.blob_sha256] = found
+    candidates = [one for one in candidates if one.row.blob_sha256 in seen]
+    splits = splits_of(_subjects(candidates, settled, seen), seed=options.seed, val_share=options.val_share)
+    samples = []
+    for one in candidates:
+        split = splits[one.row.patient_key]
+        if split is None:
+            left_out[SAME_AS_HOLDOUT] += 1
+        else:
+            samples.append(_sample(one, split, seen[one.row.blob_sha256].pixels))
+    names = class_names(contract)
+    _check_enough(samples, names, left_out)
+    head = Head(model=version.name, classes=tuple(names), seed=options.seed, val_share=options.val_share)
+    blob = runtime.store.put(to_bytes(head, samples))
+    patients = {one.row.patient_id: split for one in candidates if (split := splits[one.row.patient_key])}
+    counts = _counts(samples, names, left_out)
+    with runtime.unit_of_work() as uow:
+        lock_index(uow.session)
+        hold(uow.session, [claim], runtime.settings.lease_s)
+        add_blob(uow.session, blob.sha256, blob.size_bytes, MEDIA_TYPE)
+        dataset = add_dataset(uow.session, blob.sha256, version.name, counts, patients)
+        note_run(uow.session, claim.job_id, dataset_id=dataset.id)
+    return dataset
+
+
+def _candidates(
+    session: Session, version: ModelVersion, contract: ModelContract, left_out: Counter[str]
+) -> list[Candidate]:
+    """The instances that the model takes and that have a class."""
+    said, patients = said_about(session, [finding.code for finding in contract.findings])
+    rows = []
+    for row in instances_of(session, patients):
+        names = ("modality", "sop_class_uid", "body_part_examined", "photometric_interpretation")
+        refusal = accepts(contract, **{name: getattr(row, name) for name in names})
+        why = refusal or (None if row.has_pixel_data else NO_PIXELS)
+        if why is None:
+            rows.append(row)
+        else:
+            left_out[why] += 1
+    not_selected = choose(session, contract.slices.select, [row.id for row in rows]).left_out
+    rows = [row for row in rows if row.id not in not_selected]
+    drove = drivers(session, version, contract, {row.blob_sha256: row.id for row in rows})
+    truths = truths_of([Place(row.id, row.study_id, row.patient_id) for row in rows], said, contract, drove)
+    candidates = []
+    for row in rows:
+        label, why_not = class_of(contract, truths[row.id])
+        if label is None:
+            left_out[why_not] += 1
+        else:
+            candidates.append(Candidate(row, label, _frames_taken(contract, row)))
+    return candidates
+
+
+def _frames_taken(contract: ModelContract, row: Any) -> tuple[int, ...] | None:
+    rule = contract.slices.select
+    if isinstance(rule, AllSlices):
+        return None
+    return selected_frames(rule, row.number_of_frames, planes_of_document(row.planes))
+
+
+def _look(
+    runtime: Runtime, contract: ModelContract, candidates: Sequence[Candidate], read: OnRead
+) -> Iterator[Seen | PermanentError]:
+    """Decode each, as it is decoded to be predicted on."""
+
+    def look(one: Candidate) -> Seen | PermanentError:
+        digest, count = hashlib.sha256(), 0
+        try:
+            for frame in _decoded(runtime, contract, one.row.blob_sha256, one.frames):
+                digest.update(frame.data)
+                count += 1
+        except PermanentError as error:
+            return error
+        return Seen(digest.hexdigest(), count)
+
+    yield from _in_turn(runtime, look, candidates, read)
+
+
+def _decoded(
+    runtime: Runtime, contract: ModelContract, sha256: str, frames: tuple[int, ...] | None
+) -> Iterator[NDArray[np.float32]]:
+    """The frames of a stored instance; raises what `Decoder.frames` does."""
+    for _, frame in runtime.decoder.frames(whole_file(runtime.store, sha256), contract, frames):
+        yield frame
+
+
+def _in_turn(runtime: Runtime, work: Callable[[Given], Found], given: Sequence[Given], read: OnRead) -> Iterator[Found]:
+    """What `work` makes of each, several at once; `read` hears how many are done, and may end it by raising."""
+    with ThreadPoolExecutor(runtime.settings.decode_processes) as pool:
+        for start in range(0, len(given), AT_ONCE):
+            for done, found in enumerate(pool.map(work, given[start : start + AT_ONCE]), start + 1):
+                read(done, len(given))
+                yield found
+
+
+def _subjects(
+    candidates: Sequence[Candidate], settled: Mapping[int, Split | None], seen: Mapping[str, Seen]
+) -> list[Subject]:
+    by_patient: dict[int, list[Candidate]] = defaultdict(list)
+    for one in candidates:
+        by_patient[one.row.patient_id].append(one)
+    return [
+        Subject(
+            mine[0].row.patient_key,
+            settled[patient],
+            frozenset(one.label for one in mine),
+            frozenset(seen[one.row.blob_sha256].pixels for one in mine),
+        )
+        for patient, mine in by_patient.items()
+    ]
+
+
+def _sample(one: Candidate, split: Split, pixels: str) -> Sample:
+    row = one.row
+    return Sample(
+        sha256=row.blob_sha256,
+        patient=row.patient_key,
+        study=row.study_instance_uid,
+        series=row.series_instance_uid,
+        study_date=row.study_date,
+        site=row.site,
+        scanner=row.manufacturer,
+        split=split,
+        label=one.label,
+        frames=one.frames,
+        pixels=pixels,
+    )
+
+
+def _check_enough(samples: Sequence[Sample], names: Sequence[str], left_out: Mapping[str, int]) -> None:
+    labels = [one.label for one in samples if one.split is Split.TRAIN]
+    num_val = sum(one.split is Split.VAL for one in samples)
+    if len(set(labels)) >= FEWEST_CLASSES and num_val:
+        return
+    told = "; ".join(f"{number} left out: {why}" for why, number in left_out.items())
+    raise TooFewLabelsError(
+        f"of {len(samples)} labelled instances {len(labels)} are to learn from, of the classes "
+        f"{', '.join(names[label] for label in sorted(set(labels))) or 'none'}, and {num_val} to choose by; two "
+        f"classes and one instance to choose by are needed: import more labels{f' ({told})' if told else ''}"
+    )
+
+
+def _counts(samples: Sequence[Sample], names: Sequence[str], left_out: Mapping[str, int]) -> dict[str, Any]:
+    """What is told of a snapshot without opening it."""
+    splits: dict[str, Any] = {}
+    for split in Split:
+        mine = [one for one in samples if one.split is split]
+        splits[split] = {
+            "instances": len(mine),
+            "patients": len({one.patient for one in mine}),
+            "classes": dict.fromkeys(names, 0) | counted(names[one.label] for one in mine),
+            "sites": counted(one.site for one in mine),
+            "scanners": counted(one.scanner or "not named" for one in mine),
+        }
+    return {"splits": splits, "left_out": dict(left_out)}
+
+
+def write_frames(
+    runtime: Runtime, contract: ModelContract, samples: Sequence[Sample], path: Path, read: OnRead
+) -> list[int]:
+    """The frames of these samples, one after the other, as the network takes them; how many each has.
+
+    Raises StorageFullError where there is no room for them, and what `Decoder.frames` raises: they could be read when
+    the snapshot was made.
+    """
+
+    def frames(one: Sample) -> NDArray[np.float32]:
+        return np.stack(list(_decoded(runtime, contract, one.sha256, one.frames)))
+
+    counts = []
+    with path.open("wb") as file:
+        for found in _in_turn(runtime, frames, samples, read):
+            runtime.store.require_room(runtime.settings.min_free_bytes)
+            file.write(found.tobytes())
+            counts.append(len(found))
+    return counts

@@ -1,0 +1,259 @@
+"""A claimed training run: freeze the data, train in a process of its own, register what came of it, under its fence."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from shared.datasets.document import read
+from shared.db import reading
+from shared.errors import NotTrainableError, PermanentError
+from shared.keras_archive import check_keras_archive
+from shared.model_contract import ModelContract
+from shared.model_package import WEIGHTS_FILE, open_package
+from shared.models import Blob, Dataset, Item, Job, ModelVersion, TrainingRun
+from shared.registration import CONTRACT_MEDIA_TYPE, WEIGHTS_MEDIA_TYPES, register
+from shared.repositories.claims import finish, hold
+from shared.repositories.imaging import add_blob, lock_index
+from shared.repositories.job_moves import settle_jobs
+from shared.repositories.outcomes import Outcome, record_outcomes
+from shared.repositories.tallies import shards_in, totals
+from shared.repositories.training import drop_checkpoint, item_of, note_run
+from shared.states import ItemState, Lane, Reason, ShardState
+from shared.training_options import TrainingOptions
+from worker.runtime import HeldShards, Runtime
+from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, REFUSED, STEP, TrainingOrder
+from worker.training.prepare import freeze, write_frames
+from worker.training.process import TrainingProcess
+from worker.training.samples import LEARNT_FROM
+
+log = structlog.get_logger()
+
+CHECKPOINT_MEDIA_TYPE = "application/vnd.numpy"
+LOOK_S = 1.0
+# Of so many epochs every second one is let go: a curve needs no more.
+MOST_HISTORY = 1000
+
+
+def run_training(runtime: Runtime, held: HeldShards) -> None:
+    """Train, and finish the shard with its only item (running -> done).
+
+    Raises FencedOutError when the run is not ours any more or was cancelled, StoppingError when the worker stops,
+    EngineLostError when the training process died, TransientError when storage or database fail; the next attempt goes
+    on from the last checkpoint, with the same data.
+    """
+    (claim,) = held.claims
+    with reading(runtime.engine) as session:
+        job = session.get_one(Job, claim.job_id)
+        run = session.get_one(TrainingRun, claim.job_id)
+        item = item_of(session, claim.job_id)
+    attempt = _Attempt(runtime, held, job, run, item)
+    with _folder(runtime, f"{job.id}-{claim.fence}") as folder:
+        try:
+            attempt.train(folder)
+        except PermanentError as error:
+            attempt.fail(error)
+
+
+@contextmanager
+def _folder(runtime: Runtime, name: str) -> Iterator[Path]:
+    """Room for an attempt's frames and checkpoints; that of an attempt that was killed goes with the run's next one."""
+    root = runtime.settings.data_dir / "training"
+    root.mkdir(mode=0o700, exist_ok=True)
+    run_name = name.rpartition("-")[0]
+    for left in root.glob(f"{run_name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = root / name
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Attempt:
+    def __init__(self, runtime: Runtime, held: HeldShards, job: Job, run: TrainingRun, item: Item) -> None:
+        self._runtime, self._held = runtime, held
+        self._job, self._run, self._item = job, run, item
+        self._claim = held.claims[0]
+        self._version: ModelVersion = job.model_version
+        self._contract = ModelContract.model_validate(self._version.contract)
+        self._options = TrainingOptions.model_validate(run.options)
+        self._progress: dict[str, Any] = dict(run.progress)
+        self._checkpoint: str | None = run.checkpoint_sha256
+        self._noted_at = 0.0
+        self._began: tuple[float, int] | None = None
+
+    def train(self, folder: Path) -> None:
+        runtime = self._runtime
+        if self._version.contract["weights"]["file"] != WEIGHTS_FILE or self._contract.task == "multilabel":
+            raise NotTrainableError(
+                f"binary and multiclass models with {WEIGHTS_FILE} can be trained; this one is {self._contract.task} "
+                f"with {self._contract.weights.file}"
+            )
+        self._note(phase="data")
+        dataset = self._dataset()
+        _, samples = read(runtime.store.path(dataset.blob_sha256))
+        learnt = [one for one in samples if one.split in LEARNT_FROM]
+        frames = folder / "frames"
+        counts = iter(write_frames(runtime, self._contract, learnt, frames, self._read))
+        order = TrainingOrder(
+            contract=self._contract.text,
+            weights=runtime.store.path(self._version.weights_sha256),
+            dataset=runtime.store.path(dataset.blob_sha256),
+            dataset_sha256=dataset.blob_sha256,
+            frames=frames,
+            frame_counts=tuple(next(counts) if one.split in LEARNT_FROM else 0 for one in samples),
+            options=self._options,
+            checkpoint=None if self._checkpoint is None else runtime.store.path(self._checkpoint),
+            checkpoint_every_s=runtime.settings.checkpoint_every_s,
+            out=folder / "out",
+        )
+        path = folder / "order.json"
+        path.write_text(order.model_dump_json())
+        self._follow(path, order.out)
+        self._register(order.out / "package")
+
+    def _dataset(self) -> Dataset:
+        """The one that an earlier attempt froze, or one of what is labelled now."""
+        if self._run.dataset_id is None:
+            return freeze(self._runtime, self._claim, self._version, self._contract, self._options, self._read)
+        with reading(self._runtime.engine) as session:
+            return session.get_one(Dataset, self._run.dataset_id)
+
+    def _read(self, done: int, total: int) -> None:
+        self._held.moved()
+        self._runtime.go_on()
+        self._progress |= {"read": done, "to_read": total}
+        if time.monotonic() - self._noted_at >= LOOK_S:
+            self._note(phase="data")
+
+    def _follow(self, order: Path, out: Path) -> None:
+        """Keep what the process says until it is done; pause it while urgent work waits."""
+        with TrainingProcess(order) as process:
+            while True:
+                self._runtime.go_on()
+                is_paused = self._urgent_work()
+                process.pause(paused=is_paused)
+                if is_paused:
+                    self._held.moved()
+                for line in process.hear(LOOK_S):
+                    self._held.moved()
+                    if line["event"] == REFUSED:
+                        raise _RefusedError(line["message"], reason=line["reason"])
+                    if line["event"] == CHECKPOINT:
+                        self._keep_checkpoint(out / CHECKPOINT_FILE)
+                    if line["event"] in (STEP, EPOCH):
+                        self._hear_step(line)
+                    if line["event"] == DONE:
+                        return
+                if time.monotonic() - self._noted_at >= LOOK_S:
+                    self._note(phase="paused" if is_paused else "training")
+
+    def _urgent_work(self) -> bool:
+        with reading(self._runtime.engine) as session:
+            counts = totals(session)
+        return any(counts[shards_in(Lane.URGENT, state)] > 0 for state in (ShardState.QUEUED, ShardState.RUNNING))
+
+    def _hear_step(self, line: Mapping[str, Any]) -> None:
+        self._progress |= {name: line[name] for name in ("epoch", "epochs", "step", "steps", "loss")}
+        now, step = time.monotonic(), line["step"]
+        if self._began is None:
+            self._began = (now, step)
+        elif step > self._began[1]:
+            step_s = (now - self._began[0]) / (step - self._began[1])
+            self._progress["eta_s"] = round(step_s * (line["steps"] - step), 1)
+        if line["metrics"]:
+            # After a resume an epoch may be told again.
+            known = [one for one in self._progress.get("history", []) if one["epoch"] < line["metrics"]["epoch"]]
+            self._progress["history"] = [*(known if len(known) < MOST_HISTORY else known[::2]), line["metrics"]]
+
+    def _note(self, *, phase: str) -> None:
+        """Write how far it is; raises FencedOutError where this attempt is over."""
+        self._progress["phase"] = phase
+        self._noted_at = time.monotonic()
+        with self._runtime.unit_of_work() as uow:
+            hold(uow.session, [self._claim], self._runtime.settings.lease_s)
+            note_run(uow.session, self._job.id, progress=self._progress)
+
+    def _keep_checkpoint(self, path: Path) -> None:
+        """Store it and let the one before go."""
+        runtime, store = self._runtime, self._runtime.store
+        with path.open("rb") as file:
+            blob = store.put_file(file)
+        try:
+            store.keep(blob)
+        finally:
+            blob.drop()
+        before = self._checkpoint
+        with runtime.unit_of_work() as uow:
+            lock_index(uow.session)
+            hold(uow.session, [self._claim], runtime.settings.lease_s, progressed=[self._claim.shard_id])
+            store.require([blob.sha256])
+            add_blob(uow.session, blob.sha256, blob.size_bytes, CHECKPOINT_MEDIA_TYPE)
+            note_run(uow.session, self._job.id, checkpoint_sha256=blob.sha256, progress=self._progress)
+            drop_checkpoint(uow.session, before)
+        self._checkpoint = blob.sha256
+        self._forget(before)
+
+    def _forget(self, sha256: str | None) -> None:
+        """Remove a checkpoint's bytes, once it is committed that no row names them."""
+        if sha256 is None:
+            return
+        with self._runtime.unit_of_work() as uow:
+            lock_index(uow.session)
+            if uow.session.get(Blob, sha256) is None:
+                self._runtime.store.remove(sha256)
+
+    def _register(self, folder: Path) -> None:
+        """One transaction: the new version, the run's outcome, the end of shard and job."""
+        runtime, store = self._runtime, self._runtime.store
+        package = open_package(folder, max_bytes=runtime.settings.max_model_bytes)
+        check_keras_archive(folder / WEIGHTS_FILE)
+        with (folder / WEIGHTS_FILE).open("rb") as file:
+            weights = store.put_file(file)
+        try:
+            store.keep(weights)
+        finally:
+            weights.drop()
+        parts = {
+            weights: WEIGHTS_MEDIA_TYPES[WEIGHTS_FILE],
+            store.put(package.contract_bytes): CONTRACT_MEDIA_TYPE,
+        }
+        with runtime.unit_of_work() as uow:
+            lock_index(uow.session)
+            hold(uow.session, [self._claim], runtime.settings.lease_s)
+            version, _ = register(uow.session, store, package, parts, self._job.principal_id)
+            self._progress["phase"] = "done"
+            values = {"model_version_id": version.id, "checkpoint_sha256": None, "progress": self._progress}
+            note_run(uow.session, self._job.id, **values)
+            drop_checkpoint(uow.session, self._checkpoint)
+            self._end(uow.session, Outcome(self._item.id, ItemState.DONE))
+        self._forget(self._checkpoint)
+
+    def fail(self, error: PermanentError) -> None:
+        """The run ends without a model, and why is its item's reason."""
+        with self._runtime.unit_of_work() as uow:
+            lock_index(uow.session)
+            hold(uow.session, [self._claim], self._runtime.settings.lease_s)
+            values = {"checkpoint_sha256": None, "progress": self._progress | {"phase": "failed"}}
+            note_run(uow.session, self._job.id, **values)
+            drop_checkpoint(uow.session, self._checkpoint)
+            reason = error.recorded_reason
+            self._end(uow.session, Outcome(self._item.id, ItemState.FAILED, reason, error.message))
+        self._forget(self._checkpoint)
+
+    def _end(self, session: Any, outcome: Outcome) -> None:
+        record_outcomes(session, {self._claim.fence: [outcome]})
+        finish(session, [self._claim])
+        settle_jobs(session, [self._job.id], actor=self._runtime.name)
+
+
+class _RefusedError(PermanentError):
+    """What the training process was given is at fault."""
+
+    reason = Reason.TRAINING_FAILED

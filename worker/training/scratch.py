@@ -1,0 +1,34 @@
+"""New weights for a network that exists."""
+
+from typing import Any
+
+from shared.errors import NotTrainableError
+from worker.engines.keras import import_keras
+
+
+def with_new_weights(network: Any, seed: int) -> Any:
+    """The same layers with weights drawn anew; the same seed gives the same ones.
+
+    Raises NotTrainableError where Keras cannot make the network anew.
+    """
+    keras = import_keras()
+
+    def renewed(layer: Any) -> Any:
+        # The seeds of the draws that made the old weights are written in the layers' configs: they would come again.
+        return type(layer).from_config(_without_seeds(layer.get_config()))
+
+    keras.utils.set_random_seed(seed)
+    try:
+        return keras.models.clone_model(network, clone_function=renewed)
+    except (TypeError, ValueError) as error:
+        raise NotTrainableError(
+            "the package's network cannot be made anew by Keras; start from its weights (warm)"
+        ) from error
+
+
+def _without_seeds(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {name: None if name == "seed" else _without_seeds(value) for name, value in config.items()}
+    if isinstance(config, list):
+        return [_without_seeds(value) for value in config]
+    return config
