@@ -90,13 +90,13 @@ def test_counters_forget_what_was_queued_when_a_job_is_cancelled(any_prepared: P
 
 
 def test_counters_tell_lanes_apart(any_prepared: Prepared) -> None:
-    for lane, items in zip(Lane, (1, 2, 3), strict=True):
+    for lane, items in zip(Lane, (1, 2, 3, 4), strict=True):
         submit_job(any_prepared.engine, items, lane=lane)
 
     counters = _counters(any_prepared.engine)
 
-    assert [counters[items_queued(lane)] for lane in Lane] == [1, 2, 3]
-    assert counters[jobs_in(JobState.QUEUED)] == 3
+    assert [counters[items_queued(lane)] for lane in Lane] == [1, 2, 3, 4]
+    assert counters[jobs_in(JobState.QUEUED)] == 4
 
 
 def test_counter_does_not_move_when_its_transaction_fails(any_prepared: Prepared) -> None:
