@@ -17,7 +17,6 @@ from worker.engines.keras import import_keras
 from worker.engines.probabilities import to_probabilities
 from worker.training.data import Examples, batches, class_weights, steps_of_epoch
 from worker.training.metrics import mean_auc
-from worker.training.peers import Alone, Peers
 
 State = Mapping[str, NDArray[Any]]
 PLACE = "place"
@@ -25,7 +24,6 @@ PLACE = "place"
 EVEN = 0.5
 # Sums of these would be too coarse.
 HALF = ("float16", "bfloat16")
-ALONE = Alone()
 
 
 @dataclass
@@ -62,7 +60,6 @@ class Training:
         train: Examples,
         val: Examples,
         options: TrainingOptions,
-        peers: Peers = ALONE,
     ) -> None:
         """Raises NotTrainableError where the network or this machine's Keras cannot."""
         if not isinstance(this_backend(), TensorFlowBackend):
@@ -74,7 +71,7 @@ class Training:
         self._optimizer = keras.optimizers.Adam(options.learning_rate)
         self._optimizer.build(network.trainable_variables)
         self._weights = class_weights(train.classes, max(2, self._outputs), balanced=options.class_weights)
-        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size, peers)
+        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size)
         self._best = network.get_weights()
         self.place = Place()
         self.steps_of_epoch = steps_of_epoch(len(train), options.batch_size)
@@ -172,7 +169,7 @@ class Training:
         self._network.set_weights(self._best)
 
 
-def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int, peers: Peers) -> tuple[Any, Any]:
+def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int) -> tuple[Any, Any]:
     """One step of learning, and what the network says of a batch with each example's loss, as TensorFlow graphs."""
     import tensorflow as tf
 
@@ -202,8 +199,7 @@ def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size:
             loss = keras.ops.sum(found * counted)
             whole = loss + weight * sum(network.losses)
         variables = network.trainable_variables
-        *gradients, loss, weight = peers.sum([*tape.gradient(whole, variables), loss, weight])
-        optimizer.apply([gradient / weight for gradient in gradients], variables)
+        optimizer.apply([gradient / weight for gradient in tape.gradient(whole, variables)], variables)
         return loss, weight
 
     def judge(frames: Any, classes: Any) -> Any:
