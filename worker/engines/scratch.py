@@ -1,4 +1,4 @@
-"""A temporary folder for an engine's process; what a killed worker left behind is removed when the next one starts."""
+"""A temporary folder for what runs a network; what a killed worker left behind is removed when the next one starts."""
 
 import contextlib
 import fcntl
@@ -17,19 +17,20 @@ MIN_AGE_S = 60.0
 
 
 @contextmanager
-def scratch_folder() -> Iterator[str]:
-    """Room for copies of weights, which can be large; removed in the end, whatever the engine did in it."""
-    _remove_abandoned()
+def scratch_folder(root: Path | None = None) -> Iterator[str]:
+    """Room for what can be large, in `root` or the temporary folder; removed in the end, whatever was done in it."""
+    root = root or Path(tempfile.gettempdir())
+    _remove_abandoned(root)
     with (
-        TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder,
+        TemporaryDirectory(prefix=PREFIX, dir=root, ignore_cleanup_errors=True) as folder,
         _locked(Path(folder)),
     ):
         yield folder
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(root: Path) -> None:
     """What is killed cannot clean up after itself: folders that nobody holds are removed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in root.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # no folder, in use, or removed by another worker
             seen = folder.lstat()
             if seen.st_uid == os.geteuid() and time.time() - seen.st_mtime > MIN_AGE_S:

@@ -42,8 +42,8 @@ Found = TypeVar("Found")
 NOT_READABLE = "cannot be read: "
 SAME_AS_HOLDOUT = "shows the same pixels as a patient of the holdout"
 NO_PIXELS = "has no pixel data"
-# So many instances' frames are in memory at most.
-AT_ONCE = 32
+# The frames of so many instances are in memory at most: an instance may have hundreds.
+AT_ONCE = 4
 # A network that has seen one side only has learnt nothing.
 FEWEST_CLASSES = 2
 

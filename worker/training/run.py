@@ -1,9 +1,7 @@
 """A claimed training run: freeze the data, train in a process of its own, register what came of it, under its fence."""
 
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,13 @@ from shared.registration import CONTRACT_MEDIA_TYPE, WEIGHTS_MEDIA_TYPES, regist
 from shared.repositories.claims import finish, hold
 from shared.repositories.imaging import add_blob, lock_index
 from shared.repositories.job_moves import settle_jobs
+from shared.repositories.lanes import has_due
 from shared.repositories.outcomes import Outcome, record_outcomes
 from shared.repositories.tallies import shards_in, totals
 from shared.repositories.training import drop_checkpoint, item_of, note_run
 from shared.states import ItemState, Lane, Reason, ShardState
 from shared.training_options import TrainingOptions
+from worker.engines.scratch import scratch_folder
 from worker.runtime import HeldShards, Runtime
 from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, REFUSED, STEP, TrainingOrder
 from worker.training.prepare import freeze, write_frames
@@ -52,27 +52,13 @@ def run_training(runtime: Runtime, held: HeldShards) -> None:
         run = session.get_one(TrainingRun, claim.job_id)
         item = item_of(session, claim.job_id)
     attempt = _Attempt(runtime, held, job, run, item)
-    with _folder(runtime, f"{job.id}-{claim.fence}") as folder:
-        try:
-            attempt.train(folder)
-        except PermanentError as error:
-            attempt.fail(error)
-
-
-@contextmanager
-def _folder(runtime: Runtime, name: str) -> Iterator[Path]:
-    """Room for an attempt's frames and checkpoints; that of an attempt that was killed goes with the run's next one."""
     root = runtime.settings.data_dir / "training"
     root.mkdir(mode=0o700, exist_ok=True)
-    run_name = name.rpartition("-")[0]
-    for left in root.glob(f"{run_name}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = root / name
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch_folder(root) as folder:
+        try:
+            attempt.train(Path(folder))
+        except PermanentError as error:
+            attempt.fail(error)
 
 
 class _Attempt:
@@ -155,9 +141,10 @@ class _Attempt:
                     self._note(phase="paused" if is_paused else "training")
 
     def _urgent_work(self) -> bool:
+        """Running, or waiting for a worker; what waits in a lane that is paused holds nothing up."""
         with reading(self._runtime.engine) as session:
-            counts = totals(session)
-        return any(counts[shards_in(Lane.URGENT, state)] > 0 for state in (ShardState.QUEUED, ShardState.RUNNING))
+            is_running = totals(session)[shards_in(Lane.URGENT, ShardState.RUNNING)] > 0
+            return is_running or has_due(session, [Lane.URGENT])
 
     def _hear_step(self, line: Mapping[str, Any]) -> None:
         self._progress |= {name: line[name] for name in ("epoch", "epochs", "step", "steps", "loss")}
