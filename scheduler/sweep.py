@@ -12,6 +12,7 @@ from shared.models import Blob, IdempotencyKey
 from shared.repositories.imaging import lock_index
 from shared.repositories.pace import drop_old
 from shared.repositories.parts import in_parts
+from shared.repositories.training import drop_ended_checkpoints
 from shared.storage import FOLDERS, ContentStore
 from shared.unit_of_work import UnitOfWork
 
@@ -29,10 +30,16 @@ ORPHANS_AT_ONCE = 200
 
 
 def sweep(engine: Engine, store: ContentStore) -> int:
-    """Drop expired rows, temporary files of dead requests and blobs without a row; returns how many files went."""
+    """Drop what is over: expired rows, checkpoints, temporary files of dead requests, blobs without a row.
+
+    Returns how many files went.
+    """
     with UnitOfWork(engine) as uow:
         uow.session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at < db_now()))
         drop_old(uow.session)
+    with UnitOfWork(engine) as uow:
+        lock_index(uow.session)
+        drop_ended_checkpoints(uow.session, ORPHANS_AT_ONCE)
     temporary = store.sweep(TEMPORARY_FILE_AGE_S, time.time())
     return temporary + remove_orphans(engine, store, folders_of_turn(int(time.time() // TURN_S)))
 

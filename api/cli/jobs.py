@@ -116,6 +116,7 @@ def _training_rows(training: Json | None) -> list[tuple[str, Any]]:
         return []
     return [
         ("training", f"{training['phase']}; {epoch_text(training)}"),
+        ("why", training["why"]),
         ("dataset", training["dataset"]),
         ("new version", training["model"]),
     ]

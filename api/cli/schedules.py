@@ -115,7 +115,10 @@ def add(session: Session, **wanted: Any) -> None:
 @training_options
 @client_command
 def add_training(session: Session, **wanted: Any) -> None:
-    """Add the schedule NAME: train the model on the labels that stand then; --min-new counts those since the last."""
+    """Add the schedule NAME: train the model on the labels that stand then.
+
+    --min-new counts what was said since the schedule last started a training, whoever trained since.
+    """
     training = {"options": wanted_training(wanted)} | {name: wanted.pop(name) for name in ("model", "label")}
     _add(session, wanted, {"training": training})
 

@@ -25,6 +25,7 @@ def train(session: Session, model: str, watch: bool, label: str, **given: Any) -
     wanted = {"kind": "training", "model": model, "label": label, "options": wanted_training(given)}
     job = create_job(session.client, wanted)
     if watch:
+        session.err.print(f"Training {job['id']}; Ctrl-C does not end it, overread cancel ID does", markup=False)
         job = watch_job(session, job["id"])
     show_job(session, job)
     if watch:

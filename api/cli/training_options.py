@@ -1,5 +1,6 @@
 """How a training is asked for on the command line: the options of `train` and of schedules that train."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,29 @@ from shared.training_options import TrainingOptions
 
 DEFAULTS = TrainingOptions()
 
+
+class Finite(click.FloatRange):
+    """A number within bounds, which JSON can carry."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click does, but for what is no number, or no end of one."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
+
+SHARE = Finite(0, 1, min_open=True, max_open=True)
+
 _OPTIONS = (
     click.option(
         "--from-scratch", is_flag=True, help="With new weights of the same network, instead of from the version's own."
     ),
     click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True),
-    click.option("--learning-rate", type=float, default=DEFAULTS.learning_rate, show_default=True),
+    click.option(
+        "--learning-rate", type=Finite(0, 10, min_open=True), default=DEFAULTS.learning_rate, show_default=True
+    ),
     click.option("--decay", type=click.Choice(["constant", "cosine"]), default=DEFAULTS.decay, show_default=True),
     click.option(
         "--patience",
@@ -32,14 +49,14 @@ _OPTIONS = (
     click.option("--mirror", is_flag=True, help="Left and right change places in half of the images, each time anew."),
     click.option(
         "--shift",
-        type=click.FloatRange(0, 0.5),
+        type=Finite(0, 0.5),
         default=DEFAULTS.augment.shift,
         show_default=True,
         help="Images are moved by at most this share of their sides, each time anew.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True),
     click.option(
-        "--val-share", type=float, default=DEFAULTS.val_share, show_default=True, help="Of the patients who learn."
+        "--val-share", type=SHARE, default=DEFAULTS.val_share, show_default=True, help="Of the patients who learn."
     ),
 )
 

@@ -46,7 +46,7 @@ def _advance(job: Json) -> tuple[str, int, int | None]:
     if training and training["phase"] == "data":
         return "reading images", training["read"], training["to_read"]
     if training:
-        return f"training ({training['phase']})", training["step"], training["steps"]
+        return training["phase"], training["step"], training["steps"]
     return "predicting", counts["total"] - counts["pending"], counts["total"]
 
 
@@ -76,8 +76,8 @@ def epoch_text(training: Json) -> str:
     """The epoch, and how good the network was after the last one."""
     last = training["history"][-1] if training["history"] else None
     auc = f", AUC {last['val_auc']:.4f}" if last and last["val_auc"] is not None else ""
-    found = f": val loss {last['val_loss']:.4f}, accuracy {last['val_accuracy']:.3f}{auc}" if last else ""
-    return f"epoch {training['epoch']} of at most {training['epochs']}{found}"
+    found = f", val loss {last['val_loss']:.4f}{auc}" if last else ""
+    return f"epoch {training['epoch']}/{training['epochs']}{found}"
 
 
 def note_of(job: Json) -> str:

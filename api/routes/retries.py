@@ -53,7 +53,7 @@ def post_retry(job_id: UUID) -> Any:
 @blueprint.output(BulkRetry)
 @blueprint.doc(summary="Retry what failed, of many jobs", responses={429: "The token has too much open"})
 def post_bulk_retry(query_data: RetryWanted) -> Any:
-    """For each job that is over, that fits, and that was not retried yet: a new job of its items that fit.
+    """For each inference job that is over, that fits, and was not retried yet: a new job of its items that fit.
 
     At most 500 jobs at once, the oldest first: while `remaining` is not 0, send it again with `created_before` as
     answered. A token without scope `operate` retries its principal's jobs only. With `dry_run` all is only counted.

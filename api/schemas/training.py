@@ -32,7 +32,8 @@ class TrainingShown(Shape):
     """How far a training run is."""
 
     options: TrainingOptions
-    phase: str = Field(description="waiting, data, training, paused, done or failed.")
+    phase: str = Field(description="waiting, data, training, paused, done, failed or cancelled.")
+    why: str | None = Field(description="Why it failed.")
     dataset: str | None = Field(description="The snapshot's digest; null until it is frozen.")
     read: int = Field(description="Instances read in the phase `data`: once to freeze them, once to learn from them.")
     to_read: int | None

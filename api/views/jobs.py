@@ -44,7 +44,7 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
         situation.look_up(following.values(), exact=exact)
         waitings = {job.id: waiting_of(situation, job, following.get(job.id)) for job in open_jobs}
     runs = runs_of(session, [job.id for job in jobs if job.kind is JobKind.TRAINING])
-    trainings = {job_id: training_shown(session, run, whole=exact) for job_id, run in runs.items()}
+    trainings = {job.id: training_shown(session, job, runs[job.id], whole=exact) for job in jobs if job.id in runs}
     return [_shown(job, waitings.get(job.id, Waiting()), trainings.get(job.id)) for job in jobs]
 
 
@@ -86,6 +86,6 @@ def _shown(job: Job, waiting: Waiting, training: TrainingShown | None) -> JobSho
 
 
 def _progress(job: Job, training: TrainingShown | None) -> float:
-    if job.items_ended < job.items_total and training and training.steps:
-        return training.step / training.steps
+    if training and job.items_done < job.items_total:
+        return training.step / training.steps if training.steps else 0.0
     return job.items_ended / job.items_total if job.items_total else 1.0

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.models import Blob, Item, Job, TrainingRun
 from shared.repositories.jobs import NewJob, Target, create_job
 from shared.repositories.parts import in_parts
+from shared.states import FINAL_JOB_STATES
 from shared.training_options import TrainingOptions
 
 # The one thing that a training job is about.
@@ -43,6 +44,17 @@ def drop_checkpoint(session: Session, sha256: str | None) -> None:
     """Drop the row of a checkpoint, if any, that no run goes on from any more; call `lock_index` first."""
     used = select(TrainingRun.job_id).where(TrainingRun.checkpoint_sha256 == sha256)
     session.execute(delete(Blob).where(Blob.sha256 == sha256, ~used.exists()))
+
+
+def drop_ended_checkpoints(session: Session, limit: int) -> int:
+    """Drop the checkpoints of runs whose job is over, however it ended; call `lock_index` first."""
+    over = select(TrainingRun).join(Job, Job.id == TrainingRun.job_id).where(Job.state.in_(FINAL_JOB_STATES))
+    runs = session.scalars(over.where(TrainingRun.checkpoint_sha256.is_not(None)).limit(limit)).all()
+    for run in runs:
+        sha256, run.checkpoint_sha256 = run.checkpoint_sha256, None
+        session.flush()
+        drop_checkpoint(session, sha256)
+    return len(runs)
 
 
 def runs_of(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, TrainingRun]:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from scheduler.sweep import sweep
 from shared.datasets.document import read
 from shared.db import reading
 from shared.model_contract import ModelContract
@@ -203,6 +204,9 @@ def test_same_labels_and_images_are_the_same_snapshot(any_api: Api, runtime: Run
 
     digests = [one["training"]["dataset"] for one in (first, again, other)]
     assert digests[0] == digests[1] != digests[2]
+    # The same data, options and start give the same weights, which are one version.
+    models = [one["training"]["model"] for one in (first, again, other)]
+    assert models[0] == models[1] != models[2]
 
 
 def test_too_few_labels_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
@@ -212,7 +216,8 @@ def test_too_few_labels_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime,
 
     failed = train(any_api, runtime, QUICK)
 
-    assert (failed["state"], failed["training"]["phase"]) == ("failed", "failed")
+    assert (failed["state"], failed["training"]["phase"], failed["progress"]) == ("failed", "failed", 0.0)
+    assert "import more labels" in failed["training"]["why"]
     (item,) = any_api.get(f"{JOBS}/{failed['id']}/items").json["items"]
     assert item["reason"] == "too_few_labels"
     assert "import more labels" in item["detail"]
@@ -257,6 +262,82 @@ def checkpoint(runtime: Runtime) -> str | None:
 
 
 @pytest.mark.usefixtures("cohort")
+def test_damaged_checkpoint_costs_what_was_learnt_not_the_run(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
+    job_id = submit(any_api, LONG | {"epochs": 100})
+    with at_work(runtime):
+        eventually(lambda: checkpoint(runtime))
+        (driver,) = drivers()
+        driver.kill()
+    damaged = checkpoint(runtime)
+    assert damaged is not None
+    runtime.store.path(damaged).write_bytes(b"short")
+    let_backoffs_run_out(runtime.engine)
+    train_next(runtime)
+
+    assert job(any_api, job_id)["state"] == "done"
+    with reading(runtime.engine) as session:
+        assert session.get(Blob, damaged) is None
+
+
+@pytest.mark.usefixtures("cohort")
+def test_process_that_says_nothing_is_lost(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"hang_s": 20.0, "checkpoint_every_s": 0.2})
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+    with at_work(runtime):
+        eventually(lambda: checkpoint(runtime))
+        (driver,) = drivers()
+        driver.suspend()
+    assert [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1].startswith(
+        "the training process said nothing for 2"
+    )
+    assert drivers() == []
+    any_api.post(f"{JOBS}/{job_id}/cancel")
+    kept = checkpoint(runtime)
+    sweep(runtime.engine, runtime.store)
+    assert checkpoint(runtime) is None
+    with reading(runtime.engine) as session:
+        assert session.get(Blob, kept) is None
+
+
+@pytest.mark.usefixtures("cohort")
+def test_who_has_pixels_that_were_learnt_from_does_not_judge(any_api: Api, runtime: Runtime) -> None:
+    first = train(any_api, runtime, QUICK)
+    copies = [(f"C{at}", film(f"C{at:04d}", 1, at, level=160 if at % 2 else 90, side=32)) for at in range(PATIENTS)]
+    assert any_api.post("/api/v1/uploads", data=zipped(copies), **ZIP).status_code == 201
+    rows = [
+        {"patient_id": f"C{at:04d}", "finding": "lesion", "value": at % 2, "source": "ward", "split": "holdout"}
+        for at in range(PATIENTS)
+    ]
+    assert any_api.post(LABELS, json={"labels": rows}).json["refused"] == 0
+
+    again = any_api.get(f"{DATASETS}/{first['training']['dataset']}").json
+    failed = train(any_api, runtime, QUICK)
+
+    # Whom the model learnt from is like the new holdout now, and who of that is like them cannot judge.
+    assert failed["state"] == "failed"
+    learnt = sum(again["splits"][split]["instances"] for split in ("train", "val"))
+    assert (
+        f"{learnt} left out: is of the holdout, but a version learnt from the same pixels" in failed["training"]["why"]
+    )
+
+
+@pytest.mark.usefixtures("cohort")
+def test_warm_start_chooses_by_patients_that_it_has_not_learnt_from(any_api: Api, runtime: Runtime) -> None:
+    first = train(any_api, runtime, QUICK)
+    options = QUICK | {"start": "warm", "seed": 77}
+    answer = any_api.post(JOBS, json={"kind": "training", "model": first["training"]["model"], "options": options})
+    train_next(runtime)
+    second = job(any_api, answer.json["id"])
+
+    splits = []
+    for one in (first, second):
+        _, samples = read(runtime.store.path(one["training"]["dataset"]))
+        splits.append({sample.patient: sample.split for sample in samples})
+    assert splits[0] == splits[1]
+
+
+@pytest.mark.usefixtures("cohort")
 def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) -> None:
     job_id = submit(any_api, LONG | {"epochs": 10_000})
 
@@ -265,7 +346,9 @@ def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) 
         assert any_api.post(f"{JOBS}/{job_id}/cancel").status_code == 202
         began = time.monotonic()
     assert time.monotonic() - began < 10
-    assert job(any_api, job_id)["state"] == "cancelled"
+    ended = job(any_api, job_id)
+    assert (ended["state"], ended["training"]["phase"], ended["eta_s"]) == ("cancelled", "cancelled", None)
+    assert ended["progress"] < 0.5
     assert drivers() == []
     check_invariants(runtime.engine)
 

@@ -228,6 +228,7 @@ def test_list_counts_what_is_wanted_when_slices_are_skipped(server: CannedServer
 
 TRAINING: dict[str, Any] = {
     "phase": "training",
+    "why": None,
     "dataset": "d" * 64,
     "epoch": 2,
     "epochs": 5,
@@ -268,7 +269,7 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
             "val_share": 0.2,
         },
     }
-    assert "epoch 2 of at most 5: val loss 0.3100, accuracy 0.900, AUC 0.9500" in result.stdout
+    assert "epoch 2/5, val loss 0.3100, AUC 0.9500" in result.stdout
     assert ["new", "version", "m:4"] in [line.split() for line in result.stdout.splitlines()]
 
 

@@ -122,6 +122,8 @@ class Training:
         place = self.place
         place.epoch += 1
         found = {"epoch": place.epoch, "loss": place.loss_sum / place.weight_sum, **self._validate()}
+        if not math.isfinite(found["val_loss"]):
+            raise TrainingFailedError(f"the loss on val is {found['val_loss']} after epoch {place.epoch}")
         place.loss_sum = place.weight_sum = 0.0
         place.epochs.append(found)
         if found["val_loss"] < place.best_loss:

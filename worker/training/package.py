@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from worker.training.samples import LEARNT_FROM, Sample
 from worker.training.threshold import choose_thresholds
 
 BATCH_SIZE = 32
+# Of a .keras file: with which Keras, and when, it was saved.
+METADATA_FILE = "metadata.json"
 
 
 def write_package(
@@ -35,7 +38,7 @@ def write_package(
     frames of val go into the golden set: only of images that may leave the house.
     """
     out.mkdir(parents=True, exist_ok=True)
-    network.save(out / WEIGHTS_FILE)
+    _save(network, out / WEIGHTS_FILE)
     fields = contract.model_dump(mode="json")
     fields["weights"] = {"file": WEIGHTS_FILE, "sha256": _sha256(out / WEIGHTS_FILE)}
     fields["proof"]["golden"] = None
@@ -50,6 +53,18 @@ def write_package(
     written = load_contract(json.dumps(fields))
     (out / CONTRACT_FILE).write_text(json.dumps(fields, indent=2) + "\n")
     return written
+
+
+def _save(network: Any, path: Path) -> None:
+    """The network's archive without the time: the same weights are the same file, and so the same version."""
+    network.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(parts[METADATA_FILE])
+    parts[METADATA_FILE] = json.dumps({name: about[name] for name in sorted(about) if name != "date_saved"}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def _write_golden(path: Path, engine: Engine, frames: NDArray[np.float32]) -> dict[str, str]:

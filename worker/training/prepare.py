@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from shared.datasets.document import MEDIA_TYPE, Head, Sample, to_bytes
+from shared.datasets.document import read as read_document
 from shared.datasets.split import Subject, counted, splits_of
 from shared.datasets.truth import Place, class_names, class_of, truths_of
 from shared.db import reading
@@ -23,7 +24,7 @@ from shared.model_package import accepts
 from shared.models import Dataset, ModelVersion
 from shared.planning.slices import choose
 from shared.repositories.claims import hold
-from shared.repositories.datasets import add_dataset, drivers, instances_of, said_about
+from shared.repositories.datasets import add_dataset, drivers, instances_of, list_datasets, said_about
 from shared.repositories.imaging import add_blob, lock_index
 from shared.repositories.shards import Claim
 from shared.repositories.splits import splits_of as settled_splits
@@ -40,10 +41,13 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 NOT_READABLE = "cannot be read: "
+LEARNT_BEFORE = "is of the holdout, but a version learnt from the same pixels under another patient"
 SAME_AS_HOLDOUT = "shows the same pixels as a patient of the holdout"
 NO_PIXELS = "has no pixel data"
 # The frames of so many instances are in memory at most: an instance may have hundreds.
 AT_ONCE = 4
+# So many earlier snapshots of a model are looked through for what it has learnt from.
+MOST_EARLIER = 1000
 # A network that has seen one side only has learnt nothing.
 FEWEST_CLASSES = 2
 
@@ -78,6 +82,8 @@ def freeze(
     with reading(runtime.engine) as session:
         candidates = _candidates(session, version, contract, left_out)
         settled = settled_splits(session, [one.row.patient_id for one in candidates])
+        earlier = list_datasets(session, model=version.name, before=None, limit=MOST_EARLIER)
+    learnt, before = _learnt(runtime, earlier, contract, options)
     seen: dict[str, Seen] = {}
     for one, found in zip(candidates, _look(runtime, contract, candidates, read), strict=True):
         if isinstance(found, PermanentError):
@@ -85,12 +91,14 @@ def freeze(
         else:
             seen[one.row.blob_sha256] = found
     candidates = [one for one in candidates if one.row.blob_sha256 in seen]
-    splits = splits_of(_subjects(candidates, settled, seen), seed=options.seed, val_share=options.val_share)
+    splits = splits_of(_subjects(candidates, settled, seen, before), seed=options.seed, val_share=options.val_share)
     samples = []
     for one in candidates:
         split = splits[one.row.patient_key]
         if split is None:
             left_out[SAME_AS_HOLDOUT] += 1
+        elif split is Split.HOLDOUT and seen[one.row.blob_sha256].pixels in learnt:
+            left_out[LEARNT_BEFORE] += 1
         else:
             samples.append(_sample(one, split, seen[one.row.blob_sha256].pixels))
     names = class_names(contract)
@@ -106,6 +114,24 @@ def freeze(
         dataset = add_dataset(uow.session, blob.sha256, version.name, counts, patients)
         note_run(uow.session, claim.job_id, dataset_id=dataset.id)
     return dataset
+
+
+def _learnt(
+    runtime: Runtime, earlier: Sequence[Dataset], contract: ModelContract, options: TrainingOptions
+) -> tuple[set[str], dict[str, Split]]:
+    """What versions of the model have learnt from before, as digests of pixels, and the splits to keep.
+
+    These are of the snapshot that the version which training begins with learnt from: what it knows must not choose.
+    """
+    pixels: set[str] = set()
+    splits: dict[str, Split] = {}
+    for dataset in earlier:
+        _, samples = read_document(whole_file(runtime.store, dataset.blob_sha256))
+        learnt = [one for one in samples if one.split is not Split.HOLDOUT]
+        pixels.update(one.pixels for one in learnt)
+        if options.start == "warm" and contract.training and contract.training.data_digest == dataset.blob_sha256:
+            splits = {one.patient: one.split for one in learnt}
+    return pixels, splits
 
 
 def _candidates(
@@ -179,7 +205,10 @@ def _in_turn(runtime: Runtime, work: Callable[[Given], Found], given: Sequence[G
 
 
 def _subjects(
-    candidates: Sequence[Candidate], settled: Mapping[int, Split | None], seen: Mapping[str, Seen]
+    candidates: Sequence[Candidate],
+    settled: Mapping[int, Split | None],
+    seen: Mapping[str, Seen],
+    before: Mapping[str, Split],
 ) -> list[Subject]:
     by_patient: dict[int, list[Candidate]] = defaultdict(list)
     for one in candidates:
@@ -187,7 +216,7 @@ def _subjects(
     return [
         Subject(
             mine[0].row.patient_key,
-            settled[patient],
+            settled[patient] or before.get(mine[0].row.patient_key),
             frozenset(one.label for one in mine),
             frozenset(seen[one.row.blob_sha256].pixels for one in mine),
         )
@@ -221,7 +250,8 @@ def _check_enough(samples: Sequence[Sample], names: Sequence[str], left_out: Map
     raise TooFewLabelsError(
         f"of {len(samples)} labelled instances {len(labels)} are to learn from, of the classes "
         f"{', '.join(names[label] for label in sorted(set(labels))) or 'none'}, and {num_val} to choose by; two "
-        f"classes and one instance to choose by are needed: import more labels{f' ({told})' if told else ''}"
+        "classes and one instance to choose by are needed: import more labels, or change val_share"
+        f"{f' ({told})' if told else ''}"
     )
 
 

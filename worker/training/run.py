@@ -9,7 +9,7 @@ import structlog
 
 from shared.datasets.document import read
 from shared.db import reading
-from shared.errors import NotTrainableError, PermanentError
+from shared.errors import EngineLostError, NotTrainableError, PermanentError
 from shared.keras_archive import check_keras_archive
 from shared.model_contract import ModelContract
 from shared.model_package import WEIGHTS_FILE, open_package
@@ -82,6 +82,7 @@ class _Attempt:
                 f"with {self._contract.weights.file}"
             )
         self._note(phase="data")
+        self._check_checkpoint()
         dataset = self._dataset()
         _, samples = read(runtime.store.path(dataset.blob_sha256))
         learnt = [one for one in samples if one.split in LEARNT_FROM]
@@ -103,6 +104,20 @@ class _Attempt:
         path.write_text(order.model_dump_json())
         self._follow(path, order.out)
         self._register(order.out / "package")
+
+    def _check_checkpoint(self) -> None:
+        """Begin with the first step again where the checkpoint's bytes are gone or damaged."""
+        damaged = self._checkpoint
+        if damaged is None or self._runtime.store.is_whole(damaged):
+            return
+        log.warning("checkpoint_damaged", job_id=str(self._job.id), sha256=damaged)
+        with self._runtime.unit_of_work() as uow:
+            lock_index(uow.session)
+            hold(uow.session, [self._claim], self._runtime.settings.lease_s)
+            note_run(uow.session, self._job.id, checkpoint_sha256=None)
+            drop_checkpoint(uow.session, damaged)
+        self._runtime.store.set_aside(damaged)
+        self._checkpoint = None
 
     def _dataset(self) -> Dataset:
         """The one that an earlier attempt froze, or one of what is labelled now."""
@@ -127,6 +142,7 @@ class _Attempt:
                 process.pause(paused=is_paused)
                 if is_paused:
                     self._held.moved()
+                self._check_moves()
                 for line in process.hear(LOOK_S):
                     self._held.moved()
                     if line["event"] == REFUSED:
@@ -139,6 +155,14 @@ class _Attempt:
                         return
                 if time.monotonic() - self._noted_at >= LOOK_S:
                     self._note(phase="paused" if is_paused else "training")
+
+    def _check_moves(self) -> None:
+        """Raise EngineLostError where the process says nothing any more: this thread alone keeps the lease alive."""
+        silent_s = time.monotonic() - self._held.progress_at
+        if silent_s > self._runtime.settings.hang_s:
+            raise EngineLostError(
+                f"the training process said nothing for {silent_s:.0f} s", evidence={"signal": "timeout"}
+            )
 
     def _urgent_work(self) -> bool:
         """Running, or waiting for a worker; what waits in a lane that is paused holds nothing up."""
@@ -227,7 +251,7 @@ class _Attempt:
         with self._runtime.unit_of_work() as uow:
             lock_index(uow.session)
             hold(uow.session, [self._claim], self._runtime.settings.lease_s)
-            values = {"checkpoint_sha256": None, "progress": self._progress | {"phase": "failed"}}
+            values = {"checkpoint_sha256": None, "progress": self._progress | {"phase": "failed", "why": error.message}}
             note_run(uow.session, self._job.id, **values)
             drop_checkpoint(uow.session, self._checkpoint)
             reason = error.recorded_reason
