@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -84,6 +85,17 @@ def accepts(
         if allowed is not None and came.strip().casefold() not in {value.strip().casefold() for value in allowed}:
             return f"The model takes {noun} {', '.join(allowed)}; this instance has {_shown(came)}."
     return None
+
+
+def refusal_of(contract: ModelContract, row: Any) -> str | None:
+    """`accepts`, asked of a row that has these columns of the index."""
+    return accepts(
+        contract,
+        modality=row.modality,
+        sop_class_uid=row.sop_class_uid,
+        body_part_examined=row.body_part_examined,
+        photometric_interpretation=row.photometric_interpretation,
+    )
 
 
 def _shown(value: str) -> str:

@@ -168,7 +168,14 @@ class ContentStore:
         """Store small bytes at once, durably."""
         with self.spool() as spool:
             spool.write(data)
-        blob = spool.finish()
+        return self._kept(spool.finish())
+
+    def put_path(self, path: Path) -> SpooledBlob:
+        """Store a copy of a file that nobody changes, durably."""
+        with path.open("rb") as source:
+            return self._kept(self.put_file(source))
+
+    def _kept(self, blob: SpooledBlob) -> SpooledBlob:
         try:
             self.keep(blob)
         finally:

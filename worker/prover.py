@@ -15,7 +15,7 @@ from shared.db import reading
 from shared.errors import EngineLostError, FencedOutError, InvalidModelPackageError, PermanentError, TransientError
 from shared.golden_set import read_golden_set
 from shared.model_contract import ModelContract
-from shared.model_package import accepts
+from shared.model_package import refusal_of
 from shared.models import ModelVersion
 from shared.models.registry import MAX_DETAIL
 from shared.repositories.proofs import (
@@ -212,7 +212,7 @@ class Prover(threading.Thread):
     def _images(self, contract: ModelContract) -> list[Any]:
         """The stored images that the model accepts, the latest first."""
         with reading(self._runtime.engine) as session:
-            return [image for image in latest_images(session, MOST_LOOKED_AT) if _is_accepted(contract, image)]
+            return [image for image in latest_images(session, MOST_LOOKED_AT) if refusal_of(contract, image) is None]
 
     def _draw(self, contract: ModelContract, images: Sequence[Any], count: int) -> list[NDArray[np.float32]]:
         """So many frames of them, or as many as can be read."""
@@ -254,8 +254,3 @@ def _too_few_text(num_given: int, num_drawn: int) -> str:
         f"{num_drawn} frames that the model accepts can be read; store more, or add a golden set; until then the "
         "reference serves"
     )
-
-
-def _is_accepted(contract: ModelContract, image: object) -> bool:
-    names = ("modality", "sop_class_uid", "body_part_examined", "photometric_interpretation")
-    return accepts(contract, **{name: getattr(image, name) for name in names}) is None

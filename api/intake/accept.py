@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from api.auth import principal, token
 from api.limits import check_open_items
 from api.services import services
@@ -12,23 +14,14 @@ from shared.planning.make import make_job, make_training
 from shared.planning.plan import Plan
 from shared.repositories.jobs import NewJob
 from shared.repositories.principals import default_project
-from shared.states import Explain, ItemState, Lane
+from shared.states import Explain, ItemState, JobKind, Lane
 from shared.training_options import TrainingOptions
 from shared.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
-class TrainingWish:
-    """What is asked for beside the options; `request` is kept as it came."""
-
-    label: str
-    request: dict[str, Any]
-    retry_of: UUID | None = None
-
-
-@dataclass(frozen=True)
 class Wish:
-    """What is asked for beside the instances; `request` is kept as it came."""
+    """What is asked for beside the instances, or the options of a training; `request` is kept as it came."""
 
     lane: Lane
     label: str
@@ -42,10 +35,21 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
     session, settings = uow.session, services().settings
     num_pending = sum(target.state is ItemState.PENDING for target in plan.targets)
     check_open_items(session, token().id, wish.lane, num_pending, settings)
-    new = NewJob(
+    new = _new_job(session, version, wish, generation=plan.generation)
+    return session.get_one(Job, make_job(uow, new, plan, shard_items=settings.shard_items, actor="api"))
+
+
+def accept_training(uow: UnitOfWork, version: ModelVersion, options: TrainingOptions, wish: Wish) -> Job:
+    """The new training job of the token's principal; raises TooManyRequestsError as `accept_job` does."""
+    check_open_items(uow.session, token().id, wish.lane, 1, services().settings)
+    new = _new_job(uow.session, version, wish, kind=JobKind.TRAINING)
+    return make_training(uow, new, options, actor="api")
+
+
+def _new_job(session: Session, version: ModelVersion, wish: Wish, **more: Any) -> NewJob:
+    return NewJob(
         lane=wish.lane,
         model_version_id=version.id,
-        generation=plan.generation,
         principal_id=principal().id,
         token_id=token().id,
         project_id=default_project(session).id,
@@ -53,21 +57,5 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
         label=wish.label,
         retry_of=wish.retry_of,
         explain=wish.explain,
-    )
-    return session.get_one(Job, make_job(uow, new, plan, shard_items=settings.shard_items, actor="api"))
-
-
-def accept_training(uow: UnitOfWork, version: ModelVersion, options: TrainingOptions, wish: TrainingWish) -> Job:
-    """The new training job of the token's principal; raises TooManyRequestsError as `accept_job` does."""
-    check_open_items(uow.session, token().id, Lane.TRAINING, 1, services().settings)
-    return make_training(
-        uow,
-        version,
-        options,
-        principal_id=principal().id,
-        token_id=token().id,
-        request=wish.request,
-        label=wish.label,
-        retry_of=wish.retry_of,
-        actor="api",
+        **more,
     )

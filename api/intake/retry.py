@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.intake.accept import TrainingWish, Wish, accept_job, accept_training
+from api.intake.accept import Wish, accept_job, accept_training
 from shared.errors import OverreadError, TooManyRequestsError
 from shared.models import Job, TrainingRun
 from shared.planning.plan import Selection, plan_job
@@ -52,12 +52,12 @@ def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[
 
     A training begins anew, on the labels that stand then, with the options of the job.
     """
+    wish = Wish(job.lane, job.label, request, retry_of=job.id, explain=job.explain)
     if job.kind is JobKind.TRAINING:
         options = TrainingOptions.model_validate(uow.session.get_one(TrainingRun, job.id).options)
-        return accept_training(uow, job.model_version, options, TrainingWish(job.label, request, retry_of=job.id))
+        return accept_training(uow, job.model_version, options, wish)
     selection = Selection(unfinished_of=job.id, reasons=reasons)
     plan = plan_job(uow.session, selection, job.model_version, generation=job.generation, explain=job.explain)
-    wish = Wish(job.lane, job.label, request, retry_of=job.id, explain=job.explain)
     return accept_job(uow, job.model_version, plan, wish)
 
 

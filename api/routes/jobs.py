@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, may, principal
 from api.idempotency import once
-from api.intake.accept import TrainingWish, Wish, accept_job, accept_training
+from api.intake.accept import Wish, accept_job, accept_training
 from api.paging import page_of, read_body, read_query, uuid_cursor
 from api.routes.uploads import begin_upload, take_files
 from api.schemas.base import Page
@@ -35,7 +35,7 @@ from shared.models import Job
 from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import get_job, list_jobs, request_cancel
-from shared.states import JobKind, Scope
+from shared.states import Explain, JobKind, Lane, Scope
 from shared.unit_of_work import UnitOfWork
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
@@ -85,7 +85,7 @@ def _post_training(payload: bytes) -> Response:
 
     def act(uow: UnitOfWork) -> Response:
         version = resolve_model(uow.session, wanted.model)
-        wish = TrainingWish(wanted.label, wanted.model_dump(mode="json"))
+        wish = Wish(Lane.TRAINING, wanted.label, wanted.model_dump(mode="json"), explain=Explain.NONE)
         return accepted(uow.session, accept_training(uow, version, wanted.options, wish))
 
     return once(services(), principal().id, payload, act)

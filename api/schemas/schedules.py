@@ -7,8 +7,8 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, InferenceLane, Label, Shape, Wanted
+from api.schemas.training import ScheduledTraining
 from shared.states import Explain, JobKind, Lane, Overlap, RunOrigin, RunState
-from shared.training_options import TrainingOptions
 
 DAY_S = 24 * 3600
 YEAR_S = 366 * DAY_S
@@ -26,14 +26,6 @@ class BatchWanted(Wanted):
     every_version: bool = Field(
         False, description="Also what only other versions were asked about: after a promotion, all that is stored."
     )
-
-
-class ScheduledTraining(Wanted):
-    """The training of each run."""
-
-    model: str = Field("", max_length=80, description="Where it begins: `name` (its champion then) or `name:version`.")
-    label: Label = ""
-    options: TrainingOptions = TrainingOptions()
 
 
 class ScheduleWanted(Wanted):

@@ -9,13 +9,18 @@ from api.schemas.base import Label, Page, Shape, Wanted
 from shared.training_options import TrainingOptions
 
 
-class TrainingWanted(Wanted):
+class ScheduledTraining(Wanted):
     """A model to train on the labels that stand when it begins."""
 
-    kind: Literal["training"]
-    model: str = Field("", max_length=80, description="Where it begins: `name` (its champion) or `name:version`.")
+    model: str = Field("", max_length=80, description="Where it begins: `name` (its champion then) or `name:version`.")
     label: Label = ""
     options: TrainingOptions = TrainingOptions()
+
+
+class TrainingWanted(ScheduledTraining):
+    """The same, as a job."""
+
+    kind: Literal["training"]
 
 
 class EpochShown(Shape):

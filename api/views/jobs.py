@@ -44,7 +44,7 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
         situation.look_up(following.values(), exact=exact)
         waitings = {job.id: waiting_of(situation, job, following.get(job.id)) for job in open_jobs}
     runs = runs_of(session, [job.id for job in jobs if job.kind is JobKind.TRAINING])
-    trainings = {job.id: training_shown(session, job, runs[job.id], whole=exact) for job in jobs if job.id in runs}
+    trainings = {job.id: training_shown(job, runs[job.id], whole=exact) for job in jobs if job.id in runs}
     return [_shown(job, waitings.get(job.id, Waiting()), trainings.get(job.id)) for job in jobs]
 
 

@@ -67,11 +67,3 @@ def joined(subjects: Iterable[Subject]) -> list[list[Subject]]:
     for one in ordered:
         groups[root(one.key)].append(one)
     return list(groups.values())
-
-
-def counted(values: Iterable[str]) -> dict[str, int]:
-    """How often each came, in the order of the names."""
-    counts: dict[str, int] = defaultdict(int)
-    for value in values:
-        counts[value] += 1
-    return dict(sorted(counts.items()))

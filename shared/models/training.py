@@ -4,9 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, Sha256
+from shared.models.dataset import Dataset
+from shared.models.registry import ModelVersion
 
 
 class TrainingRun(Base):
@@ -24,3 +26,7 @@ class TrainingRun(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     checkpoint_sha256: Mapped[Sha256 | None] = mapped_column(ForeignKey("blob.sha256"))
     model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
+
+    # For many runs together, each once: a model's contract can be long.
+    dataset: Mapped[Dataset | None] = relationship(lazy="selectin")
+    model_version: Mapped[ModelVersion | None] = relationship(lazy="selectin")

@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.errors import ConflictError, InvalidRequestError
-from shared.model_package import ModelContract, accepts
+from shared.model_package import ModelContract, refusal_of
 from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
 from shared.planning.slices import Chosen, choose
 from shared.repositories.jobs import Target
@@ -182,13 +182,7 @@ def _file_of_instance(session: Session, uploads: Sequence[UUID]) -> dict[int, in
 
 def _unfit(row: Any, contract: ModelContract, refusals: Counter[str]) -> dict[str, Any] | None:
     """The outcome of an instance that the model cannot be asked about."""
-    refusal = accepts(
-        contract,
-        modality=row.modality,
-        sop_class_uid=row.sop_class_uid,
-        body_part_examined=row.body_part_examined,
-        photometric_interpretation=row.photometric_interpretation,
-    )
+    refusal = refusal_of(contract, row)
     if refusal is not None:
         refusals[refusal] += 1
         return {"state": ItemState.FAILED, "reason": Reason.NOT_ACCEPTED_BY_MODEL, "detail": refusal}

@@ -25,11 +25,6 @@ def create_training(session: Session, new: NewJob, options: TrainingOptions, *, 
     return session.get_one(Job, job_id)
 
 
-def training_run(session: Session, job_id: UUID) -> TrainingRun | None:
-    """The run of a training job."""
-    return session.get(TrainingRun, job_id)
-
-
 def note_run(session: Session, job_id: UUID, **values: Any) -> None:
     """Write how far the run is; call `hold` first in the same transaction."""
     session.execute(update(TrainingRun).where(TrainingRun.job_id == job_id).values(**values))

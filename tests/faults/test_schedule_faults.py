@@ -15,7 +15,7 @@ from shared.states import RunState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
 from tests.factories import add_instance, add_model, rows_of
-from tests.integration.test_schedules import START, NoHints, add_schedule
+from tests.nights import START, NoHints, add_schedule
 
 # Fires everything that is due, and is killed when a job is made and nothing committed, or when all is.
 KILLED = """
@@ -23,7 +23,7 @@ import os, signal, sys
 import scheduler.calendar as calendar
 from shared.config import load_settings
 from shared.db import make_engine
-from tests.integration.test_schedules import NoHints
+from tests.nights import NoHints
 
 def dies(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,11 +1,13 @@
 """A worker of a test's own, in this process: its engine thread and decode child are shared by a file's tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from shared.config import Settings
 from tests.conftest import Api
+from tests.trainings import PATIENTS, label, register, store
 from worker.inference.batch import EngineThread
 from worker.inference.decode import Decoder
 from worker.runtime import Runtime
@@ -33,3 +35,11 @@ def runtime(any_api: Api, engines: EngineThread, decoder: Decoder) -> Iterator[R
     made.decoder = decoder
     yield made
     made.engine.dispose()
+
+
+@pytest.fixture
+def cohort(any_api: Api, tmp_path: Path) -> None:
+    """A model of which nothing is known but its network, and the films of patients: bright ones have the lesion."""
+    register(any_api, tmp_path)
+    store(any_api, PATIENTS)
+    label(any_api, PATIENTS)

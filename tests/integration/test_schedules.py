@@ -1,111 +1,24 @@
 """Nightly batches: every owed moment becomes one row, whatever the clocks, the schedulers and downtimes do."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
 
 import scheduler.batch
-from scheduler.calendar import Calendar
 from shared.cron import fires_after
 from shared.db import reading
-from shared.identifiers import new_id
 from shared.models import Item, Job, Schedule, ScheduleRun
 from shared.repositories.registry import promote
-from shared.repositories.schedules import first_fire, set_next
-from shared.states import Explain, JobKind, JobState, Lane, Overlap, RunState
+from shared.states import Explain, JobState, Lane, Overlap, RunState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import work_until_empty
-from tests.conftest import Api, Prepared
+from tests.conftest import Prepared
 from tests.dicom_samples import make_uid
-from tests.factories import MODEL, add_instance, add_model, admin_id, rows_of
-
-SCHEDULES = "/api/v1/schedules"
-START = datetime(2026, 3, 27, 12, tzinfo=UTC)
-NIGHTLY = "30 2 * * *"
-JOB = {"model": MODEL, "priority": "routine", "label": "night", "explain": "positives", "every_version": False}
-HOUR_S = 3600
-
-
-class NoHints:
-    """Hints that are lost, as hints may be."""
-
-    def send(self, lane: Lane, count: int = 1) -> bool:
-        return False
-
-
-class Night:
-    """A database with one schedule and a clock of its own."""
-
-    def __init__(self, prepared: Prepared, *, now: datetime = START, **given: Any) -> None:
-        self.prepared, self.now = prepared, now
-        with UnitOfWork(prepared.engine) as uow:
-            add_model(uow.session)
-            self.schedule_id = add_schedule(uow, now, **given)
-
-    def calendar(self) -> Calendar:
-        settings = self.prepared.settings
-        return Calendar(self.prepared.engine, NoHints(), settings, now=lambda session: self.now)  # type: ignore[arg-type]
-
-    def at(self, moment: str) -> "Night":
-        """Later, until nothing more is due."""
-        self.now = datetime.fromisoformat(moment)
-        calendar = self.calendar()
-        while calendar.run():
-            pass
-        return self
-
-    def store(self, count: int = 1, **given: Any) -> None:
-        with UnitOfWork(self.prepared.engine) as uow:
-            for _ in range(count):
-                add_instance(uow.session, **given)
-
-    def runs(self) -> list[tuple[str, str, str]]:
-        with reading(self.prepared.engine) as session:
-            rows = session.scalars(
-                select(ScheduleRun).where(ScheduleRun.schedule_id == self.schedule_id).order_by(ScheduleRun.id)
-            )
-            return [(f"{run.fires_at:%m-%d %H:%M}", run.state.value, run.reason) for run in rows]
-
-    def states(self) -> list[str]:
-        return [state for _, state, _ in self.runs()]
-
-    def jobs(self) -> list[tuple[int, JobState]]:
-        with reading(self.prepared.engine) as session:
-            jobs = session.scalars(select(Job).order_by(Job.id))
-            return [(job.items_total, job.state) for job in jobs]
-
-    def schedule(self) -> Schedule:
-        with reading(self.prepared.engine) as session:
-            return session.get_one(Schedule, self.schedule_id)
-
-
-def add_schedule(uow: UnitOfWork, now: datetime, **given: Any) -> UUID:
-    usual = {
-        "name": "nightly",
-        "cron": NIGHTLY,
-        "time_zone": "Europe/Berlin",
-        "overlap": Overlap.SKIP,
-        "catch_up_s": 12 * HOUR_S,
-        "jitter_s": 0,
-        "min_new": 1,
-    }
-    schedule = Schedule(
-        id=new_id(),
-        kind=JobKind.INFERENCE,
-        request=JOB,
-        principal_id=admin_id(uow.session),
-        created_at=now,
-        **usual | given,
-    )
-    set_next(schedule, first_fire(schedule.cron, schedule.time_zone, now))
-    uow.session.add(schedule)
-    return schedule.id
+from tests.factories import add_model, rows_of
+from tests.nights import HOUR_S, JOB, START, Night, add_schedule
 
 
 def test_night_predicts_on_what_is_new_and_no_night_on_it_again(any_prepared: Prepared) -> None:
@@ -315,119 +228,3 @@ def test_what_is_too_much_for_a_job_comes_when_it_is_over(
 
     assert night.jobs() == [(2, JobState.DONE), (2, JobState.DONE), (1, JobState.DONE)]
     assert night.states() == ["fired"] * 3
-
-
-def wanted(**changes: Any) -> dict[str, Any]:
-    return {"name": "nightly", "cron": NIGHTLY, "time_zone": "Europe/Berlin", "job": {"model": MODEL}} | changes
-
-
-def states_of(answers: Sequence[Any]) -> list[int]:
-    return [answer.status_code for answer in answers]
-
-
-def test_schedule_is_added_shown_paused_resumed_and_removed(any_api: Api) -> None:
-    with UnitOfWork(any_api.prepared.engine) as uow:
-        add_model(uow.session)
-
-    added = any_api.post(SCHEDULES, json=wanted())
-    assert (added.status_code, len(added.json["next_fires"]), added.json["last_run"]) == (201, 5, None)
-    assert {at[11:19] for at in added.json["next_fires"]} <= {"02:30:00", "03:00:00"}
-    assert {at[19:] for at in added.json["next_fires"]} <= {"+01:00", "+02:00"}
-    assert any_api.get(SCHEDULES).json["items"] == [added.json]
-    assert any_api.get(f"{SCHEDULES}/nightly").json == added.json
-
-    reason = {"reason": "the scanner is down"}
-    paused = any_api.post(f"{SCHEDULES}/nightly/pause", json=reason)
-    assert (paused.json["pause_reason"], paused.json["next_fires"]) == ("the scanner is down", [])
-    again = [any_api.post(f"{SCHEDULES}/nightly/pause", json=reason), any_api.post(SCHEDULES, json=wanted())]
-    resumed = any_api.post(f"{SCHEDULES}/nightly/resume")
-    again.append(any_api.post(f"{SCHEDULES}/nightly/resume"))
-    assert states_of(again) == [409, 409, 409]
-    assert resumed.json["next_fires"] == added.json["next_fires"]
-
-    gone = any_api.call("DELETE", f"{SCHEDULES}/nightly")
-    after = [any_api.get(f"{SCHEDULES}/nightly"), any_api.post(SCHEDULES, json=wanted())]
-    assert (gone.status_code, states_of(after)) == (204, [404, 201])
-
-
-def test_trigger_starts_a_run_also_of_a_paused_schedule(any_api: Api) -> None:
-    prepared = any_api.prepared
-    with UnitOfWork(prepared.engine) as uow:
-        add_model(uow.session)
-        add_instance(uow.session)
-    any_api.post(SCHEDULES, json=wanted())
-    any_api.post(f"{SCHEDULES}/nightly/pause", json={"reason": "by hand only"})
-
-    first = any_api.post(f"{SCHEDULES}/nightly/trigger")
-    second = any_api.post(f"{SCHEDULES}/nightly/trigger")
-    Calendar(prepared.engine, NoHints(), prepared.settings).run()  # type: ignore[arg-type]
-
-    assert states_of([first, second]) == [202, 409]
-    (run,) = any_api.get(f"{SCHEDULES}/nightly/runs").json["items"]
-    assert (run["origin"], run["state"], run["id"]) == ("hand", "fired", first.json["id"])
-    assert any_api.get(f"/api/v1/jobs/{run['job_id']}").json["counts"]["total"] == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"cron": "61 2 * * *"}, "not valid"),
-        ({"cron": "30 2 * *"}, "five"),
-        ({"time_zone": "Mars/Olympus"}, "time zone"),
-        ({"job": {"model": "unknown"}}, "no such model"),
-        ({"name": "../x"}, "name"),
-        ({"catch_up_s": -1}, "catch_up_s"),
-        ({"overlap": "both"}, "overlap"),
-        ({"training": {"model": MODEL}}, "a schedule does one of them"),
-        ({"job": {"model": MODEL, "priority": "training"}}, "priority"),
-        ({"crno": "x"}, "crno"),
-    ],
-)
-def test_schedule_that_cannot_be_is_refused(api: Api, changes: dict[str, Any], says: str) -> None:
-    with UnitOfWork(api.prepared.engine) as uow:
-        add_model(uow.session)
-
-    answer = api.post(SCHEDULES, json=wanted(**changes))
-
-    assert answer.status_code == 422
-    assert says in answer.json["detail"]
-    assert api.get(SCHEDULES).json["items"] == []
-
-
-def test_training_starts_when_enough_labels_are_new(any_api: Api) -> None:
-    prepared = any_api.prepared
-    with UnitOfWork(prepared.engine) as uow:
-        add_model(uow.session)
-        uids = [add_instance(uow.session).sop_instance_uid for _ in range(5)]
-
-    def label(*names: str) -> None:
-        rows = [{"sop_instance_uid": name, "finding": "lesion", "value": 1, "source": "ward"} for name in names]
-        assert any_api.post("/api/v1/labels", json={"labels": rows}).json["added"] == len(names)
-
-    def trigger() -> tuple[str, str]:
-        any_api.post(f"{SCHEDULES}/retraining/trigger")
-        Calendar(prepared.engine, NoHints(), prepared.settings).run()  # type: ignore[arg-type]
-        run = any_api.get(f"{SCHEDULES}/retraining/runs").json["items"][0]
-        return run["state"], run["reason"]
-
-    training = {"model": MODEL, "options": {"epochs": 7}, "label": "night"}
-    added = any_api.post(
-        SCHEDULES,
-        json={"name": "retraining", "cron": NIGHTLY, "min_new": 2, "training": training},
-    )
-    assert (added.status_code, added.json["kind"]) == (201, "training")
-
-    label(uids[0])
-    assert trigger() == ("skipped", "1 labels are new since its last training; it starts from 2 on")
-    label(*uids[1:3])
-    assert trigger() == ("fired", "3 new labels")
-    (job,) = any_api.get("/api/v1/jobs?kind=training").json["items"]
-    any_api.post(f"/api/v1/jobs/{job['id']}/cancel")
-    label(uids[3])
-    assert trigger()[0] == "skipped"
-    label(uids[4])
-    assert trigger() == ("fired", "2 new labels")
-
-    last, first = any_api.get("/api/v1/jobs?kind=training").json["items"]
-    assert (first["state"], last["state"]) == ("cancelled", "queued")
-    assert (last["priority"], last["label"], last["training"]["options"]["epochs"]) == ("training", "night", 7)

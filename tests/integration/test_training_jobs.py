@@ -1,126 +1,23 @@
 """Labels -> a frozen snapshot -> a training process -> the next model version, through kill, cancel and pause."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from scheduler.sweep import sweep
 from shared.datasets.document import read
 from shared.db import reading
-from shared.model_contract import ModelContract
-from shared.models import Blob, Dataset, DatasetPatient, ModelVersion, PatientSplit, TrainingRun
+from shared.models import Blob, Dataset, DatasetPatient, ModelVersion, PatientSplit
 from shared.states import Lane, Split
 from shared.unit_of_work import UnitOfWork
 from tests.cohorts import film, zipped
 from tests.conftest import Api
-from tests.factories import let_backoffs_run_out, submit_job
 from tests.invariants import check_invariants
-from tests.model_samples import accept_everything_package, zip_package
-from worker.engines.keras import load_network
+from tests.trainings import DATASETS, JOBS, LABELS, PATIENTS, QUICK, ZIP, drivers, job, label, register, store, train
 from worker.runtime import Runtime
 from worker.tasks import train_next
-
-JOBS, DATASETS, LABELS = "/api/v1/jobs", "/api/v1/datasets", "/api/v1/labels"
-ZIP = {"content_type": "application/zip"}
-WINDOW = {
-    "units": "modality",
-    "intensity": {"kind": "window", "center": 128.0, "width": 256.0},
-    "resize": "stretch",
-    "normalise": None,
-}
-DRIVER = "worker.training.driver"
-PATIENTS = 40
-QUICK = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "start": "scratch", "augment": {"shift": 0.0}}
-LONG = QUICK | {"epochs": 400, "batch_size": 4, "patience_epochs": 0, "learning_rate": 0.001}
-LONG_S = 120.0
-
-
-@pytest.fixture
-def cohort(any_api: Api, tmp_path: Path) -> None:
-    """A model of which nothing is known but its network, and the films of patients: bright ones have the lesion."""
-    register(any_api, tmp_path)
-    store(any_api, PATIENTS)
-    label(any_api, PATIENTS)
-
-
-def register(api: Api, folder: Path) -> None:
-    package = accept_everything_package(folder / "model", preprocess=WINDOW)
-    answer = api.post("/api/v1/models", data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
-    assert answer.status_code == 201, answer.text
-
-
-def name(number: int) -> str:
-    return f"T{number:04d}"
-
-
-def store(api: Api, patients: int) -> None:
-    files = [(name(at), film(name(at), 1, at, level=160 if at % 2 else 90, side=32)) for at in range(patients)]
-    assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
-
-
-def label(api: Api, patients: int, **given: Any) -> None:
-    rows = [
-        {"patient_id": name(at), "finding": "lesion", "value": at % 2, "source": "ward", **given}
-        for at in range(patients)
-    ]
-    assert api.post(LABELS, json={"labels": rows}).json["refused"] == 0
-
-
-def submit(api: Api, options: dict[str, Any], **given: Any) -> str:
-    answer = api.post(JOBS, json={"kind": "training", "model": "sample-binary", "options": options, **given})
-    assert answer.status_code == 202, answer.text
-    return str(answer.json["id"])
-
-
-def job(api: Api, job_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = api.get(f"{JOBS}/{job_id}").json
-    return found
-
-
-def train(api: Api, runtime: Runtime, options: dict[str, Any]) -> dict[str, Any]:
-    job_id = submit(api, options)
-    train_next(runtime)
-    return job(api, job_id)
-
-
-@contextmanager
-def at_work(runtime: Runtime) -> Iterator[None]:
-    """A worker's thread that trains, until it has nothing more to do."""
-    thread = threading.Thread(target=train_next, args=(runtime,))
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(LONG_S)
-        assert not thread.is_alive()
-
-
-def drivers() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if DRIVER in " ".join(one.cmdline())]
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + LONG_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
-def weights_of(runtime: Runtime, version: str) -> list[Any]:
-    with reading(runtime.engine) as session:
-        row = session.scalars(select(ModelVersion).where(ModelVersion.version == int(version.partition(":")[2]))).one()
-    contract = ModelContract.model_validate(row.contract)
-    return list(load_network(contract, runtime.store.path(row.weights_sha256), batch_size=1).get_weights())
 
 
 @pytest.mark.usefixtures("cohort")
@@ -228,79 +125,6 @@ def test_too_few_labels_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime,
 
 
 @pytest.mark.usefixtures("cohort")
-def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api: Api, runtime: Runtime) -> None:
-    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
-    undisturbed = train(any_api, runtime, LONG)
-    job_id = submit(any_api, LONG)
-
-    with at_work(runtime):
-        eventually(lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime))
-        (driver,) = drivers()
-        driver.kill()
-    let_backoffs_run_out(runtime.engine)
-    step = job(any_api, job_id)["training"]["step"]
-    assert checkpoint(runtime) is not None
-    train_next(runtime)
-
-    resumed = job(any_api, job_id)
-    assert 0 < step < resumed["training"]["step"] == undisturbed["training"]["step"]
-    assert resumed["state"] == "done"
-    assert resumed["training"]["dataset"] == undisturbed["training"]["dataset"]
-    assert [one["epoch"] for one in resumed["training"]["history"]] == list(range(1, LONG["epochs"] + 1))
-    versions = [one["training"]["model"] for one in (undisturbed, resumed)]
-    for one, other in zip(*(weights_of(runtime, version) for version in versions), strict=True):
-        assert np.array_equal(one, other)
-    moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
-    assert "the training process ended by SIGKILL" in moves
-    check_invariants(runtime.engine)
-
-
-def checkpoint(runtime: Runtime) -> str | None:
-    with reading(runtime.engine) as session:
-        statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
-        return session.scalar(statement)
-
-
-@pytest.mark.usefixtures("cohort")
-def test_damaged_checkpoint_costs_what_was_learnt_not_the_run(any_api: Api, runtime: Runtime) -> None:
-    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
-    job_id = submit(any_api, LONG | {"epochs": 100})
-    with at_work(runtime):
-        eventually(lambda: checkpoint(runtime))
-        (driver,) = drivers()
-        driver.kill()
-    damaged = checkpoint(runtime)
-    assert damaged is not None
-    runtime.store.path(damaged).write_bytes(b"short")
-    let_backoffs_run_out(runtime.engine)
-    train_next(runtime)
-
-    assert job(any_api, job_id)["state"] == "done"
-    with reading(runtime.engine) as session:
-        assert session.get(Blob, damaged) is None
-
-
-@pytest.mark.usefixtures("cohort")
-def test_process_that_says_nothing_is_lost(any_api: Api, runtime: Runtime) -> None:
-    runtime.settings = runtime.settings.model_copy(update={"hang_s": 20.0, "checkpoint_every_s": 0.2})
-    job_id = submit(any_api, LONG | {"epochs": 10_000})
-    with at_work(runtime):
-        eventually(lambda: checkpoint(runtime))
-        (driver,) = drivers()
-        driver.suspend()
-    assert [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1].startswith(
-        "the training process said nothing for 2"
-    )
-    assert drivers() == []
-    any_api.post(f"{JOBS}/{job_id}/cancel")
-    kept = checkpoint(runtime)
-    sweep(runtime.engine, runtime.store)
-    assert checkpoint(runtime) is None
-    with reading(runtime.engine) as session:
-        assert session.get(Blob, kept) is None
-
-
-@pytest.mark.usefixtures("cohort")
 def test_who_has_pixels_that_were_learnt_from_does_not_judge(any_api: Api, runtime: Runtime) -> None:
     first = train(any_api, runtime, QUICK)
     copies = [(f"C{at}", film(f"C{at:04d}", 1, at, level=160 if at % 2 else 90, side=32)) for at in range(PATIENTS)]
@@ -335,42 +159,6 @@ def test_warm_start_chooses_by_patients_that_it_has_not_learnt_from(any_api: Api
         _, samples = read(runtime.store.path(one["training"]["dataset"]))
         splits.append({sample.patient: sample.split for sample in samples})
     assert splits[0] == splits[1]
-
-
-@pytest.mark.usefixtures("cohort")
-def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) -> None:
-    job_id = submit(any_api, LONG | {"epochs": 10_000})
-
-    with at_work(runtime):
-        eventually(lambda: job(any_api, job_id)["training"]["step"] > 0)
-        assert any_api.post(f"{JOBS}/{job_id}/cancel").status_code == 202
-        began = time.monotonic()
-    assert time.monotonic() - began < 10
-    ended = job(any_api, job_id)
-    assert (ended["state"], ended["training"]["phase"], ended["eta_s"]) == ("cancelled", "cancelled", None)
-    assert ended["progress"] < 0.5
-    assert drivers() == []
-    check_invariants(runtime.engine)
-
-
-@pytest.mark.usefixtures("cohort")
-def test_training_waits_while_urgent_work_is_there_and_stops_with_its_worker(any_api: Api, runtime: Runtime) -> None:
-    job_id = submit(any_api, LONG | {"epochs": 10_000})
-
-    with at_work(runtime):
-        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "training")
-        urgent = submit_job(runtime.engine, 1, lane=Lane.URGENT)
-        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "paused")
-        time.sleep(1.5)
-        step = job(any_api, job_id)["training"]["step"]
-        time.sleep(1.5)
-        assert job(any_api, job_id)["training"]["step"] == step
-        any_api.post(f"{JOBS}/{urgent}/cancel")
-        eventually(lambda: job(any_api, job_id)["training"]["step"] > step)
-        runtime.stopping.set()
-    assert job(any_api, job_id)["state"] == "running"
-    assert [move["after"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1] == "queued"
-    assert drivers() == []
 
 
 def test_only_an_operator_trains_and_only_with_what_is_known(any_api: Api, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Training:
     def _is_over(self) -> bool:
         place, options = self.place, self._options
         waited = place.epoch - place.best_epoch
-        return place.epoch >= options.epochs or (0 < options.patience_epochs <= waited and place.epoch > 0)
+        return place.epoch >= options.epochs or 0 < options.patience_epochs <= waited
 
     def _rate(self) -> float:
         """Of this step: as at the first one, or on a half wave of the cosine down to nothing."""

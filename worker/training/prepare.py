@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from shared.datasets.document import MEDIA_TYPE, Head, Sample, to_bytes
-from shared.datasets.document import read as read_document
-from shared.datasets.split import Subject, counted, splits_of
+from shared.datasets.document import MEDIA_TYPE, Head, Sample, read, to_bytes
+from shared.datasets.split import Subject, splits_of
 from shared.datasets.truth import Place, class_names, class_of, truths_of
 from shared.db import reading
 from shared.dicom.planes import planes_of_document
-from shared.errors import PermanentError, TooFewLabelsError
-from shared.model_contract import AllSlices, ModelContract
-from shared.model_package import accepts
+from shared.errors import NotTrainableError, PermanentError, TooFewLabelsError
+from shared.model_contract import ModelContract
+from shared.model_package import refusal_of
 from shared.models import Dataset, ModelVersion
 from shared.planning.slices import choose
 from shared.repositories.claims import hold
@@ -30,7 +29,7 @@ from shared.repositories.shards import Claim
 from shared.repositories.splits import splits_of as settled_splits
 from shared.repositories.training import note_run
 from shared.slice_selection import selected_frames
-from shared.states import Split
+from shared.states import Reason, Split
 from shared.training_options import TrainingOptions
 from worker.inference.decode import whole_file
 from worker.runtime import Runtime
@@ -61,21 +60,13 @@ class Candidate:
     frames: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the network sees of an instance: the digest of its frames, and how many these are."""
-
-    pixels: str
-    count: int
-
-
 def freeze(
     runtime: Runtime,
     claim: Claim,
     version: ModelVersion,
     contract: ModelContract,
     options: TrainingOptions,
-    read: OnRead,
+    on_read: OnRead,
 ) -> Dataset:
     """Make the snapshot of what is labelled now and note it in the run; raises TooFewLabelsError."""
     left_out: Counter[str] = Counter()
@@ -84,28 +75,29 @@ def freeze(
         settled = settled_splits(session, [one.row.patient_id for one in candidates])
         earlier = list_datasets(session, model=version.name, before=None, limit=MOST_EARLIER)
     learnt, before = _learnt(runtime, earlier, contract, options)
-    seen: dict[str, Seen] = {}
-    for one, found in zip(candidates, _look(runtime, contract, candidates, read), strict=True):
+    pixels: dict[str, str] = {}
+    for one, found in zip(candidates, _look(runtime, contract, candidates, on_read), strict=True):
         if isinstance(found, PermanentError):
             left_out[NOT_READABLE + found.recorded_reason] += 1
         else:
-            seen[one.row.blob_sha256] = found
-    candidates = [one for one in candidates if one.row.blob_sha256 in seen]
-    splits = splits_of(_subjects(candidates, settled, seen, before), seed=options.seed, val_share=options.val_share)
+            pixels[one.row.blob_sha256] = found
+    candidates = [one for one in candidates if one.row.blob_sha256 in pixels]
+    splits = splits_of(_subjects(candidates, settled, pixels, before), seed=options.seed, val_share=options.val_share)
+    rows = {one.row.patient_key: one.row.patient_id for one in candidates}
     samples = []
     for one in candidates:
         split = splits[one.row.patient_key]
         if split is None:
             left_out[SAME_AS_HOLDOUT] += 1
-        elif split is Split.HOLDOUT and seen[one.row.blob_sha256].pixels in learnt:
+        elif split is Split.HOLDOUT and pixels[one.row.blob_sha256] in learnt:
             left_out[LEARNT_BEFORE] += 1
         else:
-            samples.append(_sample(one, split, seen[one.row.blob_sha256].pixels))
+            samples.append(_sample(one, split, pixels[one.row.blob_sha256]))
     names = class_names(contract)
     _check_enough(samples, names, left_out)
     head = Head(model=version.name, classes=tuple(names), seed=options.seed, val_share=options.val_share)
     blob = runtime.store.put(to_bytes(head, samples))
-    patients = {one.row.patient_id: split for one in candidates if (split := splits[one.row.patient_key])}
+    patients = {rows[sample.patient]: sample.split for sample in samples}
     counts = _counts(samples, names, left_out)
     with runtime.unit_of_work() as uow:
         lock_index(uow.session)
@@ -114,6 +106,18 @@ def freeze(
         dataset = add_dataset(uow.session, blob.sha256, version.name, counts, patients)
         note_run(uow.session, claim.job_id, dataset_id=dataset.id)
     return dataset
+
+
+def read_snapshot(runtime: Runtime, dataset: Dataset) -> list[Sample]:
+    """The list as it was frozen; raises NotTrainableError where its bytes are gone or damaged."""
+    if not runtime.store.is_whole(dataset.blob_sha256):
+        raise NotTrainableError(
+            f"the bytes of the dataset snapshot {dataset.blob_sha256[:16]} are gone or damaged, and without them "
+            "nobody can tell what was learnt from; restore them from a backup",
+            reason=Reason.BLOB_MISSING,
+        )
+    _, samples = read(runtime.store.path(dataset.blob_sha256))
+    return samples
 
 
 def _learnt(
@@ -126,8 +130,7 @@ def _learnt(
     pixels: set[str] = set()
     splits: dict[str, Split] = {}
     for dataset in earlier:
-        _, samples = read_document(whole_file(runtime.store, dataset.blob_sha256))
-        learnt = [one for one in samples if one.split is not Split.HOLDOUT]
+        learnt = [one for one in read_snapshot(runtime, dataset) if one.split is not Split.HOLDOUT]
         pixels.update(one.pixels for one in learnt)
         if options.start == "warm" and contract.training and contract.training.data_digest == dataset.blob_sha256:
             splits = {one.patient: one.split for one in learnt}
@@ -141,9 +144,7 @@ def _candidates(
     said, patients = said_about(session, [finding.code for finding in contract.findings])
     rows = []
     for row in instances_of(session, patients):
-        names = ("modality", "sop_class_uid", "body_part_examined", "photometric_interpretation")
-        refusal = accepts(contract, **{name: getattr(row, name) for name in names})
-        why = refusal or (None if row.has_pixel_data else NO_PIXELS)
+        why = refusal_of(contract, row) or (None if row.has_pixel_data else NO_PIXELS)
         if why is None:
             rows.append(row)
         else:
@@ -158,56 +159,51 @@ def _candidates(
         if label is None:
             left_out[why_not] += 1
         else:
-            candidates.append(Candidate(row, label, _frames_taken(contract, row)))
+            planes = planes_of_document(row.planes)
+            frames = selected_frames(contract.slices.select, row.number_of_frames, planes)
+            candidates.append(Candidate(row, label, frames))
     return candidates
 
 
-def _frames_taken(contract: ModelContract, row: Any) -> tuple[int, ...] | None:
-    rule = contract.slices.select
-    if isinstance(rule, AllSlices):
-        return None
-    return selected_frames(rule, row.number_of_frames, planes_of_document(row.planes))
-
-
 def _look(
-    runtime: Runtime, contract: ModelContract, candidates: Sequence[Candidate], read: OnRead
-) -> Iterator[Seen | PermanentError]:
-    """Decode each, as it is decoded to be predicted on."""
+    runtime: Runtime, contract: ModelContract, candidates: Sequence[Candidate], on_read: OnRead
+) -> Iterator[str | PermanentError]:
+    """The digest of what the network sees of each, decoded as it is to be predicted on, or why it cannot be."""
 
-    def look(one: Candidate) -> Seen | PermanentError:
-        digest, count = hashlib.sha256(), 0
+    def look(one: Candidate) -> str | PermanentError:
+        digest = hashlib.sha256()
         try:
             for frame in _decoded(runtime, contract, one.row.blob_sha256, one.frames):
                 digest.update(frame.data)
-                count += 1
         except PermanentError as error:
             return error
-        return Seen(digest.hexdigest(), count)
+        return digest.hexdigest()
 
-    yield from _in_turn(runtime, look, candidates, read)
+    yield from _in_turn(runtime, look, candidates, on_read)
 
 
 def _decoded(
     runtime: Runtime, contract: ModelContract, sha256: str, frames: tuple[int, ...] | None
 ) -> Iterator[NDArray[np.float32]]:
-    """The frames of a stored instance; raises what `Decoder.frames` does."""
-    for _, frame in runtime.decoder.frames(whole_file(runtime.store, sha256), contract, frames):
-        yield frame
+    """The frames of a stored instance; raises what `whole_file` and `Decoder.frames` do."""
+    return (frame for _, frame in runtime.decoder.frames(whole_file(runtime.store, sha256), contract, frames))
 
 
-def _in_turn(runtime: Runtime, work: Callable[[Given], Found], given: Sequence[Given], read: OnRead) -> Iterator[Found]:
-    """What `work` makes of each, several at once; `read` hears how many are done, and may end it by raising."""
+def _in_turn(
+    runtime: Runtime, work: Callable[[Given], Found], given: Sequence[Given], on_read: OnRead
+) -> Iterator[Found]:
+    """What `work` makes of each, several at once; `on_read` hears how many are done, and may end it by raising."""
     with ThreadPoolExecutor(runtime.settings.decode_processes) as pool:
         for start in range(0, len(given), AT_ONCE):
             for done, found in enumerate(pool.map(work, given[start : start + AT_ONCE]), start + 1):
-                read(done, len(given))
+                on_read(done, len(given))
                 yield found
 
 
 def _subjects(
     candidates: Sequence[Candidate],
     settled: Mapping[int, Split | None],
-    seen: Mapping[str, Seen],
+    pixels: Mapping[str, str],
     before: Mapping[str, Split],
 ) -> list[Subject]:
     by_patient: dict[int, list[Candidate]] = defaultdict(list)
@@ -218,7 +214,7 @@ def _subjects(
             mine[0].row.patient_key,
             settled[patient] or before.get(mine[0].row.patient_key),
             frozenset(one.label for one in mine),
-            frozenset(seen[one.row.blob_sha256].pixels for one in mine),
+            frozenset(pixels[one.row.blob_sha256] for one in mine),
         )
         for patient, mine in by_patient.items()
     ]
@@ -255,6 +251,11 @@ def _check_enough(samples: Sequence[Sample], names: Sequence[str], left_out: Map
     )
 
 
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How often each came, in the order of the names."""
+    return dict(sorted(Counter(values).items()))
+
+
 def _counts(samples: Sequence[Sample], names: Sequence[str], left_out: Mapping[str, int]) -> dict[str, Any]:
     """What is told of a snapshot without opening it."""
     splits: dict[str, Any] = {}
@@ -263,15 +264,15 @@ def _counts(samples: Sequence[Sample], names: Sequence[str], left_out: Mapping[s
         splits[split] = {
             "instances": len(mine),
             "patients": len({one.patient for one in mine}),
-            "classes": dict.fromkeys(names, 0) | counted(names[one.label] for one in mine),
-            "sites": counted(one.site for one in mine),
-            "scanners": counted(one.scanner or "not named" for one in mine),
+            "classes": dict.fromkeys(names, 0) | _counted(names[one.label] for one in mine),
+            "sites": _counted(one.site for one in mine),
+            "scanners": _counted(one.scanner or "not named" for one in mine),
         }
     return {"splits": splits, "left_out": dict(left_out)}
 
 
 def write_frames(
-    runtime: Runtime, contract: ModelContract, samples: Sequence[Sample], path: Path, read: OnRead
+    runtime: Runtime, contract: ModelContract, samples: Sequence[Sample], path: Path, on_read: OnRead
 ) -> list[int]:
     """The frames of these samples, one after the other, as the network takes them; how many each has.
 
@@ -284,7 +285,7 @@ def write_frames(
 
     counts = []
     with path.open("wb") as file:
-        for found in _in_turn(runtime, frames, samples, read):
+        for found in _in_turn(runtime, frames, samples, on_read):
             runtime.store.require_room(runtime.settings.min_free_bytes)
             file.write(found.tobytes())
             counts.append(len(found))

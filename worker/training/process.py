@@ -59,11 +59,6 @@ class TrainingProcess:
                 pipe.close()
         self._crash_log.close()
 
-    @property
-    def pid(self) -> int:
-        """The process's own number."""
-        return self._process.pid
-
     def hear(self, wait_s: float) -> list[dict[str, Any]]:
         """The lines that came, after at most so long; raises EngineLostError when the process ended."""
         assert self._process.stdout is not None  # noqa: S101 - for the type checker: PIPE was asked for

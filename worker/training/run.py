@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 
-from shared.datasets.document import read
 from shared.db import reading
 from shared.errors import EngineLostError, NotTrainableError, PermanentError
 from shared.keras_archive import check_keras_archive
@@ -24,10 +23,11 @@ from shared.repositories.tallies import shards_in, totals
 from shared.repositories.training import drop_checkpoint, item_of, note_run
 from shared.states import ItemState, Lane, Reason, ShardState
 from shared.training_options import TrainingOptions
+from worker.engines.death import TIMEOUT
 from worker.engines.scratch import scratch_folder
 from worker.runtime import HeldShards, Runtime
 from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, REFUSED, STEP, TrainingOrder
-from worker.training.prepare import freeze, write_frames
+from worker.training.prepare import freeze, read_snapshot, write_frames
 from worker.training.process import TrainingProcess
 from worker.training.samples import LEARNT_FROM
 
@@ -84,7 +84,7 @@ class _Attempt:
         self._note(phase="data")
         self._check_checkpoint()
         dataset = self._dataset()
-        _, samples = read(runtime.store.path(dataset.blob_sha256))
+        samples = read_snapshot(runtime, dataset)
         learnt = [one for one in samples if one.split in LEARNT_FROM]
         frames = folder / "frames"
         counts = iter(write_frames(runtime, self._contract, learnt, frames, self._read))
@@ -137,12 +137,8 @@ class _Attempt:
         """Keep what the process says until it is done; pause it while urgent work waits."""
         with TrainingProcess(order) as process:
             while True:
-                self._runtime.go_on()
-                is_paused = self._urgent_work()
-                process.pause(paused=is_paused)
-                if is_paused:
-                    self._held.moved()
-                self._check_moves()
+                if time.monotonic() - self._noted_at >= LOOK_S:
+                    self._look_up(process)
                 for line in process.hear(LOOK_S):
                     self._held.moved()
                     if line["event"] == REFUSED:
@@ -153,15 +149,23 @@ class _Attempt:
                         self._hear_step(line)
                     if line["event"] == DONE:
                         return
-                if time.monotonic() - self._noted_at >= LOOK_S:
-                    self._note(phase="paused" if is_paused else "training")
+
+    def _look_up(self, process: TrainingProcess) -> None:
+        """Once in a while: is this attempt to go on, and is the process to wait."""
+        self._runtime.go_on()
+        is_paused = self._urgent_work()
+        process.pause(paused=is_paused)
+        if is_paused:
+            self._held.moved()
+        self._check_moves()
+        self._note(phase="paused" if is_paused else "training")
 
     def _check_moves(self) -> None:
         """Raise EngineLostError where the process says nothing any more: this thread alone keeps the lease alive."""
         silent_s = time.monotonic() - self._held.progress_at
         if silent_s > self._runtime.settings.hang_s:
             raise EngineLostError(
-                f"the training process said nothing for {silent_s:.0f} s", evidence={"signal": "timeout"}
+                f"the training process said nothing for {silent_s:.0f} s", evidence={"signal": TIMEOUT}
             )
 
     def _urgent_work(self) -> bool:
@@ -194,12 +198,7 @@ class _Attempt:
     def _keep_checkpoint(self, path: Path) -> None:
         """Store it and let the one before go."""
         runtime, store = self._runtime, self._runtime.store
-        with path.open("rb") as file:
-            blob = store.put_file(file)
-        try:
-            store.keep(blob)
-        finally:
-            blob.drop()
+        blob = store.put_path(path)
         before = self._checkpoint
         with runtime.unit_of_work() as uow:
             lock_index(uow.session)
@@ -225,14 +224,8 @@ class _Attempt:
         runtime, store = self._runtime, self._runtime.store
         package = open_package(folder, max_bytes=runtime.settings.max_model_bytes)
         check_keras_archive(folder / WEIGHTS_FILE)
-        with (folder / WEIGHTS_FILE).open("rb") as file:
-            weights = store.put_file(file)
-        try:
-            store.keep(weights)
-        finally:
-            weights.drop()
         parts = {
-            weights: WEIGHTS_MEDIA_TYPES[WEIGHTS_FILE],
+            store.put_path(folder / WEIGHTS_FILE): WEIGHTS_MEDIA_TYPES[WEIGHTS_FILE],
             store.put(package.contract_bytes): CONTRACT_MEDIA_TYPE,
         }
         with runtime.unit_of_work() as uow:

@@ -1,0 +1,179 @@
+"""What befalls a training: kill, damage, silence, cancel, urgent work, the end of its worker."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from scheduler.sweep import sweep
+from shared.db import reading
+from shared.model_contract import ModelContract
+from shared.models import Blob, ModelVersion, TrainingRun
+from shared.states import Lane
+from tests.conftest import Api
+from tests.factories import let_backoffs_run_out, submit_job
+from tests.invariants import check_invariants
+from tests.system import eventually
+from tests.trainings import (
+    JOBS,
+    LONG,
+    LONG_S,
+    QUICK,
+    drivers,
+    job,
+    submit,
+    train,
+)
+from worker.engines.keras import load_network
+from worker.runtime import Runtime
+from worker.tasks import train_next
+
+
+def weights_of(runtime: Runtime, version: str) -> list[Any]:
+    with reading(runtime.engine) as session:
+        row = session.scalars(select(ModelVersion).where(ModelVersion.version == int(version.partition(":")[2]))).one()
+    contract = ModelContract.model_validate(row.contract)
+    return list(load_network(contract, runtime.store.path(row.weights_sha256), batch_size=1).get_weights())
+
+
+@contextmanager
+def at_work(runtime: Runtime) -> Iterator[None]:
+    """A worker's thread that trains, until it has nothing more to do."""
+    thread = threading.Thread(target=train_next, args=(runtime,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("cohort")
+def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
+    undisturbed = train(any_api, runtime, LONG)
+    job_id = submit(any_api, LONG)
+
+    with at_work(runtime):
+        eventually(
+            lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime),
+            LONG_S,
+            "the training is so far",
+        )
+        (driver,) = drivers()
+        driver.kill()
+    let_backoffs_run_out(runtime.engine)
+    step = job(any_api, job_id)["training"]["step"]
+    assert checkpoint(runtime) is not None
+    train_next(runtime)
+
+    resumed = job(any_api, job_id)
+    assert 0 < step < resumed["training"]["step"] == undisturbed["training"]["step"]
+    assert resumed["state"] == "done"
+    assert resumed["training"]["dataset"] == undisturbed["training"]["dataset"]
+    assert [one["epoch"] for one in resumed["training"]["history"]] == list(range(1, LONG["epochs"] + 1))
+    versions = [one["training"]["model"] for one in (undisturbed, resumed)]
+    for one, other in zip(*(weights_of(runtime, version) for version in versions), strict=True):
+        assert np.array_equal(one, other)
+    moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
+    assert "the training process ended by SIGKILL" in moves
+    check_invariants(runtime.engine)
+
+
+def checkpoint(runtime: Runtime) -> str | None:
+    with reading(runtime.engine) as session:
+        statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
+        return session.scalar(statement)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_damaged_checkpoint_costs_what_was_learnt_not_the_run(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
+    job_id = submit(any_api, LONG | {"epochs": 100})
+    with at_work(runtime):
+        eventually(lambda: checkpoint(runtime), LONG_S, "the training is so far")
+        (driver,) = drivers()
+        driver.kill()
+    damaged = checkpoint(runtime)
+    assert damaged is not None
+    runtime.store.path(damaged).write_bytes(b"short")
+    let_backoffs_run_out(runtime.engine)
+    train_next(runtime)
+
+    assert job(any_api, job_id)["state"] == "done"
+    with reading(runtime.engine) as session:
+        assert session.get(Blob, damaged) is None
+
+
+@pytest.mark.usefixtures("cohort")
+def test_process_that_says_nothing_is_lost(any_api: Api, runtime: Runtime) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"hang_s": 20.0, "checkpoint_every_s": 0.2})
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+    with at_work(runtime):
+        eventually(lambda: checkpoint(runtime), LONG_S, "the training is so far")
+        (driver,) = drivers()
+        driver.suspend()
+    assert [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1].startswith(
+        "the training process said nothing for 2"
+    )
+    assert drivers() == []
+    any_api.post(f"{JOBS}/{job_id}/cancel")
+    kept = checkpoint(runtime)
+    sweep(runtime.engine, runtime.store)
+    assert checkpoint(runtime) is None
+    with reading(runtime.engine) as session:
+        assert session.get(Blob, kept) is None
+
+
+@pytest.mark.usefixtures("cohort")
+def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) -> None:
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+
+    with at_work(runtime):
+        eventually(lambda: job(any_api, job_id)["training"]["step"] > 0, LONG_S, "the training is so far")
+        assert any_api.post(f"{JOBS}/{job_id}/cancel").status_code == 202
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    ended = job(any_api, job_id)
+    assert (ended["state"], ended["training"]["phase"], ended["eta_s"]) == ("cancelled", "cancelled", None)
+    assert ended["progress"] < 0.5
+    assert drivers() == []
+    check_invariants(runtime.engine)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_training_waits_while_urgent_work_is_there_and_stops_with_its_worker(any_api: Api, runtime: Runtime) -> None:
+    job_id = submit(any_api, LONG | {"epochs": 10_000})
+
+    with at_work(runtime):
+        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "training", LONG_S, "the training is so far")
+        urgent = submit_job(runtime.engine, 1, lane=Lane.URGENT)
+        eventually(lambda: job(any_api, job_id)["training"]["phase"] == "paused", LONG_S, "the training is so far")
+        time.sleep(1.5)
+        step = job(any_api, job_id)["training"]["step"]
+        time.sleep(1.5)
+        assert job(any_api, job_id)["training"]["step"] == step
+        any_api.post(f"{JOBS}/{urgent}/cancel")
+        eventually(lambda: job(any_api, job_id)["training"]["step"] > step, LONG_S, "the training is so far")
+        runtime.stopping.set()
+    assert job(any_api, job_id)["state"] == "running"
+    assert [move["after"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1] == "queued"
+    assert drivers() == []
+
+
+@pytest.mark.usefixtures("cohort")
+def test_lost_snapshot_is_told_and_not_taken_for_nothing_learnt(any_api: Api, runtime: Runtime) -> None:
+    first = train(any_api, runtime, QUICK)
+    runtime.store.path(first["training"]["dataset"]).write_bytes(b"short")
+
+    failed = train(any_api, runtime, QUICK)
+
+    assert failed["state"] == "failed"
+    assert "nobody can tell what was learnt from" in failed["training"]["why"]
+    (item,) = any_api.get(f"{JOBS}/{failed['id']}/items").json["items"]
+    assert item["reason"] == "blob_missing"
