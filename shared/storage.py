@@ -137,25 +137,36 @@ class ContentStore:
         return Spool(self._tmp)
 
     def keep(self, blob: SpooledBlob) -> Path:
-        """Make the spooled bytes durable under their digest: fsync, rename, fsync of the folder; idempotent.
+        """As `keep_all`, of one; where it lies now."""
+        self.keep_all([blob])
+        return self.path(blob.sha256)
 
-        The file counts as new again also where the bytes were there: the caller is about to make a row for them, and
+    def keep_all(self, blobs: Iterable[SpooledBlob]) -> None:
+        """Make the spooled bytes durable under their digests: fsync, rename, fsync of the folders; idempotent.
+
+        Many together: what the disk's journal has to write for one of them it then has for all.
+
+        A file counts as new again also where the bytes were there: the caller is about to make a row for them, and
         young files are not swept. To be sure, look whether they are still there once `lock_index` is held.
         """
-        target = self.path(blob.sha256)
         with _storage_errors():
-            if self._is_whole_and_young(target, blob.sha256):
-                blob.drop()
-                return target
-            if not target.parent.exists():
-                target.parent.mkdir(exist_ok=True, mode=0o700)
-                self._sync_folder(self._blobs)
-            with blob.path.open("rb") as handle:
-                os.fsync(handle.fileno())
-            os.utime(blob.path)
-            blob.path.replace(target)
-            self._sync_folder(target.parent)
-        return target
+            targets = {}
+            for blob in blobs:
+                target = self.path(blob.sha256)
+                if self._is_whole_and_young(target, blob.sha256):
+                    blob.drop()
+                else:
+                    targets[blob.path] = target
+            for spooled, target in targets.items():
+                if not target.parent.exists():
+                    target.parent.mkdir(exist_ok=True, mode=0o700)
+                    self._sync(self._blobs)
+                os.utime(spooled)
+                self._sync(spooled)
+            for spooled, target in targets.items():
+                spooled.replace(target)
+            for folder in {target.parent for target in targets.values()}:
+                self._sync(folder)
 
     def _is_whole_and_young(self, target: Path, sha256: str) -> bool:
         """Touch the bytes, if they are here, and then look: what is swept is older than a look takes."""
@@ -234,8 +245,8 @@ class ContentStore:
         return removed
 
     @staticmethod
-    def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY)
+    def _sync(path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

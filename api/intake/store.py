@@ -80,6 +80,8 @@ def _store_batch(services: Services, upload_id: UUID, batch: list[ReceivedFile])
             known = instances_by_blob(session, [file.blob.sha256 for file in batch if file.blob])
         with ThreadPoolExecutor(max_workers=4) as pool:
             checked = list(pool.map(lambda file: _check(services, file, known), batch))
+        new = [file.blob for file, found in zip(batch, checked, strict=True) if file.blob and found.header]
+        services.store.keep_all(new)
     finally:
         _drop(batch)
     with services.unit_of_work() as uow:
@@ -93,7 +95,7 @@ def _drop(batch: list[ReceivedFile]) -> None:
 
 
 def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> CheckedFile:
-    """Read the header in a limited child, and make the bytes durable if there is something to index."""
+    """Read the header in a limited child, unless the bytes are known."""
     blob = file.blob
     if blob is None:
         return CheckedFile(file.name, None, 0, reason=file.reason, detail=file.detail)
@@ -101,7 +103,6 @@ def _check(services: Services, file: ReceivedFile, known: dict[str, int]) -> Che
         return CheckedFile(file.name, blob.sha256, blob.size_bytes)
     try:
         header = services.headers.read(blob.path)
-        services.store.keep(blob)
     except PermanentError as error:
         reason = error.recorded_reason
         return CheckedFile(file.name, blob.sha256, blob.size_bytes, reason=reason, detail=error.message)
