@@ -1,8 +1,8 @@
 """How a model is trained: the hyperparameters of a run, with defaults that suit a first try."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_SEED = 2**31 - 1
 
@@ -26,6 +26,7 @@ class TrainingOptions(_Part):
     )
     epochs: int = Field(20, ge=1, le=10_000, description="Most times that it goes through all of the split train.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Frames of a step, of all workers together.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that learn together, each from its part of a step.")
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="Of Adam, at the first step.")
     decay: Literal["constant", "cosine"] = Field("cosine", description="How the rate falls until the last epoch.")
     patience_epochs: int = Field(
@@ -37,3 +38,9 @@ class TrainingOptions(_Part):
     val_share: float = Field(
         0.2, gt=0.0, lt=1.0, description="Share of the patients that choose when to stop and where the thresholds lie."
     )
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.workers > self.batch_size:
+            raise ValueError(f"workers is {self.workers}, more than the batch_size of {self.batch_size}: lower it")
+        return self

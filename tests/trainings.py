@@ -1,17 +1,25 @@
 """A cohort with labels, a network of which nothing is known, and training jobs over them."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from sqlalchemy import select
 
+from shared.db import reading
+from shared.model_contract import ModelContract
+from shared.models import ModelVersion, TrainingRun
 from tests.cohorts import film, zipped
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package, zip_package
+from worker.engines.keras import load_network
 from worker.runtime import Runtime
 from worker.tasks import train_next
 
-JOBS, DATASETS, LABELS = "/api/v1/jobs", "/api/v1/datasets", "/api/v1/labels"
+JOBS, DATASETS, LABELS, MODELS = "/api/v1/jobs", "/api/v1/datasets", "/api/v1/labels", "/api/v1/models"
 ZIP = {"content_type": "application/zip"}
 WINDOW = {
     "units": "modality",
@@ -28,7 +36,7 @@ LONG_S = 120.0
 
 def register(api: Api, folder: Path) -> None:
     package = accept_everything_package(folder / "model", preprocess=WINDOW)
-    answer = api.post("/api/v1/models", data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
+    answer = api.post(MODELS, data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
     assert answer.status_code == 201, answer.text
 
 
@@ -68,3 +76,28 @@ def train(api: Api, runtime: Runtime, options: dict[str, Any]) -> dict[str, Any]
 
 def drivers() -> list[psutil.Process]:
     return [one for one in psutil.Process().children(recursive=True) if DRIVER in " ".join(one.cmdline())]
+
+
+def weights_of(runtime: Runtime, version: str) -> list[Any]:
+    with reading(runtime.engine) as session:
+        row = session.scalars(select(ModelVersion).where(ModelVersion.version == int(version.partition(":")[2]))).one()
+    contract = ModelContract.model_validate(row.contract)
+    return list(load_network(contract, runtime.store.path(row.weights_sha256), batch_size=1).get_weights())
+
+
+@contextmanager
+def at_work(runtime: Runtime) -> Iterator[None]:
+    """A worker's thread that trains, until it has nothing more to do."""
+    thread = threading.Thread(target=train_next, args=(runtime,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
+
+
+def checkpoint(runtime: Runtime) -> str | None:
+    with reading(runtime.engine) as session:
+        statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
+        return session.scalar(statement)

@@ -32,6 +32,13 @@ _OPTIONS = (
     click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True),
     click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=DEFAULTS.workers,
+        show_default=True,
+        help="Processes that learn together.",
+    ),
+    click.option(
         "--learning-rate", type=Finite(0, 10, min_open=True), default=DEFAULTS.learning_rate, show_default=True
     ),
     click.option("--decay", type=click.Choice(["constant", "cosine"]), default=DEFAULTS.decay, show_default=True),

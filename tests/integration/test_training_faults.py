@@ -1,19 +1,13 @@
 """What befalls a training: kill, damage, silence, cancel, urgent work, the end of its worker."""
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
 
 from scheduler.sweep import sweep
 from shared.db import reading
-from shared.model_contract import ModelContract
-from shared.models import Blob, ModelVersion, TrainingRun
+from shared.models import Blob
 from shared.states import Lane
 from tests.conftest import Api
 from tests.factories import let_backoffs_run_out, submit_job
@@ -24,33 +18,16 @@ from tests.trainings import (
     LONG,
     LONG_S,
     QUICK,
+    at_work,
+    checkpoint,
     drivers,
     job,
     submit,
     train,
+    weights_of,
 )
-from worker.engines.keras import load_network
 from worker.runtime import Runtime
 from worker.tasks import train_next
-
-
-def weights_of(runtime: Runtime, version: str) -> list[Any]:
-    with reading(runtime.engine) as session:
-        row = session.scalars(select(ModelVersion).where(ModelVersion.version == int(version.partition(":")[2]))).one()
-    contract = ModelContract.model_validate(row.contract)
-    return list(load_network(contract, runtime.store.path(row.weights_sha256), batch_size=1).get_weights())
-
-
-@contextmanager
-def at_work(runtime: Runtime) -> Iterator[None]:
-    """A worker's thread that trains, until it has nothing more to do."""
-    thread = threading.Thread(target=train_next, args=(runtime,))
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(LONG_S)
-        assert not thread.is_alive()
 
 
 @pytest.mark.usefixtures("cohort")
@@ -83,12 +60,6 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api
     moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
     assert "the training process ended by SIGKILL" in moves
     check_invariants(runtime.engine)
-
-
-def checkpoint(runtime: Runtime) -> str | None:
-    with reading(runtime.engine) as session:
-        statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
-        return session.scalar(statement)
 
 
 @pytest.mark.usefixtures("cohort")

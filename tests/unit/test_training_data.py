@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.training_options import Augment, TrainingOptions
-from worker.training.data import Examples, augmented, batches, class_weights
+from worker.training.data import Examples, Share, batches, class_weights, draw_moves, moved
 from worker.training.metrics import auc, mean_auc
 
 OPTIONS = TrainingOptions(batch_size=4, seed=7)
@@ -42,14 +42,32 @@ def test_frames_are_moved_at_most_so_far_and_mirrored_half_of_the_time() -> None
     frame = np.arange(100, dtype=np.float32).reshape(1, 10, 10, 1)
     given = np.repeat(frame, 400, axis=0)
 
-    found = augmented(given, Augment(mirror=True, shift=0.2), np.random.default_rng(0))
+    moves = draw_moves(Augment(mirror=True, shift=0.2), np.random.default_rng(0), 400, (10, 10))
+    found = moved(given, moves)
 
     middles = found[:, 5, 4:6, 0]
     mirrored = middles[:, 0] > middles[:, 1]
     assert 120 < mirrored.sum() < 280
     rows = (found[:, 5, 5, 0] // 10).astype(int)
     assert set(rows) == {3, 4, 5, 6, 7}
-    assert augmented(given, Augment(shift=0.0), np.random.default_rng(0)) is given
+    assert moved(given, draw_moves(Augment(shift=0.0), np.random.default_rng(0), 400, (10, 10))) is given
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_shares_of_a_step_are_together_what_one_process_has(count: int) -> None:
+    options = OPTIONS.model_copy(update={"augment": Augment(mirror=True, shift=0.4)})
+    weights = np.array([1, 3], np.float32)
+    whole = list(batches(examples(10), weights, options, epoch=0))
+
+    shares = [list(batches(examples(10), weights, options, Share(rank, count), epoch=0)) for rank in range(count)]
+
+    for step, batch in enumerate(whole):
+        mine = [share[step] for share in shares]
+        assert len({one.frames.shape for one in mine}) == 1
+        wanted, found = batch.weights > 0, np.concatenate([one.weights for one in mine]) > 0
+        for of in ("frames", "classes", "weights"):
+            together = np.concatenate([getattr(one, of) for one in mine])
+            assert np.array_equal(together[found], getattr(batch, of)[wanted])
 
 
 def test_rare_classes_weigh_as_much_as_frequent_ones() -> None:

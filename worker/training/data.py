@@ -34,6 +34,26 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of `count` processes works on."""
+
+    rank: int = 0
+    count: int = 1
+
+    def size(self, whole: int) -> int:
+        """How many examples of a batch of `whole` each process has; places beyond the batch fill the last ones up."""
+        return -(-whole // self.count)
+
+    def places(self, whole: int) -> NDArray[np.int64]:
+        """Which places of a batch of `whole` this process has."""
+        size = self.size(whole)
+        return np.arange(self.rank * size, (self.rank + 1) * size)
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
 class Batch:
     """As many examples as every other batch has; those that fill it up weigh nothing."""
 
@@ -57,19 +77,29 @@ def class_weights(classes: NDArray[np.int64], num_classes: int, *, balanced: boo
 
 
 def batches(
-    examples: Examples, weights: NDArray[np.float32], options: TrainingOptions, *, epoch: int, first_step: int = 0
+    examples: Examples,
+    weights: NDArray[np.float32],
+    options: TrainingOptions,
+    share: Share = WHOLE,
+    *,
+    epoch: int,
+    first_step: int = 0,
 ) -> Iterator[Batch]:
-    """The batches of an epoch from a step on, in the order that the seed gives, each prepared ahead of its step."""
+    """A share of the batches of an epoch from a step on, in the order that the seed gives, each prepared ahead.
+
+    The shares of a step together are the batch that one process has, augmented alike.
+    """
     order = np.random.default_rng([options.seed, epoch]).permutation(len(examples))
-    size = options.batch_size
+    size, places = options.batch_size, share.places(options.batch_size)
+    shape = examples.frames.shape[1:3]
 
     def make(step: int) -> Batch:
         chosen = order[step * size : (step + 1) * size]
-        filled = np.resize(chosen, size)
-        frames = augmented(examples.take(filled), options.augment, np.random.default_rng([options.seed, epoch, step]))
-        classes = examples.classes[filled]
-        counted = np.where(np.arange(size) < len(chosen), weights[classes], np.float32(0))
-        return Batch(frames, classes, counted.astype(np.float32))
+        mine = np.resize(chosen, size)[places % size]
+        moves = draw_moves(options.augment, np.random.default_rng([options.seed, epoch, step]), size, shape)
+        classes = examples.classes[mine]
+        counted = np.where(places < len(chosen), weights[classes], np.float32(0))
+        return Batch(moved(examples.take(mine), moves[places % size]), classes, counted.astype(np.float32))
 
     steps = range(first_step, steps_of_epoch(len(examples), size))
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
@@ -81,20 +111,28 @@ def batches(
             yield batch
 
 
-def augmented(frames: Frames, how: Augment, rng: np.random.Generator) -> Frames:
-    """The frames as they are learnt from this time; what is drawn depends on their places in the batch only."""
-    rows, columns = frames.shape[1:3]
-    mirrored = rng.random(len(frames)) < 0.5 * how.mirror
-    most = np.array([round(how.shift * rows), round(how.shift * columns)])
-    moves = rng.integers(-most, most + 1, size=(len(frames), 2))
-    if not mirrored.any() and not moves.any():
+def draw_moves(how: Augment, rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """How so many frames of `shape` (rows, columns) are learnt from this time.
+
+    Returns
+    -------
+    int64 (count, 3): whether left and right change places, rows down, columns to the right
+    """
+    mirrored = rng.random(count) < 0.5 * how.mirror
+    most = np.array([round(how.shift * side) for side in shape])
+    return np.column_stack([mirrored, rng.integers(-most, most + 1, size=(count, 2))])
+
+
+def moved(frames: Frames, moves: NDArray[np.int64]) -> Frames:
+    """The frames as `draw_moves` says; what comes in from outside repeats the edge."""
+    if not moves.any():
         return frames
+    rows, columns = frames.shape[1:3]
     result = np.empty_like(frames)
-    for at, frame in enumerate(frames):
-        # What comes in from outside repeats the edge.
-        from_rows = np.clip(np.arange(rows) - moves[at, 0], 0, rows - 1)
-        from_columns = np.clip(np.arange(columns) - moves[at, 1], 0, columns - 1)
-        if mirrored[at]:
+    for at, (frame, (mirrored, down, right)) in enumerate(zip(frames, moves, strict=True)):
+        from_rows = np.clip(np.arange(rows) - down, 0, rows - 1)
+        from_columns = np.clip(np.arange(columns) - right, 0, columns - 1)
+        if mirrored:
             from_columns = from_columns[::-1]
         result[at] = frame[from_rows[:, np.newaxis], from_columns]
     return result

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,8 +16,9 @@ from shared.training_options import TrainingOptions
 from worker.engines.backends import TensorFlowBackend, this_backend
 from worker.engines.keras import import_keras
 from worker.engines.probabilities import to_probabilities
-from worker.training.data import Examples, batches, class_weights, steps_of_epoch
+from worker.training.data import Batch, Examples, batches, class_weights, steps_of_epoch
 from worker.training.metrics import mean_auc
+from worker.training.peers import Alone, Peers
 
 State = Mapping[str, NDArray[Any]]
 PLACE = "place"
@@ -41,17 +43,25 @@ class Place:
 
 @dataclass(frozen=True)
 class Moment:
-    """After a step; `ended` has the epoch's metrics where it was the last of one."""
+    """After a step; `ended` has the epoch's metrics where it was the last of one.
+
+    `waited_s` is how long this process has waited for its batches until now, in all.
+    """
 
     epoch: int
     step: int
     steps: int
     loss: float
+    waited_s: float
     ended: Mapping[str, Any] | None = None
 
 
 class Training:
-    """A network that learns from `train` and is chosen by its loss on `val`."""
+    """A network that learns from `train` and is chosen by its loss on `val`.
+
+    Where several processes do so together, each with the same network and data, all of them have the same weights after
+    every step, and find the same.
+    """
 
     def __init__(
         self,
@@ -60,6 +70,7 @@ class Training:
         train: Examples,
         val: Examples,
         options: TrainingOptions,
+        peers: Peers | None = None,
     ) -> None:
         """Raises NotTrainableError where the network or this machine's Keras cannot."""
         if not isinstance(this_backend(), TensorFlowBackend):
@@ -67,12 +78,14 @@ class Training:
         keras = import_keras()
         self._network, self._contract, self._options = network, contract, options
         self._train, self._val = train, val
+        self._peers = peers or Alone()
         self._outputs = int(network.outputs[0].shape[-1])
         self._optimizer = keras.optimizers.Adam(options.learning_rate)
         self._optimizer.build(network.trainable_variables)
         self._weights = class_weights(train.classes, max(2, self._outputs), balanced=options.class_weights)
-        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size)
+        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size, self._peers)
         self._best = network.get_weights()
+        self._waited_s = 0.0
         self.place = Place()
         self.steps_of_epoch = steps_of_epoch(len(train), options.batch_size)
 
@@ -87,10 +100,11 @@ class Training:
                 self._train,
                 self._weights,
                 self._options,
+                self._peers.share,
                 epoch=place.epoch,
                 first_step=place.step % self.steps_of_epoch,
             )
-            for batch in coming:
+            while (batch := self._next(coming)) is not None:
                 self._optimizer.learning_rate.assign(self._rate())
                 loss_sum, weight = (float(one) for one in self._learn(batch.frames, batch.classes, batch.weights))
                 loss = loss_sum / weight
@@ -103,7 +117,14 @@ class Training:
                 place.loss_sum += loss_sum
                 place.weight_sum += weight
                 ended = self._end_epoch() if place.step % self.steps_of_epoch == 0 else None
-                yield Moment(place.epoch, place.step, self.steps_of_epoch * self._options.epochs, loss, ended)
+                steps = self.steps_of_epoch * self._options.epochs
+                yield Moment(place.epoch, place.step, steps, loss, self._waited_s, ended)
+
+    def _next(self, coming: Iterator[Batch]) -> Batch | None:
+        began = time.monotonic()
+        batch = next(coming, None)
+        self._waited_s += time.monotonic() - began
+        return batch
 
     def _is_over(self) -> bool:
         place, options = self.place, self._options
@@ -133,18 +154,23 @@ class Training:
 
     def _validate(self) -> dict[str, Any]:
         """The mean loss on val, how many are right, and the AUC; nothing is augmented, and every example weighs 1."""
-        size, losses, outputs = self._options.batch_size, [], []
-        for start in range(0, len(self._val), size):
-            chosen = np.arange(start, min(start + size, len(self._val)))
+        share = self._peers.share
+        size = share.size(self._options.batch_size)
+        # Each process fills in the rows of its own examples: the sums are what all have found.
+        losses, outputs = np.zeros(len(self._val)), np.zeros((len(self._val), self._outputs))
+        mine = np.arange(share.rank, len(self._val), share.count)
+        for start in range(0, len(mine), size):
+            chosen = mine[start : start + size]
             filled = np.resize(chosen, size)
             output, loss = self._judge(self._val.take(filled), self._val.classes[filled])
-            losses.append(np.asarray(loss)[: len(chosen)])
-            outputs.append(np.asarray(output)[: len(chosen)])
-        probabilities = to_probabilities(self._contract, np.concatenate(outputs))
+            losses[chosen] = np.asarray(loss)[: len(chosen)]
+            outputs[chosen] = np.asarray(output)[: len(chosen)]
+        losses, outputs = (np.asarray(one) for one in self._peers.total([losses, outputs]))
+        probabilities = to_probabilities(self._contract, outputs.astype(np.float32))
         classes = self._val.classes
         called = probabilities[:, 0] >= EVEN if probabilities.shape[1] == 1 else probabilities.argmax(axis=1)
         return {
-            "val_loss": float(np.concatenate(losses).mean(dtype=np.float64)),
+            "val_loss": float(losses.mean()),
             "val_accuracy": float((called == classes).mean()),
             "val_auc": mean_auc(classes, probabilities),
         }
@@ -171,15 +197,19 @@ class Training:
         self._network.set_weights(self._best)
 
 
-def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int) -> tuple[Any, Any]:
+def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int, peers: Peers) -> tuple[Any, Any]:
     """One step of learning, and what the network says of a batch with each example's loss, as TensorFlow graphs."""
     import tensorflow as tf
 
     keras = import_keras()
     shape, from_logits = contract.input, contract.output == "logits"
+    size = peers.share.size(batch_size)
+    variables = network.trainable_variables
+    # Such as the moving averages of a BatchNormalization: those of all processes become their mean.
+    averages = [one for one in network.non_trainable_variables if keras.backend.is_float_dtype(one.dtype)]
     signature = (
-        tf.TensorSpec((batch_size, shape.rows, shape.columns, shape.channels), tf.float32),
-        tf.TensorSpec((batch_size,), tf.int64),
+        tf.TensorSpec((size, shape.rows, shape.columns, shape.channels), tf.float32),
+        tf.TensorSpec((size,), tf.int64),
     )
 
     def losses(output: Any, classes: Any) -> Any:
@@ -200,13 +230,16 @@ def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size:
             weight = keras.ops.sum(counted)
             loss = keras.ops.sum(found * counted)
             whole = loss + weight * sum(network.losses)
-        variables = network.trainable_variables
-        optimizer.apply([gradient / weight for gradient in tape.gradient(whole, variables)], variables)
+        gradients = tape.gradient(whole, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        loss, weight, *sums = peers.total([loss, weight, *gradients, *averages])
+        for average, of_all in zip(averages, sums[len(variables) :], strict=True):
+            average.assign(of_all / peers.share.count)
+        optimizer.apply([of_all / weight for of_all in sums[: len(variables)]], variables)
         return loss, weight
 
     def judge(frames: Any, classes: Any) -> Any:
         output = forward(frames, training=False)
         return output, losses(output, classes)
 
-    weights = tf.TensorSpec((batch_size,), tf.float32)
+    weights = tf.TensorSpec((size,), tf.float32)
     return tf.function(learn, input_signature=(*signature, weights)), tf.function(judge, input_signature=signature)

@@ -6,15 +6,16 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.training_options import TrainingOptions
 
-# What the worker writes on the process's standard input: one of these, and a line end.
-PAUSE, RESUME = "pause", "resume"
 # Kinds of the lines that the process writes.
 STEP, EPOCH, CHECKPOINT, DONE, REFUSED = "step", "epoch", "checkpoint", "done", "refused"
 CHECKPOINT_FILE = "checkpoint.npz"
 
 
 class TrainingOrder(BaseModel):
-    """Paths, and for each sample of the snapshot, in its order, how many frames it has in the file of frames."""
+    """Paths, and for each sample of the snapshot, in its order, how many frames it has in the file of frames.
+
+    While there is something at `pause`, no step begins. The path of `ray_folder` is short: Ray makes sockets in it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,3 +29,5 @@ class TrainingOrder(BaseModel):
     checkpoint: Path | None
     checkpoint_every_s: float
     out: Path
+    ray_folder: Path
+    pause: Path

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,28 +15,39 @@ from shared.errors import EngineLostError
 from shared.sandbox.death import CrashLog, how_it_ended
 from shared.sandbox.niceness import give_way
 from worker.engines.process import child_environment
-from worker.training.order import PAUSE, RESUME
+from worker.training.order import TrainingOrder
 
 # Whatever else there is to do on the machine goes first.
 NICENESS = 15
 CHUNK_BYTES = 64 * 1024
 MAX_LINE_BYTES = 1024 * 1024
+ORDER_FILE = "order.json"
+
+
+def _of_ray() -> dict[str, str]:
+    """Where the cluster is, and how to be let in."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
 
 
 class TrainingProcess:
     """`python -m worker.training.driver`; killed when the block ends, whatever it does."""
 
-    def __init__(self, order: Path) -> None:
-        """`order` lies in a folder of the attempt's own, which goes with it."""
+    def __init__(self, order: TrainingOrder, folder: Path) -> None:
+        """`folder` is the attempt's own, and goes with it."""
+        self._pause = order.pause
+        path = folder / ORDER_FILE
+        path.write_text(order.model_dump_json())
         self._crash_log = CrashLog()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-X", "faulthandler", "-m", "worker.training.driver", str(order)],
+                [sys.executable, "-P", "-X", "faulthandler", "-m", "worker.training.driver", str(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._crash_log.writing,
-                env=child_environment(str(order.parent)),
+                env=child_environment(str(folder)) | _of_ray(),
                 bufsize=0,
+                # All that it starts is of its group, and goes with it.
+                start_new_session=True,
             )
         except OSError as error:
             self._crash_log.close()
@@ -44,7 +56,6 @@ class TrainingProcess:
             os.close(self._crash_log.writing)
         give_way(self._process.pid, NICENESS)
         self._said = bytearray()
-        self._paused = False
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +63,7 @@ class TrainingProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        self._kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -75,14 +86,21 @@ class TrainingProcess:
         return [json.loads(line) for line in lines]
 
     def pause(self, *, paused: bool) -> None:
-        """Have it wait before its next step, or go on."""
-        assert self._process.stdin is not None  # noqa: S101 - as above
-        if paused != self._paused:
-            self._paused = paused
-            with contextlib.suppress(BrokenPipeError):  # it ended: `hear` says how
-                self._process.stdin.write(f"{PAUSE if paused else RESUME}\n".encode())
+        """Have it wait before its next step, or go on; where the disk is full it goes on."""
+        if not paused:
+            self._pause.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError):
+            self._pause.touch()
+
+    def _kill(self) -> None:
+        """End the process and its group; before it is waited for, so that the number is still its own."""
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ended(self) -> EngineLostError:
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._kill()
         how = how_it_ended(self._process.wait())
         return EngineLostError(
             f"the training process ended by {how}", evidence={"signal": how, "log": self._crash_log.text()}

@@ -54,9 +54,9 @@ def run_training(runtime: Runtime, held: HeldShards) -> None:
     attempt = _Attempt(runtime, held, job, run, item)
     root = runtime.settings.data_dir / "training"
     root.mkdir(mode=0o700, exist_ok=True)
-    with scratch_folder(root) as folder:
+    with scratch_folder(root) as folder, scratch_folder() as ray_folder:
         try:
-            attempt.train(Path(folder))
+            attempt.train(Path(folder), Path(ray_folder))
         except PermanentError as error:
             attempt.fail(error)
 
@@ -74,7 +74,7 @@ class _Attempt:
         self._noted_at = 0.0
         self._began: tuple[float, int] | None = None
 
-    def train(self, folder: Path) -> None:
+    def train(self, folder: Path, ray_folder: Path) -> None:
         runtime = self._runtime
         if self._version.contract["weights"]["file"] != WEIGHTS_FILE or self._contract.task == "multilabel":
             raise NotTrainableError(
@@ -99,10 +99,10 @@ class _Attempt:
             checkpoint=None if self._checkpoint is None else runtime.store.path(self._checkpoint),
             checkpoint_every_s=runtime.settings.checkpoint_every_s,
             out=folder / "out",
+            ray_folder=ray_folder,
+            pause=folder / "pause",
         )
-        path = folder / "order.json"
-        path.write_text(order.model_dump_json())
-        self._follow(path, order.out)
+        self._follow(order, folder)
         self._register(order.out / "package")
 
     def _check_checkpoint(self) -> None:
@@ -133,9 +133,9 @@ class _Attempt:
         if time.monotonic() - self._noted_at >= LOOK_S:
             self._note(phase="data")
 
-    def _follow(self, order: Path, out: Path) -> None:
+    def _follow(self, order: TrainingOrder, folder: Path) -> None:
         """Keep what the process says until it is done; pause it while urgent work waits."""
-        with TrainingProcess(order) as process:
+        with TrainingProcess(order, folder) as process:
             while True:
                 if time.monotonic() - self._noted_at >= LOOK_S:
                     self._look_up(process)
@@ -144,7 +144,7 @@ class _Attempt:
                     if line["event"] == REFUSED:
                         raise _RefusedError(line["message"], reason=line["reason"])
                     if line["event"] == CHECKPOINT:
-                        self._keep_checkpoint(out / CHECKPOINT_FILE)
+                        self._keep_checkpoint(order.out / CHECKPOINT_FILE)
                     if line["event"] in (STEP, EPOCH):
                         self._hear_step(line)
                     if line["event"] == DONE:
