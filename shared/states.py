@@ -93,6 +93,14 @@ class ModelState(StrEnum):
     RETIRED = "retired"
 
 
+class PromotionKind(StrEnum):
+    """How a version came to serve its name."""
+
+    FIRST = "first"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+
+
 MODEL_MOVES: dict[ModelState, frozenset[ModelState]] = {
     ModelState.CANDIDATE: frozenset({ModelState.CHAMPION, ModelState.HELD, ModelState.REJECTED}),
     ModelState.CHAMPION: frozenset({ModelState.RETIRED}),

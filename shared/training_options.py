@@ -24,6 +24,10 @@ class TrainingOptions(_Part):
     start: Literal["warm", "scratch"] = Field(
         "warm", description="From the model version's weights, or from new ones of the same network."
     )
+    network: Literal["package", "mission_cnn", "resnet18"] = Field(
+        "package",
+        description="The version's own, or one of ours with new weights: a small one, or a residual one.",
+    )
     epochs: int = Field(20, ge=1, le=10_000, description="Most times that it goes through all of the split train.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Frames of a step, of all workers together.")
     workers: int = Field(1, ge=1, le=256, description="Processes that learn together, each from its part of a step.")
@@ -40,7 +44,9 @@ class TrainingOptions(_Part):
     )
 
     @model_validator(mode="after")
-    def _check_workers(self) -> Self:
+    def _check(self) -> Self:
         if self.workers > self.batch_size:
             raise ValueError(f"workers is {self.workers}, more than the batch_size of {self.batch_size}: lower it")
+        if self.network != "package" and self.start != "scratch":
+            raise ValueError(f"a network of ours, {self.network}, has no weights to begin with: start from scratch")
         return self

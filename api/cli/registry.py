@@ -1,4 +1,4 @@
-"""`models list`, `models add` and `models engines`: the model packages that jobs can name, and what runs them."""
+"""`models`: the model packages that jobs can name, what runs them, and which of them serves."""
 
 import tempfile
 import zipfile
@@ -27,9 +27,17 @@ MODEL_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
 ]
 
 
+PROMOTION_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
+    ("version", lambda one: one["version"]),
+    ("how", lambda one: one["kind"].replace("_", " ")),
+    ("since", lambda one: moment(one["created_at"])),
+    ("reason", lambda one: one["reason"]),
+]
+
+
 @click.group()
 def models() -> None:
-    """List and add model packages; see what runs them."""
+    """List and add model packages; see what runs them, and choose which one serves."""
 
 
 @models.command("list")
@@ -58,6 +66,38 @@ def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
     path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/engines"
     answer = session.client.post(path) if prove_again else session.client.get(path)
     session.show(answer, lambda: _show_proofs(session, f"{name}:{number}", answer["items"]))
+
+
+@models.command("promote")
+@click.argument("model")
+@client_command
+def promote(session: Session, model: str) -> None:
+    """Have MODEL, `name:version`, serve its name: for jobs that are asked for from now on."""
+    name, number = _version_of(session.client, model)
+    answer = session.client.post(f"{MODELS}/{quote(name, safe='')}/versions/{number}/promote")
+    session.show(answer, lambda: make_table(MODEL_COLUMNS, [answer]))
+
+
+@models.command("rollback")
+@click.argument("name")
+@click.option("--reason", default="", help="For whoever asks later.")
+@client_command
+def rollback(session: Session, name: str, *, reason: str) -> None:
+    """Have the version that served NAME before its champion serve again; once more goes back one more."""
+    if ":" in name:
+        raise click.UsageError("a name is taken back to what served it before: leave the version out")
+    _, number = _version_of(session.client, name)
+    answer = session.client.post(f"{MODELS}/{quote(name, safe='')}/versions/{number}/rollback", {"reason": reason})
+    session.show(answer, lambda: make_table(MODEL_COLUMNS, [answer]))
+
+
+@models.command("history")
+@click.argument("name")
+@client_command
+def history(session: Session, name: str) -> None:
+    """Show which versions have served NAME, the last first."""
+    path = f"{MODELS}/{quote(name, safe='')}/promotions"
+    session.show_list(session.client.collect(path), PROMOTION_COLUMNS, "Nothing has served this model.")
 
 
 def _version_of(client: Client, model: str) -> tuple[str, int]:

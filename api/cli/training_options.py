@@ -29,6 +29,13 @@ _OPTIONS = (
     click.option(
         "--from-scratch", is_flag=True, help="With new weights of the same network, instead of from the version's own."
     ),
+    click.option(
+        "--network",
+        type=click.Choice(["package", "mission_cnn", "resnet18"]),
+        default=DEFAULTS.network,
+        show_default=True,
+        help="The version's own, or, with --from-scratch, one of ours.",
+    ),
     click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True),
     click.option(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.intake.model import register_package
-from api.schemas.operations import ModelList, ModelShown, ProofList
+from api.schemas.operations import ModelList, ModelShown, PromotionList, ProofList, RollbackWanted
 from api.services import services
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError, UnsupportedMediaTypeError
@@ -16,8 +16,8 @@ from shared.model_contract import ModelContract
 from shared.models import ModelVersion
 from shared.repositories.audit import add_audit_event
 from shared.repositories.proofs import proofs_of, prove_again
-from shared.repositories.registry import list_versions, numbered, promote
-from shared.states import Scope
+from shared.repositories.registry import list_versions, numbered, promote, promotions_of, roll_back
+from shared.states import ModelState, Scope
 
 blueprint = APIBlueprint("models", __name__, url_prefix="/api/v1/models", tag="Models")
 
@@ -82,12 +82,50 @@ def post_promote(name: str, number: int) -> Any:
     """New jobs that name the model get this version; jobs already accepted keep theirs."""
     with services().unit_of_work() as uow:
         version = _known(uow.session, name, number)
-        if not promote(uow.session, version):
+        if not promote(uow.session, version, principal().id):
             raise ConflictError(
                 f"The version is {version.state}; only a candidate, held or retired one can be promoted."
             )
         add_audit_event(uow.session, principal().id, "model.promote", "model_version", version.id)
         return _shown(version)
+
+
+@blueprint.post("/<string:name>/versions/<int(max=999999999):number>/rollback")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.input(RollbackWanted)
+@blueprint.output(ModelShown)
+@blueprint.doc(summary="Take the champion back", responses={409: "It is not the champion, or nothing served before it"})
+def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
+    """The version that served before it serves again, and is the answer.
+
+    Jobs already accepted keep their version, and reports stay as they are.
+    """
+    with services().unit_of_work() as uow:
+        version = _known(uow.session, name, number)
+        serving = roll_back(uow.session, version, principal().id, json_data.reason)
+        if serving is None and version.state is ModelState.CHAMPION:
+            raise ConflictError("No version served before this one: promote the one that is to serve.")
+        if serving is None:
+            raise ConflictError(f"The version is {version.state}; only the champion can be taken back.")
+        add_audit_event(uow.session, principal().id, "model.rollback", "model_version", version.id, to=serving.version)
+        return _shown(serving)
+
+
+@blueprint.get("/<string:name>/promotions")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(PromotionList)
+@blueprint.doc(summary="List what served when")
+def get_promotions(name: str) -> Any:
+    """Each time that a version began to serve, the last first."""
+    with reading(services().engine) as session:
+        _named(session, name)
+        shown = [vars(one) | {"version": one.model_version.version} for one in promotions_of(session, name)]
+        return {"items": shown}
+
+
+def _named(session: Session, name: str) -> None:
+    if not any(version.name == name for version in list_versions(session)):
+        raise NotFoundError("There is no such model.")
 
 
 def _known(session: Session, name: str, number: int) -> ModelVersion:

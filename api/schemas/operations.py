@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
-from shared.states import Lane, ModelState, ProofState, Scope
+from shared.states import Lane, ModelState, PromotionKind, ProofState, Scope
 
 MOST = 2**31 - 1  # what a column of the database holds
 
@@ -93,6 +93,29 @@ class ModelList(Shape):
     """All versions, by name, newest first."""
 
     items: list[ModelShown]
+
+
+class RollbackWanted(Wanted):
+    """Why the champion is to go."""
+
+    reason: Annotated[str, Field(max_length=200, pattern=NO_CONTROL_CHARACTERS)] = Field(
+        "", description="For those who ask later; nothing about patients."
+    )
+
+
+class PromotionShown(Shape):
+    """A version began to serve."""
+
+    version: int
+    kind: PromotionKind
+    reason: str
+    created_at: datetime
+
+
+class PromotionList(Shape):
+    """The last first."""
+
+    items: list[PromotionShown]
 
 
 class EngineShown(Shape):

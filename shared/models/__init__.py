@@ -8,7 +8,7 @@ from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.label import Label, PatientSplit
 from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
-from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction
+from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction, Promotion
 from shared.models.report import Report
 from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.training import TrainingRun
@@ -37,6 +37,7 @@ __all__ = [
     "Prediction",
     "Principal",
     "Project",
+    "Promotion",
     "Report",
     "Schedule",
     "ScheduleRun",

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, RowId, Sha256, enum_column
-from shared.states import Explain, MapMethod, ModelState, NoMap, ProofState
+from shared.states import Explain, MapMethod, ModelState, NoMap, PromotionKind, ProofState
 
-MAX_HARDWARE, MAX_DETAIL = 300, 500
+MAX_HARDWARE, MAX_DETAIL, MAX_REASON = 300, 500, 200
 
 
 class ModelVersion(Base):
@@ -28,6 +28,26 @@ class ModelVersion(Base):
     weights_sha256: Mapped[Sha256] = mapped_column(ForeignKey("blob.sha256"))
     principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
     created_at: Mapped[datetime]
+
+
+class Promotion(Base):
+    """A version began to serve its name; no row is ever changed.
+
+    `before_id` is the row to go back to: of what served before, not counting what was rolled back.
+    """
+
+    __tablename__ = "promotion"
+    __table_args__ = (Index("ix_promotion_model_version_id", "model_version_id"),)
+
+    id: Mapped[RowId]
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
+    kind: Mapped[PromotionKind] = mapped_column(enum_column(PromotionKind))
+    before_id: Mapped[int | None] = mapped_column(ForeignKey("promotion.id"))
+    reason: Mapped[str] = mapped_column(String(MAX_REASON), default="")
+    principal_id: Mapped[int | None] = mapped_column(ForeignKey("principal.id"))
+    created_at: Mapped[datetime]
+
+    model_version: Mapped[ModelVersion] = relationship()
 
 
 class Prediction(Base):

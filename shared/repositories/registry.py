@@ -7,8 +7,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
-from shared.models import ModelVersion
-from shared.states import MODEL_MOVES, ModelState
+from shared.models import ModelVersion, Promotion
+from shared.states import MODEL_MOVES, ModelState, PromotionKind
 
 
 def version_by_digest(session: Session, name: str, digest: str) -> ModelVersion | None:
@@ -49,33 +49,68 @@ def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
     """Register a package as the next version of its name; it becomes champion where there is none."""
     lock_name(session, name)
     last = session.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.name == name)) or 0
-    has_champion = champion(session, name) is not None
-    version = ModelVersion(
-        name=name,
-        version=last + 1,
-        state=ModelState.CANDIDATE if has_champion else ModelState.CHAMPION,
-        created_at=utc_now(),
-        **values,
-    )
+    version = ModelVersion(name=name, version=last + 1, state=ModelState.CANDIDATE, created_at=utc_now(), **values)
     session.add(version)
     session.flush()
+    if champion(session, name) is None:
+        _serve(session, version, PromotionKind.FIRST, version.principal_id)
     return version
 
 
-def promote(session: Session, version: ModelVersion) -> bool:
+def promote(session: Session, version: ModelVersion, principal_id: int | None) -> bool:
     """Make a version the champion and retire the present one; False when its state does not allow that."""
     lock_name(session, version.name)
     session.refresh(version)
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
+    before = promotions_of(session, version.name)
+    _serve(session, version, PromotionKind.PROMOTED, principal_id, before_id=before[0].id if before else None)
+    return True
+
+
+def roll_back(
+    session: Session, version: ModelVersion, principal_id: int | None, reason: str = ""
+) -> ModelVersion | None:
+    """Retire a champion, and have what served before it serve again; None when it is none, or nothing did.
+
+    What is rolled back does not count as having served: the next time goes back one more.
+    """
+    lock_name(session, version.name)
+    session.refresh(version)
+    if version.state is not ModelState.CHAMPION:
+        return None
+    (last, *_) = promotions_of(session, version.name)
+    if last.before_id is None:
+        return None
+    target = session.get_one(Promotion, last.before_id)
+    session.refresh(target.model_version)
+    _serve(session, target.model_version, PromotionKind.ROLLED_BACK, principal_id, reason, target.before_id)
+    return target.model_version
+
+
+def promotions_of(session: Session, name: str) -> Sequence[Promotion]:
+    """Every time that a version began to serve a name, the last first."""
+    statement = select(Promotion).join(ModelVersion).where(ModelVersion.name == name)
+    return session.scalars(statement.order_by(Promotion.id.desc())).all()
+
+
+def _serve(
+    session: Session,
+    version: ModelVersion,
+    kind: PromotionKind,
+    principal_id: int | None,
+    reason: str = "",
+    before_id: int | None = None,
+) -> None:
     session.execute(
         update(ModelVersion)
         .where(ModelVersion.name == version.name, ModelVersion.state == ModelState.CHAMPION)
         .values(state=ModelState.RETIRED)
     )
     version.state = ModelState.CHAMPION
+    row = {"kind": kind, "principal_id": principal_id, "reason": reason, "before_id": before_id}
+    session.add(Promotion(model_version_id=version.id, created_at=utc_now(), **row))
     session.flush()
-    return True
 
 
 def lock_name(session: Session, name: str) -> None:

@@ -15,7 +15,21 @@ from shared.unit_of_work import UnitOfWork
 from tests.cohorts import film, zipped
 from tests.conftest import Api
 from tests.invariants import check_invariants
-from tests.trainings import DATASETS, JOBS, LABELS, PATIENTS, QUICK, ZIP, drivers, job, label, register, store, train
+from tests.trainings import (
+    DATASETS,
+    JOBS,
+    LABELS,
+    PATIENTS,
+    QUICK,
+    ZIP,
+    drivers,
+    job,
+    label,
+    register,
+    store,
+    train,
+    weights_of,
+)
 from worker.runtime import Runtime
 from worker.tasks import train_next
 
@@ -187,3 +201,17 @@ def test_snapshot_that_is_not_there_is_told(any_api: Api) -> None:
         answer = any_api.get(f"{DATASETS}/{digest}")
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
     assert any_api.get(DATASETS).json["items"] == []
+
+
+@pytest.mark.usefixtures("cohort")
+def test_network_of_ours_takes_the_place_of_the_packages(any_api: Api, runtime: Runtime) -> None:
+    found = train(any_api, runtime, QUICK | {"network": "resnet18", "epochs": 1})
+
+    assert found["state"] == "done"
+    before, after = (weights_of(runtime, version) for version in ("sample-binary:1", found["training"]["model"]))
+    assert len(before) == 2
+    assert len(after) == 62
+    warm = {"kind": "training", "model": "sample-binary", "options": {"network": "resnet18"}}
+    refused = any_api.post(JOBS, json=warm)
+    assert refused.status_code == 422
+    assert "start from scratch" in refused.text

@@ -1,14 +1,17 @@
 """One process's part of a training run: from its order to the package, saying how it goes."""
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.datasets.document import read
+from shared.errors import NotTrainableError
 from shared.model_contract import ModelContract
 from shared.model_package import load_contract
 from shared.states import Split
@@ -38,9 +41,7 @@ def learn(order: TrainingOrder, peers: Peers) -> Iterator[Event]:
     contract, options = load_contract(order.contract), order.options
     samples, examples = _read(order, contract)
     import_keras().utils.set_random_seed(options.seed)
-    network = load_network(contract, order.weights, batch_size=options.batch_size)
-    if options.start == "scratch":
-        network = with_new_weights(network, options.seed)
+    contract, network = _network(order, contract)
     training = Training(network, contract, examples[Split.TRAIN], examples[Split.VAL], options, peers)
     if order.checkpoint is not None:
         with np.load(order.checkpoint) as state:
@@ -65,6 +66,28 @@ def learn(order: TrainingOrder, peers: Peers) -> Iterator[Event]:
         write_package(network, contract, samples, order.out / "package", data_digest=order.dataset_sha256)
     place = training.place
     yield {"event": DONE, "step": place.step, "epoch": place.epoch, "best_epoch": place.best_epoch}
+
+
+def _network(order: TrainingOrder, contract: ModelContract) -> tuple[ModelContract, Any]:
+    """The network that learns, and the contract of what it gives: the package's, or one of ours, which gives logits."""
+    options = order.options
+    network = load_network(contract, order.weights, batch_size=options.batch_size)
+    if options.network != "package":
+        build = import_module(f"worker.networks.{options.network}").build
+        shape = contract.input
+        fields = contract.model_dump(mode="json") | {"output": "logits"}
+        num_outputs = int(network.outputs[0].shape[-1])
+        import_keras().utils.set_random_seed(options.seed)
+        try:
+            network = build(shape.rows, shape.columns, shape.channels, num_outputs)
+        except ValueError as error:
+            raise NotTrainableError(
+                f"{options.network} cannot take images of {shape.rows} x {shape.columns}; choose another network"
+            ) from error
+        return load_contract(json.dumps(fields)), network
+    if options.start == "scratch":
+        network = with_new_weights(network, options.seed)
+    return contract, network
 
 
 def _set_apart(network: Any, rank: int) -> None:
