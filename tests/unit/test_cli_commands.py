@@ -248,7 +248,7 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
     result = run(
         server,
         *("train", "m:3", "--from-scratch", "--epochs", "5", "--learning-rate", "0.01", "--shift", "0.1", "--mirror"),
-        *("--no-class-weights", "--label", "night", "--watch"),
+        *("--no-class-weights", "--label", "night", "--watch", "--workers", "2", "--network", "resnet18"),
     )
 
     assert result.exit_code == 0, result.output
@@ -258,8 +258,10 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
         "label": "night",
         "options": {
             "start": "scratch",
+            "network": "resnet18",
             "epochs": 5,
             "batch_size": 32,
+            "workers": 2,
             "learning_rate": 0.01,
             "decay": "cosine",
             "patience_epochs": 5,
@@ -306,3 +308,27 @@ def test_datasets_are_listed_and_shown(server: CannedServer) -> None:
     assert "30 of 10" in listed.stdout
     assert "20 negative, 10 lesion" in shown.stdout
     assert "2 left out: has no pixel data" in shown.stdout
+
+
+def test_models_are_promoted_taken_back_and_told_of(server: CannedServer) -> None:
+    def shown(version: int) -> dict[str, Any]:
+        there = {"name": "m", "version": version, "state": "champion", "digest": "d" * 64}
+        return there | {"created_at": "2026-11-29T01:00:00Z"}
+
+    base = "/api/v1/models"
+    server.answer(f"POST {base}/m/versions/2/promote", Answer(shown(2)))
+    server.answer(f"GET {base}", Answer({"items": [shown(2)]}))
+    server.answer(f"POST {base}/m/versions/2/rollback", Answer(shown(1)))
+    row = {"version": 1, "kind": "rolled_back", "reason": "misses", "created_at": "2026-11-29T01:00:00Z"}
+    server.answer(f"GET {base}/m/promotions", Answer({"items": [row]}))
+
+    promoted = run(server, "models", "promote", "m:2")
+    back = run(server, "models", "rollback", "m", "--reason", "misses")
+    told = run(server, "models", "history", "m")
+    refused = run(server, "models", "rollback", "m:2")
+
+    assert [one.exit_code for one in (promoted, back, told)] == [0, 0, 0]
+    asked = next(one for one in server.asked if one.path.endswith("/rollback"))
+    assert json.loads(asked.body) == {"reason": "misses"}
+    assert "rolled back" in told.output
+    assert refused.exit_code == 2
