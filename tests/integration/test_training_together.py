@@ -18,6 +18,7 @@ from tests.trainings import (
     LONG_S,
     MODELS,
     PATIENTS,
+    QUICK,
     WINDOW,
     ZIP,
     at_work,
@@ -151,3 +152,11 @@ def test_more_workers_than_frames_in_a_step_are_refused(any_api: Api) -> None:
 
     assert answer.status_code == 422
     assert "workers is 5, more than the batch_size of 4" in answer.text
+
+
+@pytest.mark.usefixtures("cohort")
+def test_more_workers_than_there_are_cpus_for_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime) -> None:
+    found = train(any_api, runtime, QUICK | {"workers": 256, "batch_size": 256})
+
+    assert found["state"] == "failed"
+    assert "256 workers are asked for, and there are CPUs for" in found["training"]["why"]

@@ -19,7 +19,7 @@ WAIT_S = 20.0
 @contextmanager
 def rings(count: int) -> Iterator[tuple[list[Ring], ThreadPoolExecutor]]:
     found = [Ring(HOST) for _ in range(count)]
-    addresses = [ring.listen(KEY) for ring in found]
+    addresses = [ring.address() for ring in found]
     with ThreadPoolExecutor(count) as pool:
         joined = [pool.submit(ring.join, rank, addresses, KEY) for rank, ring in enumerate(found)]
         for one in joined:
@@ -44,8 +44,9 @@ def test_all_have_the_same_sums_whatever_the_size(count: int) -> None:
 
 def test_who_has_not_the_key_is_sent_away_and_holds_nobody_up() -> None:
     found = [Ring(HOST) for _ in range(2)]
-    addresses = [ring.listen(KEY) for ring in found]
+    addresses = [ring.address() for ring in found]
     with ThreadPoolExecutor(3) as pool:
+        silent = socket.create_connection(addresses[0], timeout=WAIT_S)
         stranger = pool.submit(Client, addresses[0], authkey=b"another key")
         joined = [pool.submit(ring.join, rank, addresses, KEY) for rank, ring in enumerate(found)]
         for one in joined:
@@ -53,6 +54,7 @@ def test_who_has_not_the_key_is_sent_away_and_holds_nobody_up() -> None:
         with pytest.raises((AuthenticationError, OSError, EOFError)):
             stranger.result(WAIT_S)
         sums = list(pool.map(lambda ring: ring.total_of(np.ones(3)), found, timeout=WAIT_S))
+    silent.close()
     assert [one.tolist() for one in sums] == [[2, 2, 2], [2, 2, 2]]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(addresses[0], timeout=WAIT_S)
@@ -60,11 +62,9 @@ def test_who_has_not_the_key_is_sent_away_and_holds_nobody_up() -> None:
 
 def test_one_that_is_gone_is_noticed() -> None:
     with rings(3) as (found, pool):
-        found[1]._before.close()
-        found[1]._next.close()
+        found[1].leave()
         waiting = [pool.submit(found[rank].total_of, np.ones(30)) for rank in (0, 2)]
 
         assert isinstance(waiting[1].exception(WAIT_S), EOFError | OSError)
-        found[2]._before.close()
-        found[2]._next.close()
+        found[2].leave()
         assert isinstance(waiting[0].exception(WAIT_S), EOFError | OSError)

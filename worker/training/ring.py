@@ -4,11 +4,11 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
-from contextlib import closing, suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
 from typing import Any
 
 import numpy as np
@@ -28,29 +28,33 @@ class Ring:
     """
 
     def __init__(self, host: str) -> None:
-        """Listen on an address of this machine; nobody but who has the key that `join` is given is let in."""
+        """Listen on an address of this machine; who has not the key that `join` is given is sent away."""
         self.share = Share()
-        self._listener_address = (host, 0)
-        self._listener: Listener | None = None
+        self._listener = socket.create_server((host, 0))
         self._to_send: queue.SimpleQueue[tuple[NDArray[Any], Future[None]]] = queue.SimpleQueue()
 
-    def listen(self, key: bytes) -> Address:
+    def address(self) -> Address:
         """Where the process before is to connect to."""
-        self._listener = Listener(self._listener_address, authkey=key)
-        host, port = self._listener.address
+        host, port = self._listener.getsockname()
         return str(host), int(port)
 
     def join(self, rank: int, addresses: Sequence[Address], key: bytes) -> None:
         """Connect with the process after and the process before, once all listen."""
-        assert self._listener is not None  # noqa: S101 - for the type checker: all listen first
         self.share = Share(rank, len(addresses))
-        with closing(self._listener):
+        with self._listener:
             before: Future[Connection] = Future()
-            threading.Thread(target=_accept, args=(self._listener, before), name="ring-accept", daemon=True).start()
+            _in_thread(_accept, self._listener, key, before)
             self._next = Client(addresses[(rank + 1) % len(addresses)], authkey=key)
             self._before = before.result()
+            # Closed alone it would take one more: whoever waits for a connection keeps it.
+            self._listener.shutdown(socket.SHUT_RDWR)
         _send_at_once(self._next)
-        threading.Thread(target=self._send, name="ring-send", daemon=True).start()
+        _in_thread(self._send)
+
+    def leave(self) -> None:
+        """Have the others notice that this process adds up nothing more."""
+        self._next.close()
+        self._before.close()
 
     def total(self, values: Sequence[Any]) -> list[Any]:
         """The sums over all processes of tensors, packed into one array of the first one's numbers."""
@@ -101,9 +105,22 @@ def _send_at_once(connection: Connection) -> None:
         way.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _accept(listener: Listener, found: "Future[Connection]") -> None:
-    """The first who has the key; others are sent away."""
-    with suppress(OSError):  # closed: the process after could not be reached
+def _in_thread(act: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=act, args=arguments, daemon=True).start()
+
+
+def _accept(listener: socket.socket, key: bytes, found: "Future[Connection]") -> None:
+    """Let each who comes prove himself beside the others: who says nothing holds nobody up."""
+    with suppress(OSError):  # closed: found, or the process after could not be reached
         while not found.done():
-            with suppress(AuthenticationError, EOFError):
-                found.set_result(listener.accept())
+            way, _ = listener.accept()
+            _in_thread(_prove, Connection(way.detach()), key, found)
+
+
+def _prove(connection: Connection, key: bytes, found: "Future[Connection]") -> None:
+    try:
+        deliver_challenge(connection, key)
+        answer_challenge(connection, key)
+        found.set_result(connection)
+    except (AuthenticationError, EOFError, OSError, InvalidStateError):
+        connection.close()

@@ -11,6 +11,8 @@ from worker.training.order import REFUSED, TrainingOrder
 from worker.training.ring import Address, Ring
 
 KEY_BYTES = 32
+# Where there are fewer, that many processes can still be had, to try what several compute.
+LEAST_CPUS = 4
 # Frames do not go through Ray's memory, only what processes say: the least that it takes.
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
@@ -26,32 +28,37 @@ def learn_together(order: TrainingOrder) -> Iterator[Event]:
     resources = ray.cluster_resources()
     cpus, gpus = (int(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
     if cpus < count:
-        raise NotTrainableError(f"{count} workers are asked for, and Ray has {cpus} CPUs; ask for fewer workers")
+        raise NotTrainableError(f"{count} workers are asked for, and there are CPUs for {cpus}; ask for fewer workers")
     threads = cpus // count
     actor = ray.remote(num_cpus=threads, num_gpus=gpus // count, max_restarts=0, scheduling_strategy="SPREAD")(_Learner)
     learners = [actor.remote(threads) for _ in range(count)]
-    addresses = ray.get([learner.listen.remote(key) for learner in learners])
+    addresses = ray.get([learner.address.remote() for learner in learners])
     ray.get([learner.join.remote(rank, addresses, key) for rank, learner in enumerate(learners)])
     others = [learner.follow.remote(order) for learner in learners[1:]]
-    for event in learners[0].lead.options(num_returns="streaming").remote(order):
-        yield ray.get(event)
-    ray.get(others)
+    try:
+        for event in learners[0].lead.options(num_returns="streaming").remote(order):
+            yield ray.get(event)
+    except ray.exceptions.RayError:
+        # One that could not go on has left the ring, and says why.
+        refused = [said for said in ray.get(others) if said["event"] == REFUSED]
+        if not refused:
+            raise
+        yield refused[0]
 
 
 class _Learner:
     """A process of Ray's, of which the first leads; each has as many threads as are its share of the CPUs."""
 
     def __init__(self, threads: int) -> None:
+        import ray
         import tensorflow as tf
 
+        self._ring = Ring(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
-    def listen(self, key: bytes) -> Address:
-        import ray
-
-        self._ring = Ring(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        return self._ring.listen(key)
+    def address(self) -> Address:
+        return self._ring.address()
 
     def join(self, rank: int, addresses: list[Address], key: bytes) -> None:
         self._ring.join(rank, addresses, key)
@@ -62,10 +69,13 @@ class _Learner:
         except PermanentError as error:
             yield {"event": REFUSED, "reason": error.recorded_reason, "message": error.message}
 
-    def follow(self, order: TrainingOrder) -> None:
-        """Every process comes to the same end, and the first says it."""
-        for _ in self.lead(order):
-            pass
+    def follow(self, order: TrainingOrder) -> Event:
+        """Every process comes to the same end, which the first one says; here the last word counts."""
+        try:
+            *_, last = self.lead(order)
+        finally:
+            self._ring.leave()
+        return last
 
 
 def _connect(order: TrainingOrder) -> Any:
@@ -85,7 +95,7 @@ def _connect(order: TrainingOrder) -> Any:
         ) from error
     if is_local:
         ray.init(
-            num_cpus=max(os.cpu_count() or 1, order.options.workers),
+            num_cpus=max(os.cpu_count() or 1, LEAST_CPUS),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
