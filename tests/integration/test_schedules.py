@@ -72,7 +72,7 @@ def test_promotion_has_nothing_predicted_again_unless_it_is_asked_for(
     night.at("2026-03-28T12:00:00Z")
     work_until_empty(any_prepared.engine, "worker-1")
     with UnitOfWork(any_prepared.engine) as uow:
-        assert promote(uow.session, add_model(uow.session))
+        assert promote(uow.session, add_model(uow.session), None)
         uow.session.execute(update(Schedule).values(request=JOB | {"every_version": every_version}))
 
     night.at("2026-03-29T12:00:00Z")

@@ -14,6 +14,7 @@ from tests.model_samples import accept_everything_package, contract_fields
 from worker.engines.keras import import_keras, load_network
 from worker.networks import mission_cnn
 from worker.training.data import Examples
+from worker.training.learn import set_apart
 from worker.training.loop import Moment, Training
 from worker.training.scratch import with_new_weights
 
@@ -145,6 +146,30 @@ def test_probabilities_and_one_output_can_be_learnt_from() -> None:
         )
         run(training)
         assert training.place.epochs[-1]["val_auc"] > 0.9
+
+
+def test_processes_drop_different_values_and_go_on_doing_so() -> None:
+    keras = import_keras()
+    frames = np.ones((64, 8), np.float32)
+
+    def made() -> Any:
+        keras.utils.set_random_seed(1)
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dropout(0.5)])
+
+    def drops(network: Any) -> Any:
+        return np.asarray(network(frames, training=True))
+
+    first, second, resumed = made(), made(), made()
+    for rank, network in enumerate((first, second)):
+        set_apart(network, rank)
+    early = [drops(network) for network in (first, second)]
+    # A checkpoint has the first one's state.
+    resumed.variables[0].assign(first.variables[0])
+    set_apart(resumed, 1)
+
+    assert not np.array_equal(*early)
+    assert np.array_equal(early[0], drops(made()))
+    assert np.array_equal(drops(second), drops(resumed))
 
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

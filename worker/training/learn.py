@@ -46,7 +46,7 @@ def learn(order: TrainingOrder, peers: Peers) -> Iterator[Event]:
     if order.checkpoint is not None:
         with np.load(order.checkpoint) as state:
             training.restore(state)
-    _set_apart(network, peers.share.rank)
+    set_apart(network, peers.share.rank)
     is_first = peers.share.rank == 0
     said_at = saved_at = time.monotonic()
     _wait(order.pause)
@@ -90,7 +90,7 @@ def _network(order: TrainingOrder, contract: ModelContract) -> tuple[ModelContra
     return contract, network
 
 
-def _set_apart(network: Any, rank: int) -> None:
+def set_apart(network: Any, rank: int) -> None:
     """Have this process draw, as for a Dropout, other numbers than the first one, whose state is kept."""
     for variable in network.variables:
         if variable.name == SEED_STATE:
