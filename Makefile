@@ -32,6 +32,7 @@ test-gpu: $(if $(filter $(VENV)/bin,$(BIN)),$(STAMP)) ## Run the tests that need
 
 test-faults: $(STAMP) ## Cause every fault we promise to survive, on both databases (half an hour)
 	$(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow_fault tests/integration
 
 soak: $(STAMP) ## Two hours of mixed load with a fault every 20 seconds
 	$(BIN)/overread chaos --minutes 120 --every 20 --seed 20 --database postgresql --workers 2 --schedulers 2

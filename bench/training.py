@@ -25,12 +25,13 @@ from shared.model_package import load_contract
 from shared.states import Split
 from shared.training_options import Augment, TrainingOptions
 from tests.model_samples import contract_fields, write_contract
-from worker.engines.process import child_environment
 from worker.training.order import DONE, EPOCH, TrainingOrder
+from worker.training.process import TrainingProcess
 
 CLASSES = 10
 VAL_SHARE = 0.1
 LEARNING_RATE = 1e-3
+LOOK_S = 1.0
 FIT, ONE, TWO = "keras.fit, all cores", "one process", "two Ray workers, a thread each"
 RATIOS = {"two_workers_vs_fit": (TWO, FIT), "one_process_vs_fit": (ONE, FIT)}
 
@@ -162,42 +163,30 @@ def make_order(folder: Path, name: str, epochs: int) -> TrainingOrder:
 def make_images(count: int, side: int, channels: int) -> NDArray[np.float32]:
     """Of each class its own pattern, in much noise."""
     rng = np.random.default_rng(0)
+    # So much that it takes epochs to see through, on more channels more.
+    scale = 2.0 * np.sqrt(channels)
     patterns = rng.normal(size=(CLASSES, side, side, channels)).astype(np.float32)
-    noise = rng.normal(scale=4.0, size=(count, side, side, channels)).astype(np.float32)
+    noise = rng.normal(scale=scale, size=(count, side, side, channels)).astype(np.float32)
     return patterns[np.arange(count) % CLASSES] + noise
 
 
 def run(order: TrainingOrder, folder: Path, *, workers: int) -> list[dict[str, Any]]:
-    """The training process as the product has it, but for its niceness: what it said of its epochs, and when."""
-    path = folder / "order.json"
+    """The training process as a worker starts it: what it said of its epochs, and when."""
     options = order.options.model_copy(update={"workers": workers})
-    path.write_text(order.model_copy(update={"options": options}).model_dump_json())
-    command = [sys.executable, "-m", "worker.training.driver", str(path)]
-    ended = []
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=child_environment(str(folder)),
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            if said["event"] == EPOCH:
-                ended.append(said | {"at": time.monotonic()})
-            elif said["event"] == DONE:
-                break
-        process.communicate()
-    return ended
+    ended: list[dict[str, Any]] = []
+    with TrainingProcess(order.model_copy(update={"options": options}), folder) as process:
+        while True:
+            for said in process.hear(LOOK_S):
+                if said["event"] == EPOCH:
+                    ended.append(said | {"at": time.monotonic()})
+                elif said["event"] == DONE:
+                    return ended
 
 
 def fit(order: TrainingOrder, name: str) -> list[dict[str, Any]]:
     """Keras' own loop in a process of its own."""
-    network = NETWORKS[name]
-    arguments = [order.weights, order.frames, network.count, network.batch_size, order.options.epochs]
-    command = [sys.executable, "-m", "bench.training_fit", "fit", name, *map(str, arguments)]
+    command = [sys.executable, "-m", "bench.training_fit", "fit", name]
+    command += map(str, (order.weights, order.frames, order.options.epochs))
     said = subprocess.run(command, check=True, capture_output=True, text=True)
     ended: list[dict[str, Any]] = json.loads(said.stdout.splitlines()[-1])
     return ended

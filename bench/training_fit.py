@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-CLASSES = 10
+from bench.training import CLASSES, LEARNING_RATE, NETWORKS
+
 SEED = 1
 
 
@@ -18,28 +19,31 @@ def build(name: str, path: str) -> None:
     import keras
 
     keras.utils.set_random_seed(SEED)
-    side, channels = {"mission_cnn": (32, 3), "resnet18": (28, 1)}[name]
-    importlib.import_module(f"worker.networks.{name}").build(side, side, channels, CLASSES).save(path)
+    shape = NETWORKS[name]
+    module = importlib.import_module(f"worker.networks.{name}")
+    module.build(shape.side, shape.side, shape.channels, CLASSES).save(path)
 
 
-def fit(weights: str, frames_path: str, count: int, batch_size: int, epochs: int) -> list[dict[str, Any]]:
+def fit(name: str, weights: str, frames_path: str, epochs: str) -> list[dict[str, Any]]:
     """Loss and time of each epoch's end, the validation included, as a training process tells them."""
     import keras
 
     network = keras.models.load_model(weights, compile=False)
+    count = NETWORKS[name].count
     frames = np.fromfile(frames_path, np.float32).reshape(-1, *network.input_shape[1:])
     classes = np.arange(len(frames)) % CLASSES
     ended: list[dict[str, Any]] = []
     tell = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda _, logs: ended.append({"at": time.monotonic(), "loss": logs["loss"]})
     )
-    network.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(LEARNING_RATE), loss)
     network.fit(
         frames[:count],
         classes[:count],
         validation_data=(frames[count:], classes[count:]),
-        batch_size=batch_size,
-        epochs=epochs,
+        batch_size=NETWORKS[name].batch_size,
+        epochs=int(epochs),
         verbose=0,
         callbacks=[tell],
     )
@@ -48,9 +52,8 @@ def fit(weights: str, frames_path: str, count: int, batch_size: int, epochs: int
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    act, name, *given = sys.argv[1:]
+    act, *given = sys.argv[1:]
     if act == "build":
-        build(name, *given)
+        build(*given)
     else:
-        weights, frames_path, *numbers = given
-        sys.stdout.write(json.dumps(fit(weights, frames_path, *map(int, numbers))) + "\n")
+        sys.stdout.write(json.dumps(fit(*given)) + "\n")

@@ -18,13 +18,16 @@ class Augment(_Part):
     shift: float = Field(0.05, ge=0.0, le=0.5, description="Moved by at most this share of its rows and columns.")
 
 
+Network = Literal["package", "mission_cnn", "resnet18"]
+
+
 class TrainingOptions(_Part):
     """All that settles what a training run computes, beside its data and where it begins."""
 
     start: Literal["warm", "scratch"] = Field(
         "warm", description="From the model version's weights, or from new ones of the same network."
     )
-    network: Literal["package", "mission_cnn", "resnet18"] = Field(
+    network: Network = Field(
         "package",
         description="The version's own, or one of ours with new weights: a small one, or a residual one.",
     )

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from api.cli.client import Json
-from shared.training_options import TrainingOptions
+from shared.training_options import Network, TrainingOptions
 
 DEFAULTS = TrainingOptions()
 
@@ -31,7 +31,7 @@ _OPTIONS = (
     ),
     click.option(
         "--network",
-        type=click.Choice(["package", "mission_cnn", "resnet18"]),
+        type=click.Choice(get_args(Network)),
         default=DEFAULTS.network,
         show_default=True,
         help="The version's own, or, with --from-scratch, one of ours.",

@@ -118,14 +118,10 @@ def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
 def get_promotions(name: str) -> Any:
     """Each time that a version began to serve, the last first."""
     with reading(services().engine) as session:
-        _named(session, name)
-        shown = [vars(one) | {"version": one.model_version.version} for one in promotions_of(session, name)]
-        return {"items": shown}
-
-
-def _named(session: Session, name: str) -> None:
-    if not any(version.name == name for version in list_versions(session)):
-        raise NotFoundError("There is no such model.")
+        found = promotions_of(session, name)
+        if not found:
+            raise NotFoundError("There is no such model.")
+        return {"items": [vars(one) | {"version": one.model_version.version} for one in found]}
 
 
 def _known(session: Session, name: str, number: int) -> ModelVersion:

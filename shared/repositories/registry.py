@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, contains_eager
 
 from shared.clock import utc_now
 from shared.models import ModelVersion, Promotion
@@ -63,8 +63,8 @@ def promote(session: Session, version: ModelVersion, principal_id: int | None) -
     session.refresh(version)
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
-    before = promotions_of(session, version.name)
-    _serve(session, version, PromotionKind.PROMOTED, principal_id, before_id=before[0].id if before else None)
+    (last,) = promotions_of(session, version.name, limit=1)
+    _serve(session, version, PromotionKind.PROMOTED, principal_id, before_id=last.id)
     return True
 
 
@@ -79,7 +79,7 @@ def roll_back(
     session.refresh(version)
     if version.state is not ModelState.CHAMPION:
         return None
-    (last, *_) = promotions_of(session, version.name)
+    (last,) = promotions_of(session, version.name, limit=1)
     if last.before_id is None:
         return None
     target = session.get_one(Promotion, last.before_id)
@@ -88,10 +88,11 @@ def roll_back(
     return target.model_version
 
 
-def promotions_of(session: Session, name: str) -> Sequence[Promotion]:
-    """Every time that a version began to serve a name, the last first."""
-    statement = select(Promotion).join(ModelVersion).where(ModelVersion.name == name)
-    return session.scalars(statement.order_by(Promotion.id.desc())).all()
+def promotions_of(session: Session, name: str, *, limit: int | None = None) -> Sequence[Promotion]:
+    """Every time that a version began to serve a name, the last first; none of a name that is not known."""
+    statement = select(Promotion).join(Promotion.model_version).options(contains_eager(Promotion.model_version))
+    statement = statement.where(ModelVersion.name == name).order_by(Promotion.id.desc())
+    return session.scalars(statement.limit(limit)).all()
 
 
 def _serve(

@@ -17,8 +17,12 @@ from shared.config import Settings
 from shared.db import make_engine
 from shared.migrate import prepare_database
 from shared.models import Base
+from shared.repositories.registry import numbered, promote, promotions_of, roll_back
 from shared.schema import schema_is_current, upgrade_schema
+from shared.states import PromotionKind
+from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
+from tests.factories import MODEL, add_model
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,12 +44,12 @@ def _tables(engine: Engine) -> set[str]:
     return set(inspect(engine).get_table_names()) - {"alembic_version"}
 
 
-def _downgrade(engine: Engine) -> None:
+def _downgrade(engine: Engine, to: str = "base") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(shared.schema.__file__).parent / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config, to)
 
 
 def test_migrations_make_what_the_models_say(empty: Engine) -> None:
@@ -77,6 +81,27 @@ def test_downgrade_leaves_nothing_and_upgrade_works_again(empty: Engine) -> None
         assert not schema_is_current(connection)
     upgrade_schema(empty)
     assert _tables(empty) == set(Base.metadata.tables)
+
+
+def test_champions_of_before_have_a_promotion_to_go_back_to(empty: Engine) -> None:
+    prepare_database(empty, "local")
+    with UnitOfWork(empty) as uow:
+        add_model(uow.session)
+        add_model(uow.session)
+        add_model(uow.session, "another")
+    _downgrade(empty, "0009")
+    upgrade_schema(empty)
+
+    with UnitOfWork(empty) as uow:
+        told = [(one.model_version.version, one.kind) for one in promotions_of(uow.session, MODEL)]
+        assert told == [(1, PromotionKind.FIRST)]
+        assert len(promotions_of(uow.session, "another")) == 1
+        second = numbered(uow.session, MODEL, 2)
+        assert second is not None
+        assert promote(uow.session, second, None)
+        back = roll_back(uow.session, second, None)
+        assert back is not None
+        assert back.version == 1
 
 
 def test_database_is_prepared_once_when_hosts_start_together(empty: Engine) -> None:

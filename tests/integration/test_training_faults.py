@@ -1,6 +1,9 @@
 """What befalls a training: kill, damage, silence, cancel, urgent work, the end of its worker."""
 
+import io
+import json
 import time
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from scheduler.sweep import sweep
 from shared.db import reading
 from shared.models import Blob
+from shared.repositories.imaging import add_blob
+from shared.repositories.training import note_run
 from shared.states import Lane
 from tests.conftest import Api
 from tests.factories import let_backoffs_run_out, submit_job
@@ -28,6 +33,8 @@ from tests.trainings import (
 )
 from worker.runtime import Runtime
 from worker.tasks import train_next
+from worker.training.loop import PLACE
+from worker.training.run import CHECKPOINT_MEDIA_TYPE
 
 
 @pytest.mark.usefixtures("cohort")
@@ -60,6 +67,37 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api
     moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
     assert "the training process ended by SIGKILL" in moves
     check_invariants(runtime.engine)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_run_goes_on_from_its_checkpoint_not_from_the_start(any_api: Api, runtime: Runtime) -> None:
+    """From one that was changed meanwhile: it says that all epochs are over, and which weights were the best."""
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
+    job_id = submit(any_api, LONG)
+    with at_work(runtime):
+        eventually(lambda: checkpoint(runtime), LONG_S, "the training is so far")
+        (driver,) = drivers()
+        driver.kill()
+    kept = checkpoint(runtime)
+    assert kept is not None
+    with np.load(runtime.store.path(kept)) as file:
+        state = dict(file)
+    place = json.loads(bytes(state[PLACE])) | {"epoch": LONG["epochs"]}
+    best = {name: array + 1 for name, array in state.items() if name.startswith("best_")}
+    changed = io.BytesIO()
+    np.savez(changed, **(state | best | {PLACE: np.frombuffer(json.dumps(place).encode(), np.uint8)}))
+    blob = runtime.store.put(changed.getvalue())
+    with runtime.unit_of_work() as uow:
+        add_blob(uow.session, blob.sha256, blob.size_bytes, CHECKPOINT_MEDIA_TYPE)
+        note_run(uow.session, UUID(job_id), checkpoint_sha256=blob.sha256)
+
+    let_backoffs_run_out(runtime.engine)
+    train_next(runtime)
+
+    found = weights_of(runtime, job(any_api, job_id)["training"]["model"])
+    assert len(found) == len(best)
+    for at, weight in enumerate(found):
+        assert np.array_equal(weight, best[f"best_{at}"])
 
 
 @pytest.mark.usefixtures("cohort")

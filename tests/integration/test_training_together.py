@@ -102,7 +102,7 @@ def test_several_processes_compute_what_one_computes(any_api: Api, runtime: Runt
     ],
 )
 @pytest.mark.usefixtures("cohort")
-def test_killed_process_costs_no_more_than_the_steps_since_the_checkpoint(
+def test_run_of_which_a_process_is_killed_ends_with_the_weights_of_the_undisturbed_one(
     any_api: Api, runtime: Runtime, killed: str
 ) -> None:
     runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
