@@ -18,8 +18,8 @@ from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import Frame, iter_frames
 from shared.errors import ChildCrashedError
 from shared.heat_map_file import read_map
+from shared.reasons import Reason
 from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool
-from shared.states import Reason
 
 TARGET = "api.pictures:blend_in_child"
 WORDS = "AI, not for diagnostic use"

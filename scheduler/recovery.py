@@ -12,10 +12,10 @@ from shared.config import Settings
 from shared.db import reading
 from shared.models import Shard
 from shared.outage import is_outage
+from shared.reasons import Failure
 from shared.repositories.crashes import Loss, expired, take_back_expired
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import cancelled_with_queued_shards, end_queued
-from shared.states import Failure
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from shared.states import Reason
+from shared.reasons import Reason
 
 
 class OverreadError(Exception):

@@ -11,6 +11,7 @@ Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=10_000)]
 Side = Annotated[int, Field(ge=1, le=4096)]
+Margin = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Part(BaseModel):
@@ -203,6 +204,34 @@ class Learning(_Part):
     )
 
 
+class Margins(_Part):
+    """How much worse than the champion a candidate may be at most, by what is measured."""
+
+    auc: Margin = 0.02
+    sensitivity: Margin = 0.05
+    specificity: Margin = 0.05
+    calibration_error: Margin = 0.1
+
+
+class Gate(_Part):
+    """What a trained version must show on the patients of the holdout before it takes the champion's place."""
+
+    primary: Literal["auc", "sensitivity", "specificity"] = Field(
+        "auc", description="What must be better: its mean over the findings, beyond what chance explains."
+    )
+    margins: Margins = Margins()
+    subgroup_margin: Margin = Field(
+        0.1, description="The same within one site, scanner, sex or age band, where what is seen counts."
+    )
+    least_of_each: int = Field(
+        10, ge=1, le=1_000_000, description="Patients with and without a finding that it takes to judge."
+    )
+    new_patients: int = Field(
+        0, ge=0, le=1_000_000, description="Patients of the holdout that no earlier gate of this model has used."
+    )
+    promotes: bool = Field(True, description="What passes serves at once; else it waits for a person.")
+
+
 class Training(_Part):
     """What the weights were fitted on."""
 
@@ -230,6 +259,7 @@ class ModelContract(_Part):
     weights: Weights
     proof: Proof = Proof()
     learning: Learning = Learning()
+    gate: Gate = Gate()
     training: Training | None = None
 
     @cached_property

@@ -9,12 +9,13 @@ from sqlalchemy import Engine
 from shared.config import load_settings
 from shared.db import make_engine
 from shared.errors import FencedOutError
+from shared.reasons import Reason
 from shared.repositories.claims import cancel_running, claim_next, finish, hold
 from shared.repositories.items import pending_items
 from shared.repositories.job_moves import settle_jobs, start_jobs
 from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
 from shared.repositories.shards import Claim
-from shared.states import ItemState, Lane, Reason
+from shared.states import ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 
 LEASE_S = 60.0

@@ -16,6 +16,7 @@ from shared.db import db_now, reading
 from shared.dicom.read import Header
 from shared.model_contract import ModelContract
 from shared.models import Instance, Item, Job, ModelVersion, Principal, Shard, Study, UploadFile
+from shared.reasons import Failure, Reason
 from shared.repositories.claims import claim_next
 from shared.repositories.crashes import Loss, expired, take_back_expired
 from shared.repositories.imaging import NewInstance, add_blob, index_instances, lock_index, site_named
@@ -26,7 +27,7 @@ from shared.repositories.principals import default_project
 from shared.repositories.registry import add_version, champion
 from shared.repositories.shards import Claim
 from shared.repositories.uploads import create_upload
-from shared.states import Explain, Failure, FileOutcome, ItemState, Lane, Reason
+from shared.states import Explain, FileOutcome, ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.dicom_samples import make_uid

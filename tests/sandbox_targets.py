@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ChildCrashedError, LimitExceededError
+from shared.reasons import Reason
 from shared.sandbox.wire import FRAME, REPLY
-from shared.states import Reason
 
 Answer = Iterator[tuple[dict[str, Any], bytes]]
 

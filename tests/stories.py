@@ -24,6 +24,7 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, Shard
+from shared.reasons import Failure
 from shared.repositories.claims import claim_next, finish, hold, put_off, release
 from shared.repositories.crashes import take_back_lost
 from shared.repositories.items import begin_items, pending_items
@@ -33,7 +34,7 @@ from shared.repositories.lanes import brakes, has_due, pause_lane, resume_lane
 from shared.repositories.outcomes import Outcome, record_outcomes
 from shared.repositories.shards import Claim
 from shared.repositories.tallies import fold
-from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, Failure, ItemState, JobState, Lane, ShardState
+from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, ItemState, JobState, Lane, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S, end_cancelled
 from tests.conftest import Prepared

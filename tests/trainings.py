@@ -34,8 +34,8 @@ LONG = QUICK | {"epochs": 400, "batch_size": 4, "patience_epochs": 0, "learning_
 LONG_S = 120.0
 
 
-def register(api: Api, folder: Path) -> None:
-    package = accept_everything_package(folder / "model", preprocess=WINDOW)
+def register(api: Api, folder: Path, **changes: Any) -> None:
+    package = accept_everything_package(folder / "model", preprocess=WINDOW, **changes)
     answer = api.post(MODELS, data=zip_package(package, folder / "model.zip").read_bytes(), **ZIP)
     assert answer.status_code == 201, answer.text
 

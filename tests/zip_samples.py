@@ -10,7 +10,7 @@ from pathlib import Path
 from api.intake.archive import read_archive
 from api.intake.spooling import ReceivedFile
 from shared.config import Settings
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore
 
 MIB = 1024 * 1024

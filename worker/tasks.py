@@ -9,11 +9,12 @@ from structlog import get_logger
 from shared.backoff import backoff_s
 from shared.errors import EngineLostError, FencedOutError, TransientError
 from shared.outage import is_outage
+from shared.reasons import Failure
 from shared.repositories.claims import NOTHING_BEGUN, Begun, begun_in, claim_next, put_off, release
 from shared.repositories.crashes import Loss, take_back_lost
 from shared.repositories.job_moves import start_jobs
 from shared.repositories.shards import Claim
-from shared.states import Failure, Lane
+from shared.states import Lane
 from worker.inference.commit import end_cancelled
 from worker.inference.run import run_shards
 from worker.runtime import HeldShards, Runtime, StoppingError, YieldError

@@ -119,7 +119,13 @@ def _training_rows(training: Json | None) -> list[tuple[str, Any]]:
         ("why", training["why"]),
         ("dataset", training["dataset"]),
         ("new version", training["model"]),
+        ("gate", gate_text(training["gate"])),
     ]
+
+
+def gate_text(gate: Json | None) -> str | None:
+    """What the gate said of a trained version, and why."""
+    return "; ".join([gate["outcome"], *gate["reasons"]]) if gate else None
 
 
 def show_job(session: Session, job: Json) -> None:

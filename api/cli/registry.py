@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 
 from api.cli.client import Client, Json
+from api.cli.gates import show_gate
 from api.cli.jobs import model_name
 from api.cli.output import make_table, moment, plain
 from api.cli.session import Session, client_command
@@ -29,7 +30,7 @@ MODEL_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
 
 PROMOTION_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("version", lambda one: one["version"]),
-    ("how", lambda one: one["kind"].replace("_", " ")),
+    ("how", lambda one: one["kind"].replace("_", " ") + (" by the gate" if one["by_gate"] else "")),
     ("since", lambda one: moment(one["created_at"])),
     ("reason", lambda one: one["reason"]),
 ]
@@ -66,6 +67,16 @@ def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
     path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/engines"
     answer = session.client.post(path) if prove_again else session.client.get(path)
     session.show(answer, lambda: _show_proofs(session, f"{name}:{number}", answer["items"]))
+
+
+@models.command("gate")
+@click.argument("model")
+@client_command
+def gate(session: Session, model: str) -> None:
+    """Show how MODEL, `name:version`, compared with the champion on patients that no version learnt from."""
+    name, number = _version_of(session.client, model)
+    answer = session.client.get(f"{MODELS}/{quote(name, safe='')}/versions/{number}/gate")
+    session.show(answer, lambda: show_gate(session, answer))
 
 
 @models.command("promote")

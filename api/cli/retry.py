@@ -13,7 +13,8 @@ from api.cli.jobs import JOBS, show_job
 from api.cli.output import make_table, plain
 from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS
-from shared.states import Failure, JobState, Reason
+from shared.reasons import Failure, Reason
+from shared.states import JobState
 
 Columns = list[tuple[str, Callable[[Any], Any]]]
 STATES = [str(state) for state in (JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED)]

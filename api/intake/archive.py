@@ -15,7 +15,7 @@ from api.intake.spooling import Cap, ReceivedFile, is_zip, spool_file
 from api.intake.zip_entry import DEFLATED, STORED, Budget, OpenEntry
 from shared.config import Settings
 from shared.errors import InvalidArchiveError, InvalidDicomError, PermanentError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore, SpooledBlob
 
 FLAGS_ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13

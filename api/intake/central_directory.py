@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from shared.errors import InvalidArchiveError
-from shared.states import Reason
+from shared.reasons import Reason
 
 END = struct.Struct("<4s4H2LH")
 END_MAGIC = b"PK\x05\x06"

@@ -13,7 +13,7 @@ from api.intake.multipart import FILE_TYPES, Part, read_parts
 from api.intake.spooling import Cap, ReceivedFile, display_name, is_zip, spool_file
 from shared.config import Settings
 from shared.errors import InvalidRequestError, PermanentError, UnsupportedMediaTypeError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore, SpooledBlob
 
 __all__ = ["ReceivedFile", "receive"]

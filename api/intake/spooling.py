@@ -7,7 +7,7 @@ from typing import Self
 
 from shared.config import Settings
 from shared.errors import InvalidDicomError, LimitExceededError, PermanentError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore, SpooledBlob
 
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")

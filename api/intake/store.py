@@ -15,9 +15,10 @@ from shared.db import reading
 from shared.dicom.read import Header
 from shared.errors import InvalidRequestError, PermanentError, TransientError
 from shared.models import UploadFile
+from shared.reasons import Reason
 from shared.repositories.imaging import NewInstance, index_instances, lock_index, site_named
 from shared.repositories.uploads import instances_by_blob
-from shared.states import FileOutcome, Reason
+from shared.states import FileOutcome
 
 BATCH_FILES = 128
 BATCH_S = 60.0  # what comes slowly is stored in smaller batches: a spooled file that lies for hours would be swept

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from api.intake.central_directory import CentralDirectory, Entry
 from shared.config import MIB, Settings
 from shared.errors import InvalidArchiveError
-from shared.states import Reason
+from shared.reasons import Reason
 
 PIECE_BYTES = 256 * 1024
 # Blank masks deflate a thousandfold, honestly; a zip that inflates to less than this is never called a bomb.

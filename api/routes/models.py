@@ -9,12 +9,15 @@ from sqlalchemy.orm import Session
 from api.auth import auth, principal
 from api.intake.model import register_package
 from api.schemas.operations import ModelList, ModelShown, PromotionList, ProofList, RollbackWanted
+from api.schemas.training import GateShown
 from api.services import services
+from api.views.training import gate_shown
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError, UnsupportedMediaTypeError
 from shared.model_contract import ModelContract
 from shared.models import ModelVersion
 from shared.repositories.audit import add_audit_event
+from shared.repositories.gates import decision_on
 from shared.repositories.proofs import proofs_of, prove_again
 from shared.repositories.registry import list_versions, numbered, promote, promotions_of, roll_back
 from shared.states import ModelState, Scope
@@ -111,6 +114,20 @@ def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
         return _shown(serving)
 
 
+@blueprint.get("/<string:name>/versions/<int(max=999999999):number>/gate")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(GateShown)
+@blueprint.doc(summary="Show how it compared with the champion")
+def get_gate(name: str, number: int) -> Any:
+    """The latest decision on a trained version: what was measured on the holdout, and why it was held, if it was."""
+    with reading(services().engine) as session:
+        version = _known(session, name, number)
+        decision = decision_on(session, version)
+        if decision is None:
+            raise NotFoundError("No gate has judged this version: it was not trained here.")
+        return gate_shown(version, decision)
+
+
 @blueprint.get("/<string:name>/promotions")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
 @blueprint.output(PromotionList)
@@ -121,7 +138,12 @@ def get_promotions(name: str) -> Any:
         found = promotions_of(session, name)
         if not found:
             raise NotFoundError("There is no such model.")
-        return {"items": [vars(one) | {"version": one.model_version.version} for one in found]}
+        return {
+            "items": [
+                vars(one) | {"version": one.model_version.version, "by_gate": one.gate_decision_id is not None}
+                for one in found
+            ]
+        }
 
 
 def _known(session: Session, name: str, number: int) -> ModelVersion:

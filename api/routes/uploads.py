@@ -18,6 +18,7 @@ from api.services import Services, services
 from shared.db import reading
 from shared.errors import BusyError, NotFoundError
 from shared.models import Upload, UploadFile
+from shared.reasons import REASON_TEXTS
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
 from shared.repositories.principals import default_project
@@ -28,7 +29,7 @@ from shared.repositories.uploads import (
     rejected_digests,
     upload_files,
 )
-from shared.states import REASON_TEXTS, FileOutcome, Scope
+from shared.states import FileOutcome, Scope
 
 blueprint = APIBlueprint("uploads", __name__, url_prefix="/api/v1/uploads", tag="Uploads")
 

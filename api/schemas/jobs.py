@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 
 from api.schemas.base import InferenceLane, Label, Moment, Page, Shape, Wanted
 from api.schemas.training import TrainingShown
-from shared.states import Explain, Failure, ItemState, JobKind, JobState, Lane, Reason
+from shared.reasons import Failure, Reason
+from shared.states import Explain, ItemState, JobKind, JobState, Lane
 
 
 class WaitsFor(StrEnum):

@@ -108,6 +108,7 @@ class PromotionShown(Shape):
 
     version: int
     kind: PromotionKind
+    by_gate: bool = Field(description="Whether the gate promoted it, and no person.")
     reason: str
     created_at: datetime
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.schemas.base import Label, Page, Shape, Wanted
+from shared.model_contract import Gate
+from shared.states import GateOutcome
 from shared.training_options import TrainingOptions
 
 
@@ -33,11 +35,38 @@ class EpochShown(Shape):
     val_auc: float | None = Field(description="Null where val shows one class only; of several, each against the rest.")
 
 
+class GateTold(Shape):
+    """What the gate said of a version, in short."""
+
+    outcome: GateOutcome = Field(description="promoted: it serves; passed: a person is to promote it; held.")
+    reasons: list[str] = Field(description="Why it was held.")
+
+
+class GateShown(GateTold):
+    """How a version compared with the champion on the patients of the holdout, whom neither learnt from."""
+
+    version: int
+    champion: int
+    dataset: str
+    policy: Gate = Field(description="The champion's package's.")
+    holdout: dict[str, Any] = Field(
+        description="How many patients, how many of them for the first time, how often the holdout was used before; "
+        "`champion_origin_known`: whether all that the champion learnt from is on record here."
+    )
+    measures: dict[str, Any] = Field(
+        description="`primary`, and of each finding and subgroup the figures of both versions; gains with their "
+        "intervals (95 %); curves. Empty where nothing could be compared."
+    )
+    digests: dict[str, str]
+    code_version: str
+    created_at: datetime
+
+
 class TrainingShown(Shape):
     """How far a training run is."""
 
     options: TrainingOptions
-    phase: str = Field(description="waiting, data, training, paused, done, failed or cancelled.")
+    phase: str = Field(description="waiting, data, training, gate, paused, done, failed or cancelled.")
     why: str | None = Field(description="Why it failed.")
     dataset: str | None = Field(description="The snapshot's digest; null until it is frozen.")
     read: int = Field(description="Instances read in the phase `data`: once to freeze them, once to learn from them.")
@@ -50,6 +79,7 @@ class TrainingShown(Shape):
     eta_s: float | None = Field(description="Seconds that all epochs will take at the pace of this attempt.")
     history: list[EpochShown] = Field(description="Empty in lists; of very many epochs some.")
     model: str | None = Field(description="What came of it, `name:version`.")
+    gate: GateTold | None = Field(description="How that compared with the champion; null until it is there.")
 
 
 class DatasetQuery(Page):

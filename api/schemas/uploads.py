@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from api.schemas.base import Label, Shape, Wanted
-from shared.states import FileOutcome, Reason
+from shared.reasons import Reason
+from shared.states import FileOutcome
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.paging import integer_cursor, page_of
 from api.schemas.jobs import ItemQuery, ItemShown
 from shared.models import Instance, Item, Patient, Series, Study, UploadFile
-from shared.states import REASON_TEXTS, failure_of, reasons_of
+from shared.reasons import REASON_TEXTS, failure_of, reasons_of
 
 
 def items_shown(session: Session, job_id: UUID, query: ItemQuery) -> Any:

@@ -1,7 +1,7 @@
-"""How far a training run is."""
+"""How far a training run is, and what the gate said of its result."""
 
-from api.schemas.training import TrainingShown
-from shared.models import Job, TrainingRun
+from api.schemas.training import GateShown, GateTold, TrainingShown
+from shared.models import GateDecision, Job, ModelVersion, TrainingRun
 from shared.states import FINAL_JOB_STATES
 from shared.training_options import TrainingOptions
 
@@ -31,4 +31,18 @@ def training_shown(job: Job, run: TrainingRun, *, whole: bool) -> TrainingShown:
         eta_s=told.get("eta_s") if phase == "training" else None,
         history=told.get("history", []) if whole else [],
         model=f"{version.name}:{version.version}" if version else None,
+        gate=GateTold.model_validate(run.gate_decision) if run.gate_decision else None,
+    )
+
+
+def gate_shown(version: ModelVersion, decision: GateDecision) -> GateShown:
+    """The decision on a version, whole."""
+    return GateShown(
+        version=version.version,
+        champion=decision.champion.version,
+        dataset=decision.dataset.blob_sha256,
+        outcome=decision.outcome,
+        reasons=decision.reasons,
+        created_at=decision.created_at,
+        **decision.record,
     )

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from api.schemas.jobs import WaitsFor
 from api.views.situation import Situation
 from shared.models import Job, LaneBrake, Shard
-from shared.states import FINAL_JOB_STATES, Failure, JobState
+from shared.reasons import Failure
+from shared.states import FINAL_JOB_STATES, JobState
 
 # While it waits for one of these, nobody can say when it will be over.
 UNFORESEEABLE = frozenset({WaitsFor.CANCEL, WaitsFor.BROKER, WaitsFor.PAUSED, WaitsFor.WORKER})

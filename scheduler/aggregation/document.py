@@ -11,8 +11,8 @@ import numpy as np
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts, Vector
 from scheduler.aggregation.slices import SliceFacts, slice_facts
 from shared.model_contract import Finding, ModelContract
+from shared.reasons import REASON_TEXTS, Reason
 from shared.rollup import Rule, in_scope, roll_up
-from shared.states import REASON_TEXTS, Reason
 
 DOCUMENT_SCHEMA = "overread.report/1"
 # How many instances a finding names as its evidence.

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
-from shared.states import ItemState, Reason
+from shared.reasons import Reason
+from shared.states import ItemState
 
 Vector = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from scheduler.aggregation.evidence import InstanceEvidence, StudyFacts
 from shared.model_contract import SliceRule
+from shared.reasons import Reason
 from shared.repositories.retries import POINTLESS
 from shared.slice_selection import selected_frames
 from shared.slices import Slice, SliceOrder, Stack, frame_stacks, stacks_of
-from shared.states import Reason
 
 # Of more gaps or duplicates of a stack, and of more stacks of a series, so many are named; all are counted.
 MAX_NAMED, MAX_STACKS = 20, 100

@@ -20,7 +20,7 @@ from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.read import check_dimensions
 from shared.dicom.values import number, text
 from shared.errors import DecodeError, LimitExceededError, OverreadError, UnsupportedTransferSyntaxError
-from shared.states import Reason
+from shared.reasons import Reason
 
 PALETTE = "PALETTE COLOR"
 _SUBSAMPLED = "YBR_FULL_422"

@@ -22,7 +22,7 @@ from shared.config import Settings
 from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.source import DicomFile, inflate
 from shared.errors import InvalidDicomError, LimitExceededError, OverreadError, StorageUnavailableError
-from shared.states import Reason
+from shared.reasons import Reason
 
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _UNDEFINED_LENGTH = 0xFFFFFFFF

@@ -17,7 +17,7 @@ from shared.dicom.parse import ReadLimits, parse
 from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.transforms import FrameTransforms, Transforms
 from shared.errors import DecodeError
-from shared.states import Reason
+from shared.reasons import Reason
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = "RGB"

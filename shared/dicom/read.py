@@ -20,8 +20,8 @@ from shared.dicom.planes import Planes, planes_of_dataset, planes_of_document
 from shared.dicom.quiet import quiet_pydicom
 from shared.dicom.values import MAX_PERSON_NAME, number, text, uid
 from shared.errors import ChildCrashedError, InvalidDicomError, LimitExceededError
+from shared.reasons import Reason
 from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
-from shared.states import Reason
 
 __all__ = ["Header", "HeaderReader", "ReadLimits", "check_dimensions", "read_dataset", "read_header"]
 

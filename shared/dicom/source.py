@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import InvalidDicomError, LimitExceededError, StorageUnavailableError
-from shared.states import Reason
+from shared.reasons import Reason
 
 CHUNK_BYTES = 256 * 1024
 _PREAMBLE_BYTES, _HEAD_BYTES = 128, 132

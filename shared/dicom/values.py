@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from shared.errors import InvalidDicomError
-from shared.states import Reason
+from shared.reasons import Reason
 
 MAX_TEXT = 64  # LO (PS3.5, table 6.2-1), the longest short text we keep
 MAX_PERSON_NAME = 324  # PN: five components of 64 characters, with their delimiters

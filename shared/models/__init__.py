@@ -3,6 +3,7 @@
 from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.dataset import Dataset, DatasetPatient
+from shared.models.gate import GateDecision
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.label import Label, PatientSplit
@@ -21,6 +22,7 @@ __all__ = [
     "Dataset",
     "DatasetPatient",
     "EngineProof",
+    "GateDecision",
     "HeatMap",
     "History",
     "IdempotencyKey",

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, BigInt, RowId, enum_column
 from shared.models.registry import ModelVersion
-from shared.states import Explain, Failure, ItemState, JobKind, JobState, Lane, Reason, ShardState
+from shared.reasons import Failure, Reason
+from shared.states import Explain, ItemState, JobKind, JobState, Lane, ShardState
 
 # Of what a move was made for, so much is kept.
 MAX_REASON = 128

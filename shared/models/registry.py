@@ -33,7 +33,8 @@ class ModelVersion(Base):
 class Promotion(Base):
     """A version began to serve its name; no row is ever changed.
 
-    `before_id` is the row to go back to: of what served before, not counting what was rolled back.
+    `before_id` is the row to go back to: of what served before, not counting what was rolled back. Where the gate
+    promoted it, `gate_decision_id` says why.
     """
 
     __tablename__ = "promotion"
@@ -44,6 +45,7 @@ class Promotion(Base):
     kind: Mapped[PromotionKind] = mapped_column(enum_column(PromotionKind))
     before_id: Mapped[int | None] = mapped_column(ForeignKey("promotion.id"))
     reason: Mapped[str] = mapped_column(String(MAX_REASON), default="")
+    gate_decision_id: Mapped[int | None] = mapped_column(ForeignKey("gate_decision.id"))
     principal_id: Mapped[int | None] = mapped_column(ForeignKey("principal.id"))
     created_at: Mapped[datetime]
 

@@ -4,10 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from shared.models.base import Base, Sha256
 from shared.models.dataset import Dataset
+from shared.models.gate import GateDecision
 from shared.models.registry import ModelVersion
 
 
@@ -30,3 +31,6 @@ class TrainingRun(Base):
     # For many runs together, each once: a model's contract can be long.
     dataset: Mapped[Dataset | None] = relationship(lazy="selectin")
     model_version: Mapped[ModelVersion | None] = relationship(lazy="selectin")
+    gate_decision: Mapped[GateDecision | None] = relationship(
+        primaryjoin=lambda: TrainingRun.job_id == foreign(GateDecision.job_id), lazy="selectin", viewonly=True
+    )

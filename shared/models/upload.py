@@ -7,7 +7,8 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.base import Base, BigInt, RowId, Sha256, enum_column
-from shared.states import FileOutcome, Reason
+from shared.reasons import Reason
+from shared.states import FileOutcome
 
 
 class Upload(Base):

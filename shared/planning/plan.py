@@ -14,12 +14,13 @@ from shared.errors import ConflictError, InvalidRequestError
 from shared.model_package import ModelContract, refusal_of
 from shared.models import Instance, Item, Job, ModelVersion, Patient, Prediction, Series, Study, Upload, UploadFile
 from shared.planning.slices import Chosen, choose
+from shared.reasons import REASON_TEXTS, Reason
 from shared.repositories.jobs import Target
 from shared.repositories.parts import in_parts
 from shared.repositories.predictions import predicted_frames
 from shared.repositories.registry import champion, champion_names, numbered
 from shared.repositories.retries import POINTLESS, retried_reasons, unfinished
-from shared.states import REASON_TEXTS, Explain, FileOutcome, ItemState, Reason
+from shared.states import Explain, FileOutcome, ItemState
 
 # Of a long list with many faults, so many are told.
 MAX_ERRORS = 100

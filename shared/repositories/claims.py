@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 from shared.db import db_now
 from shared.errors import FencedOutError
 from shared.models import Item, Job, Shard, table_of
+from shared.reasons import Failure
 from shared.repositories.history import check_shard_move
 from shared.repositories.items import take_back_tries
 from shared.repositories.lanes import IS_DUE
 from shared.repositories.shards import Claim, record_moves
-from shared.states import Failure, ItemState, Lane, ShardState
+from shared.states import ItemState, Lane, ShardState
 
 # Items on which an attempt began and that have no outcome yet, each with its shard.
 Begun = Mapping[int, int]

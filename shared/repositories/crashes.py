@@ -9,13 +9,14 @@ from sqlalchemy.orm import Session
 
 from shared.db import db_now
 from shared.models import Instance, Item, Job, Shard
+from shared.reasons import Failure, Reason
 from shared.repositories.claims import held
 from shared.repositories.history import changed_rows, check_shard_move
 from shared.repositories.items import take_back_tries
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
 from shared.repositories.shards import Claim, record_moves
-from shared.states import Failure, ItemState, Reason, ShardState
+from shared.states import ItemState, ShardState
 
 # A host that restarts again and again must not condemn what it never began on.
 OUTSIDE_PATIENCE = 5

@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session, lazyload
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Item, Job, JobPatient, Shard, table_of
+from shared.reasons import Reason
 from shared.repositories.history import Move, changed_rows, record
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.outcomes import end_open_items
 from shared.repositories.shards import NewShards, cancel_queued, create_shards
 from shared.repositories.tallies import count, jobs_in
-from shared.states import FINAL_JOB_STATES, Explain, ItemState, JobKind, JobState, Lane, Reason, ShardState
+from shared.states import FINAL_JOB_STATES, Explain, ItemState, JobKind, JobState, Lane, ShardState
 
 INSERT_ROWS = 1000
 

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from shared.db import db_now
 from shared.models import Item, Job, JobPatient, table_of
+from shared.reasons import Reason
 from shared.repositories.parts import in_parts
-from shared.states import ItemState, Reason
+from shared.states import ItemState
 
 _ITEMS, _JOBS, _PATIENTS = table_of(Item).c, table_of(Job).c, table_of(JobPatient).c
 # How many of a job's items ended how.

@@ -57,14 +57,17 @@ def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
     return version
 
 
-def promote(session: Session, version: ModelVersion, principal_id: int | None) -> bool:
+def promote(
+    session: Session, version: ModelVersion, principal_id: int | None, *, gate_decision_id: int | None = None
+) -> bool:
     """Make a version the champion and retire the present one; False when its state does not allow that."""
     lock_name(session, version.name)
     session.refresh(version)
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
     (last,) = promotions_of(session, version.name, limit=1)
-    _serve(session, version, PromotionKind.PROMOTED, principal_id, before_id=last.id)
+    why = {"before_id": last.id, "gate_decision_id": gate_decision_id}
+    _serve(session, version, PromotionKind.PROMOTED, principal_id, **why)
     return True
 
 
@@ -84,7 +87,8 @@ def roll_back(
         return None
     target = session.get_one(Promotion, last.before_id)
     session.refresh(target.model_version)
-    _serve(session, target.model_version, PromotionKind.ROLLED_BACK, principal_id, reason, target.before_id)
+    why = {"reason": reason, "before_id": target.before_id}
+    _serve(session, target.model_version, PromotionKind.ROLLED_BACK, principal_id, **why)
     return target.model_version
 
 
@@ -95,22 +99,16 @@ def promotions_of(session: Session, name: str, *, limit: int | None = None) -> S
     return session.scalars(statement.limit(limit)).all()
 
 
-def _serve(
-    session: Session,
-    version: ModelVersion,
-    kind: PromotionKind,
-    principal_id: int | None,
-    reason: str = "",
-    before_id: int | None = None,
-) -> None:
+def _serve(session: Session, version: ModelVersion, kind: PromotionKind, principal_id: int | None, **why: Any) -> None:
+    """`why` has further columns of the promotion."""
     session.execute(
         update(ModelVersion)
         .where(ModelVersion.name == version.name, ModelVersion.state == ModelState.CHAMPION)
         .values(state=ModelState.RETIRED)
     )
     version.state = ModelState.CHAMPION
-    row = {"kind": kind, "principal_id": principal_id, "reason": reason, "before_id": before_id}
-    session.add(Promotion(model_version_id=version.id, created_at=utc_now(), **row))
+    of = {"model_version_id": version.id, "kind": kind, "principal_id": principal_id, "created_at": utc_now()}
+    session.add(Promotion(**of, **why))
     session.flush()
 
 

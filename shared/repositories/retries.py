@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
-from shared.states import Failure, ItemState, JobKind, JobState, Reason, reasons_of
+from shared.reasons import Failure, Reason, reasons_of
+from shared.states import ItemState, JobKind, JobState
 
 UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
 # What is settled before a worker sees it, from what is stored and what the model accepts: the same answer each time.

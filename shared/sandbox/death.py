@@ -5,7 +5,7 @@ import re
 import signal
 
 from shared.errors import ChildCrashedError
-from shared.states import Reason
+from shared.reasons import Reason
 
 MAX_LOG_CHARACTERS = 2000
 TIMEOUT = "timeout"

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared import errors
 from shared.errors import ChildCrashedError, OverreadError, TransientError
+from shared.reasons import Reason
 from shared.sandbox.death import TIMEOUT, ChildDeathError, CrashLog, how_it_ended
 from shared.sandbox.memory import SharedMemory
 from shared.sandbox.niceness import give_way
@@ -33,7 +34,6 @@ from shared.sandbox.wire import (
     ChildReasons,
     Reply,
 )
-from shared.states import Reason
 
 MAX_MESSAGE_LENGTH = 1000
 MAX_CALLS = 2000  # then a child is replaced: codecs leak, and what crept in should not stay

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from shared.states import Reason
+from shared.reasons import Reason
 
 FRAME = struct.Struct(">cIQ")  # kind, bytes of JSON, bytes of payload (behind it, or in shared memory)
 REQUEST = struct.Struct(">I")  # bytes of JSON

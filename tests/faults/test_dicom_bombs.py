@@ -13,7 +13,7 @@ from shared.config import Settings
 from shared.dicom.read import HeaderReader
 from shared.errors import PermanentError
 from shared.model_package import load_contract
-from shared.states import Reason
+from shared.reasons import Reason
 from tests import dicom_samples as samples
 from tests.model_samples import contract_fields
 from worker.inference.decode import Decoder

@@ -10,12 +10,13 @@ from sqlalchemy import select, update
 from api.intake import retry
 from shared.db import reading
 from shared.models import IdempotencyKey, Item, Job, ModelVersion
+from shared.reasons import Reason
 from shared.repositories.claims import finish, hold
 from shared.repositories.items import pending_items
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import Target
 from shared.repositories.outcomes import Outcome, record_outcomes
-from shared.states import ItemState, Reason
+from shared.states import ItemState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.conftest import Api, Prepared

@@ -10,10 +10,11 @@ from shared.clock import utc_now
 from shared.db import reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
+from shared.reasons import Reason
 from shared.repositories.claims import finish
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import request_cancel
-from shared.states import ItemState, JobState, Reason, ShardState
+from shared.states import ItemState, JobState, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take, work_until_empty
 from tests.conftest import Api, Prepared

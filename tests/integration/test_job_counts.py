@@ -14,6 +14,7 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import FencedOutError, IllegalTransitionError
 from shared.models import History, Item, Job, JobPatient, Shard, Tally
+from shared.reasons import Reason
 from shared.repositories.claims import finish, hold, release
 from shared.repositories.history import move_jobs
 from shared.repositories.items import pending_items
@@ -21,7 +22,7 @@ from shared.repositories.job_moves import settle_jobs
 from shared.repositories.jobs import Target, request_cancel
 from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
 from shared.repositories.shards import Claim
-from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, ItemState, JobState, Reason
+from shared.states import FINAL_ITEM_STATES, FINAL_JOB_STATES, ItemState, JobState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import end_cancelled, take, work_until_empty
 from tests.conftest import Prepared

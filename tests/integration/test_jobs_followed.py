@@ -2,8 +2,9 @@
 
 import pytest
 
+from shared.reasons import Reason
 from shared.repositories.jobs import Target
-from shared.states import ItemState, Lane, Reason
+from shared.states import ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take
 from tests.conftest import Api

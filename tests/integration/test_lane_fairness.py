@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from shared.db import reading
 from shared.models import Job, Shard
+from shared.reasons import Failure
 from shared.repositories.claims import claim_next, put_off, release
 from shared.repositories.lanes import brakes, has_due, pause_lane, resume_lane
 from shared.repositories.shards import Claim, shards_ahead
-from shared.states import Failure, JobState, Lane
+from shared.states import JobState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S, commit, take
 from tests.conftest import Prepared

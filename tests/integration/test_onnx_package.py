@@ -15,7 +15,7 @@ from shared.db import reading
 from shared.errors import EngineMissingError, InvalidModelPackageError
 from shared.model_package import load_contract, open_package
 from shared.models import Item, Prediction
-from shared.states import Reason
+from shared.reasons import Reason
 from tests.cohorts import films
 from tests.conftest import Api
 from tests.model_samples import contract_fields, zip_package

@@ -7,11 +7,12 @@ from shared.config import Settings
 from shared.db import db_now, reading
 from shared.errors import StorageUnavailableError
 from shared.models import Item, Shard
+from shared.reasons import Failure
 from shared.repositories.crashes import Loss, take_back_lost
 from shared.repositories.items import begin_items
 from shared.repositories.jobs import request_cancel
 from shared.repositories.shards import Claim
-from shared.states import Failure, ItemState, JobState, ShardState
+from shared.states import ItemState, JobState, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
 from tests.factories import (

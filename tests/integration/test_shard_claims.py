@@ -15,11 +15,12 @@ from shared.clock import utc_now
 from shared.db import db_now, reading
 from shared.errors import FencedOutError
 from shared.models import History, Item, Job, Shard
+from shared.reasons import Failure
 from shared.repositories.claims import claim_next, finish, hold, put_off, release
 from shared.repositories.crashes import expired
 from shared.repositories.items import pending_items
 from shared.repositories.outcomes import record_outcomes
-from shared.states import Failure, ItemState, JobState, Lane, ShardState
+from shared.states import ItemState, JobState, Lane, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take, work_until_empty
 from tests.conftest import Prepared

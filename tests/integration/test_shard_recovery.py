@@ -17,10 +17,11 @@ from shared.db import db_now, make_engine, reading
 from shared.errors import FencedOutError, StorageUnavailableError
 from shared.models import History, Item, Job, JobPatient, Prediction, Shard
 from shared.outage import is_outage
+from shared.reasons import Failure, Reason
 from shared.repositories.claims import hold, release
 from shared.repositories.crashes import OUTSIDE_PATIENCE, expired, take_back_expired
 from shared.repositories.jobs import request_cancel
-from shared.states import FINAL_JOB_STATES, Failure, ItemState, JobState, Reason, ShardState
+from shared.states import FINAL_JOB_STATES, ItemState, JobState, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, end_cancelled, take
 from tests.conftest import Prepared

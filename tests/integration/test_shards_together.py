@@ -11,11 +11,12 @@ from sqlalchemy import event, select, update
 
 from shared.db import reading
 from shared.models import HeatMap, History, Instance, Item, Job, Prediction, Shard
+from shared.reasons import Reason
 from shared.repositories.claims import claim_next
 from shared.repositories.jobs import request_cancel
 from shared.repositories.registry import champion
 from shared.repositories.shards import Claim
-from shared.states import Explain, ItemState, JobState, Lane, MapMethod, NoMap, Reason, ShardState
+from shared.states import Explain, ItemState, JobState, Lane, MapMethod, NoMap, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import LEASE_S
 from tests.conftest import Prepared

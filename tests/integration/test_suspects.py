@@ -9,9 +9,10 @@ from scheduler.recovery import recover_shards
 from shared.db import reading
 from shared.errors import EngineLostError
 from shared.models import Instance, Item, Prediction
+from shared.reasons import Failure, Reason
 from shared.repositories.crashes import OUTSIDE_PATIENCE
 from shared.repositories.items import begin_items
-from shared.states import Failure, ItemState, JobState, Reason, ShardState
+from shared.states import ItemState, JobState, ShardState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
 from tests.factories import (

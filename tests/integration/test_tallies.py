@@ -11,11 +11,12 @@ from scheduler.tallies import WORTH_FOLDING, fold_tallies
 from shared.clock import utc_now
 from shared.db import reading
 from shared.models import Pace, Tally
+from shared.reasons import Failure
 from shared.repositories.claims import put_off, release
 from shared.repositories.jobs import request_cancel
 from shared.repositories.pace import BUCKET_S, add_pace, last_minute, measured, rate_of
 from shared.repositories.tallies import FOLDED_AT_ONCE, count, fold, items_queued, jobs_in, shards_in, totals
-from shared.states import Failure, JobState, Lane, ShardState
+from shared.states import JobState, Lane, ShardState
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take

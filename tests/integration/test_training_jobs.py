@@ -35,7 +35,7 @@ from worker.tasks import train_next
 
 
 @pytest.mark.usefixtures("cohort")
-def test_training_makes_the_next_version_a_candidate(any_api: Api, runtime: Runtime) -> None:
+def test_training_makes_the_next_version(any_api: Api, runtime: Runtime) -> None:
     done = train(any_api, runtime, QUICK | {"epochs": 30})
 
     assert (done["state"], done["kind"], done["priority"]) == ("done", "training", "training")
@@ -44,7 +44,9 @@ def test_training_makes_the_next_version_a_candidate(any_api: Api, runtime: Runt
     assert training["history"][-1]["val_auc"] == 1.0
     assert done["progress"] == 1.0
     versions = any_api.get("/api/v1/models").json["items"]
-    assert {one["version"]: one["state"] for one in versions} == {1: "champion", 2: "candidate"}
+    assert {one["version"]: one["state"] for one in versions} == {1: "champion", 2: "held"}
+    (reason,) = training["gate"]["reasons"]
+    assert reason.endswith("10 of each are needed to judge")
     with reading(runtime.engine) as session:
         contract = session.scalars(select(ModelVersion.contract).where(ModelVersion.version == 2)).one()
         kept = session.scalars(select(Blob.media_type)).all()

@@ -11,8 +11,9 @@ from sqlalchemy import event, update
 from api.views import situation
 from shared.db import db_now
 from shared.models import Shard
+from shared.reasons import Failure
 from shared.repositories.claims import put_off
-from shared.states import Failure, Lane
+from shared.states import Lane
 from shared.unit_of_work import UnitOfWork
 from tests.claimers import take, work_until_empty
 from tests.conftest import Api

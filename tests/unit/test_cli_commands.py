@@ -236,12 +236,14 @@ TRAINING: dict[str, Any] = {
     "steps": 75,
     "history": [{"epoch": 2, "loss": 0.4, "val_loss": 0.31, "val_accuracy": 0.9, "val_auc": 0.95}],
     "model": None,
+    "gate": None,
 }
 
 
 def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None:
     server.answer("POST /api/v1/jobs", Answer(job("queued", training=TRAINING), 202))
-    ended = job("done", training=TRAINING | {"phase": "done", "model": "m:4"})
+    gate = {"outcome": "held", "reasons": ["it is not shown to be better"]}
+    ended = job("done", training=TRAINING | {"phase": "done", "model": "m:4", "gate": gate})
     server.answer(f"GET /api/v1/jobs/{JOB}", Answer(job("running", training=TRAINING)), Answer(ended))
     server.answer(f"GET /api/v1/jobs/{JOB}/items", Answer({"items": [], "next": None}))
 
@@ -320,7 +322,8 @@ def test_models_are_promoted_taken_back_and_told_of(server: CannedServer) -> Non
     server.answer(f"GET {base}", Answer({"items": [shown(2)]}))
     server.answer(f"POST {base}/m/versions/2/rollback", Answer(shown(1)))
     row = {"version": 1, "kind": "rolled_back", "reason": "misses", "created_at": "2026-11-29T01:00:00Z"}
-    server.answer(f"GET {base}/m/promotions", Answer({"items": [row]}))
+    rows = [row | {"by_gate": False}, row | {"version": 2, "kind": "promoted", "by_gate": True}]
+    server.answer(f"GET {base}/m/promotions", Answer({"items": rows}))
 
     promoted = run(server, "models", "promote", "m:2")
     back = run(server, "models", "rollback", "m", "--reason", "misses")
@@ -331,4 +334,39 @@ def test_models_are_promoted_taken_back_and_told_of(server: CannedServer) -> Non
     asked = next(one for one in server.asked if one.path.endswith("/rollback"))
     assert json.loads(asked.body) == {"reason": "misses"}
     assert "rolled back" in told.output
+    assert "promoted by the gate" in told.output
     assert refused.exit_code == 2
+
+
+def test_gate_shows_both_versions_side_by_side_and_why(server: CannedServer) -> None:
+    def figures(value: float) -> dict[str, Any]:
+        return dict.fromkeys(("auc", "sensitivity", "specificity", "calibration_error"), value)
+
+    gain = {"gain": 0.1, "low": -0.02, "high": 0.21}
+    both = {"candidate": figures(0.9123), "champion": figures(0.8123)}
+    subgroup = {"by": "site", "value": "North", "finding": "lesion", "positives": 12, "negatives": 30}
+    decision = {
+        "outcome": "held",
+        "reasons": ["it is not shown to be better"],
+        "champion": 1,
+        "created_at": "2026-11-29T01:00:00Z",
+        "holdout": {"patients": 42, "new_patients": 3, "times_before": 2, "champion_origin_known": False},
+        "measures": {
+            "findings": [{"code": "lesion", **both, "gains": dict.fromkeys(figures(0), gain)}],
+            "subgroups": [subgroup | {"candidate": {"sensitivity": 0.5}, "champion": {"sensitivity": 0.75}}],
+        },
+    }
+    server.answer("GET /api/v1/models/m/versions/2/gate", Answer(decision))
+
+    shown = run(server, "models", "gate", "m:2")
+
+    assert shown.exit_code == 0, shown.output
+    for part in (
+        "not shown to be better",
+        "42 patients",
+        "imported",
+        "0.9123",
+        "-0.0200 to +0.2100",
+        "0.5000 / 0.7500",
+    ):
+        assert part in shown.output, part

@@ -22,8 +22,8 @@ from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import iter_frames
 from shared.errors import ChildCrashedError, DecodeError, LimitExceededError, OverreadError
 from shared.model_package import ModelContract, load_contract
+from shared.reasons import Reason
 from shared.sandbox import Reply
-from shared.states import Reason
 from tests.dicom_samples import (
     absurd_dimensions,
     compressed_bytes,

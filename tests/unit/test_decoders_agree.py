@@ -17,7 +17,7 @@ from shared.dicom.codings import CODINGS, Plugin, second_decoder
 from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import Frame, iter_frames
 from shared.errors import DecodeError
-from shared.states import Reason
+from shared.reasons import Reason
 from tests.codestreams import ENCODERS, by_hand, coded_bytes, extremes
 from tests.dicom_samples import dicom_bytes
 

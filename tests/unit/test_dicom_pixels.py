@@ -16,7 +16,7 @@ from shared.config import Settings
 from shared.dicom.pixels import Frame, iter_frames, modality_values
 from shared.dicom.read import ReadLimits
 from shared.errors import DecodeError, PermanentError, UnsupportedTransferSyntaxError
-from shared.states import Reason
+from shared.reasons import Reason
 from tests import dicom_samples as samples
 
 LIMITS = ReadLimits.of_settings(Settings())

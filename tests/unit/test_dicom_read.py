@@ -21,7 +21,7 @@ from pydicom.uid import (
 from shared.config import Settings
 from shared.dicom.read import Header, HeaderReader, ReadLimits, check_dimensions, read_header
 from shared.errors import ChildCrashedError, InvalidDicomError, LimitExceededError, OverreadError, PermanentError
-from shared.states import Reason
+from shared.reasons import Reason
 from tests import dicom_samples as samples
 
 MIB = 1024 * 1024

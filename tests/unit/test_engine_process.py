@@ -21,7 +21,7 @@ from shared.errors import (
     InvalidModelPackageError,
     TransientError,
 )
-from shared.states import Reason
+from shared.reasons import Reason
 from tests.engine_targets import GATE, KILLED_IN_LARGE_BATCHES, MARKS, WAIT, notes
 from tests.marked_engines import ANSWER_S, SIDE, frame
 from tests.marked_engines import marked_model as model

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from api.intake.archive import read_archive
 from shared.config import Settings
 from shared.errors import StorageFullError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore
 from tests.zip_samples import (
     CENTRAL,

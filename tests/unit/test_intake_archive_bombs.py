@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.intake import zip_entry
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore
 from tests.zip_samples import (
     CENTRAL,

@@ -14,7 +14,7 @@ from api.intake.receive import receive
 from api.intake.spooling import is_zip
 from shared.config import Settings
 from shared.errors import InvalidRequestError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore
 from tests.body_samples import CLOSE, FIELD, FORM, PART, RELATED, Chunks, contents, form, take
 from tests.zip_samples import MIB, NOISE, make_zip

@@ -15,7 +15,7 @@ from werkzeug.exceptions import ClientDisconnected
 from api.intake.receive import receive
 from shared.config import Settings
 from shared.errors import StorageFullError, UnsupportedMediaTypeError
-from shared.states import Reason
+from shared.reasons import Reason
 from shared.storage import ContentStore
 from tests.body_samples import FIELD, FORM, PART, Chunks, contents, form, take
 from tests.zip_samples import MIB, NOISE, make_zip, reasons, temporary_files

@@ -15,7 +15,7 @@ from shared.dicom.lookup import Lookup
 from shared.dicom.pixels import Frame
 from shared.errors import DecodeError
 from shared.model_package import ModelContract, load_contract
-from shared.states import Reason
+from shared.reasons import Reason
 from tests.model_samples import contract_fields
 from worker.inference.preprocess import to_input
 

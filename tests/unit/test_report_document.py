@@ -13,7 +13,7 @@ from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts
 from shared.dicom.planes import Plane
 from shared.model_contract import ModelContract
-from shared.states import Reason
+from shared.reasons import Reason
 from tests.model_samples import contract_fields
 from tests.slice_samples import AXIAL
 

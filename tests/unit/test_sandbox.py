@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from shared.errors import ChildCrashedError, LimitExceededError, TransientError
+from shared.reasons import Reason
 from shared.sandbox import ChildLimits, ChildReasons, LimitedPool
 from shared.sandbox.memory import SharedMemory
-from shared.states import Reason
 
 MIB = 1024 * 1024
 REASONS = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY)
@@ -95,7 +95,7 @@ def test_call_hears_of_it_at_once_when_a_late_reply_is_too_long(make_pool: MakeP
 def test_child_is_as_nice_as_its_limits_say_and_never_less_than_its_parent() -> None:
     script = (
         "import os\nfrom shared.sandbox import ChildLimits, ChildReasons, LimitedPool\n"
-        "from shared.states import Reason\n"
+        "from shared.reasons import Reason\n"
         "why = ChildReasons(Reason.DECODE_CRASHED, Reason.DECODE_TIMEOUT, Reason.DECODE_OUT_OF_MEMORY)\n"
         "pool = LimitedPool('tests.sandbox_targets:echo', processes=1, limits=ChildLimits(2**29, 60, 5), reasons=why)\n"
         "pid = next(iter(list(pool.call({})))).meta['pid']; print(os.getpriority(os.PRIO_PROCESS, pid)); pool.close()"
@@ -365,7 +365,7 @@ def test_call_ends_when_the_pool_is_closed(make_pool: MakePool) -> None:
 def test_child_ends_when_its_parent_is_killed() -> None:
     code = """
 from shared.sandbox import *
-from shared.states import Reason
+from shared.reasons import Reason
 pool = LimitedPool("tests.sandbox_targets:sleep", processes=1, limits=ChildLimits(2**29, 600),
                    reasons=ChildReasons(Reason.INVALID, Reason.INVALID, Reason.INVALID))
 replies = pool.call({})

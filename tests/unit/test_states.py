@@ -6,6 +6,7 @@ import pytest
 
 from shared import states
 from shared.errors import IllegalTransitionError, OverreadError, PermanentError
+from shared.reasons import REASON_TEXTS, Reason
 from shared.repositories.history import check_job_move, check_shard_move
 from shared.states import (
     ERASE_MOVES,
@@ -14,14 +15,12 @@ from shared.states import (
     ITEM_MOVES,
     JOB_MOVES,
     MODEL_MOVES,
-    REASON_TEXTS,
     RUN_MOVES,
     SHARD_MOVES,
     EraseState,
     ItemState,
     JobState,
     ModelState,
-    Reason,
     RunState,
     ShardState,
 )

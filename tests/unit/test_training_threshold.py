@@ -29,7 +29,8 @@ class MeanEngine:
 
 def sample(patient: str, label: int, *frames: float, day: int = 1, series: str = "1") -> Sample:
     values = np.array(frames, np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), np.float32)
-    return Sample(patient, f"1.{day}", series, date(2024, 1, day), "", Split.VAL, label, values)
+    file = f"{patient} {day} {series} {label} {frames}"
+    return Sample(patient, f"1.{day}", series, date(2024, 1, day), file, Split.VAL, label, values)
 
 
 def contract(**changes: Any) -> ModelContract:

@@ -1,7 +1,7 @@
 """How the engine's process was lost, and the errors made of that."""
 
 from shared.errors import EngineCrashedError, EngineLostError
-from shared.states import Reason
+from shared.reasons import Reason
 
 TIMEOUT = "timeout"
 # Nothing in a network sends this signal: the kernel does when memory runs out, or a person.

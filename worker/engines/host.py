@@ -24,6 +24,8 @@ MAX_ENGINES = 4
 START_TIMEOUT_S = 300.0
 MAX_NAME_LENGTH = 100
 VALUE_BYTES = 4
+# Where one batch at a time is enough.
+ONLY_SLOT = 0
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,20 @@ class EngineHost:
         except EngineDeathError as death:
             self._bury(death, model)
             raise
+
+    def predict(self, model: ServedModel, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One batch from its loading to its probabilities, float32 (batch, findings), with nothing else under way.
+
+        Raises what `load` and `finish` do; EngineMemoryError also where there is no memory for so large a batch any
+        more.
+        """
+        requests = [FrameRequest(model, frame) for frame in frames]
+        self.load(model)
+        if len(frames) > self.batch_size(model):
+            raise EngineMemoryError(f"there is no memory for a batch of {len(frames)} any more")
+        self.place(ONLY_SLOT, model, 0, requests)
+        self.begin(ONLY_SLOT, model, requests)
+        return self.finish(model, requests).probabilities
 
     def engine(self, model: ServedModel) -> LoadedEngine:
         """What predicts for a model that is loaded."""

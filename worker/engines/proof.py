@@ -20,7 +20,7 @@ from worker.engines.backends import keras_engine_name
 from worker.engines.base import BFLOAT16, FLOAT32, OPENVINO, REFERENCE, EngineChoice
 from worker.engines.death import KILLED, EngineDeathError
 from worker.engines.device import Device
-from worker.engines.host import EngineHost
+from worker.engines.host import ONLY_SLOT, EngineHost
 from worker.engines.mixed import MIXED
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import FrameRequest, ServedModel
@@ -39,7 +39,6 @@ NEARLY = 0.95
 ROUNDS = 3
 ROUND_S = 0.3
 MIN_BATCHES = 2
-SLOT = 0
 
 # What an engine can do wrong; what ends the proof as a whole, such as a lost lease, is none of these.
 FAILURES = (EngineLostError, EngineMemoryError, EngineMissingError, InvalidModelPackageError, EngineDeathError)
@@ -184,16 +183,7 @@ class Proof:
 
     def _answers(self, model: ServedModel, frames: Frames, size: int) -> Frames:
         self._on_step()
-        return np.concatenate([self._predict(model, frames[at : at + size]) for at in range(0, len(frames), size)])
-
-    def _predict(self, model: ServedModel, frames: Frames) -> Frames:
-        requests = [FrameRequest(model, frame) for frame in frames]
-        self._host.load(model)
-        if len(frames) > self._host.batch_size(model):
-            raise EngineMemoryError(f"there is no memory for a batch of {len(frames)} any more")
-        self._host.place(SLOT, model, 0, requests)
-        self._host.begin(SLOT, model, requests)
-        return self._host.finish(model, requests).probabilities
+        return np.concatenate([self._host.predict(model, frames[at : at + size]) for at in range(0, len(frames), size)])
 
     def _compare(self, challenger: _Contender, reference: _Contender, frames: Frames) -> None:
         """Compare an engine with the reference; whatever goes wrong is told in its row and stops nothing."""
@@ -231,11 +221,11 @@ class Proof:
                 row.images_per_s[str(size)] = max(rate, row.images_per_s.get(str(size), 0.0))
 
     def _rate(self, model: ServedModel, frames: Frames) -> float:
-        self._predict(model, frames)
+        self._host.predict(model, frames)
         requests = [FrameRequest(model, frame) for frame in frames]
         num_batches, began = 0, time.monotonic()
         while num_batches < MIN_BATCHES or time.monotonic() - began < ROUND_S:
-            self._host.begin(SLOT, model, requests)
+            self._host.begin(ONLY_SLOT, model, requests)
             self._host.finish(model, requests)
             num_batches += 1
         return round(num_batches * len(frames) / (time.monotonic() - began), 2)

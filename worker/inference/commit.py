@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.errors import OverreadError
+from shared.reasons import Reason
 from shared.repositories.claims import cancel_running, finish, hold
 from shared.repositories.heat_maps import InstanceMaps, add_heat_maps
 from shared.repositories.items import PendingItem, begin_items
@@ -18,7 +19,7 @@ from shared.repositories.pace import add_pace
 from shared.repositories.predictions import Provenance, add_predictions, predicted_frames
 from shared.repositories.shards import Claim
 from shared.repositories.tallies import count
-from shared.states import Explain, ItemState, Reason
+from shared.states import Explain, ItemState
 from worker.engines.requests import ServedModel
 from worker.inference.explain import store_maps
 from worker.inference.results import ItemResult, outcome_of, predictions_by_engine, tallied

@@ -16,8 +16,8 @@ from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import iter_frames
 from shared.errors import ChildCrashedError, DecodeError
 from shared.model_package import ModelContract, load_contract
+from shared.reasons import Reason
 from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool, Reply
-from shared.states import Reason
 from shared.storage import ContentStore
 from worker.inference.preprocess import to_input
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from shared.errors import PermanentError
+from shared.reasons import Reason
 from shared.repositories.items import PendingItem
 from shared.repositories.outcomes import Outcome
 from shared.repositories.predictions import NewPrediction
 from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING
-from shared.states import ItemState, Reason
+from shared.states import ItemState
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.inference.batch import FramePrediction
 

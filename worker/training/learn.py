@@ -21,7 +21,7 @@ from worker.training.loop import Moment, Training
 from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, STEP, TrainingOrder
 from worker.training.package import write_package
 from worker.training.peers import Peers
-from worker.training.samples import LEARNT_FROM, Sample, date_of
+from worker.training.samples import LEARNT_FROM, Sample, labelled
 from worker.training.scratch import with_new_weights
 
 SAY_EVERY_S = 0.5
@@ -116,8 +116,7 @@ def _read(order: TrainingOrder, contract: ModelContract) -> tuple[list[Sample], 
     for one, count in zip(listed, order.frame_counts, strict=True):
         if one.split not in LEARNT_FROM:
             continue
-        whose = (one.patient, one.study, one.series, date_of(one.study_date))
-        samples.append(Sample(*whose, one.sha256, one.split, one.label, frames[start : start + count]))
+        samples.append(Sample(**vars(labelled(one)), frames=frames[start : start + count]))
         places[one.split] += range(start, start + count)
         classes[one.split] += [one.label] * count
         start += count

@@ -22,6 +22,7 @@ from shared.model_contract import ModelContract
 from shared.model_package import refusal_of
 from shared.models import Dataset, ModelVersion
 from shared.planning.slices import choose
+from shared.reasons import Reason
 from shared.repositories.claims import hold
 from shared.repositories.datasets import add_dataset, drivers, instances_of, list_datasets, said_about
 from shared.repositories.imaging import add_blob, lock_index
@@ -29,7 +30,7 @@ from shared.repositories.shards import Claim
 from shared.repositories.splits import splits_of as settled_splits
 from shared.repositories.training import note_run
 from shared.slice_selection import selected_frames
-from shared.states import Reason, Split
+from shared.states import Split
 from shared.training_options import TrainingOptions
 from worker.inference.decode import whole_file
 from worker.runtime import Runtime

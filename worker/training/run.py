@@ -1,31 +1,37 @@
 """A claimed training run: freeze the data, train in a process of its own, register what came of it, under its fence."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from shared.datasets.document import Sample as Listed
 from shared.db import reading
 from shared.errors import EngineLostError, NotTrainableError, PermanentError
 from shared.keras_archive import check_keras_archive
 from shared.model_contract import ModelContract
-from shared.model_package import WEIGHTS_FILE, open_package
+from shared.model_package import WEIGHTS_FILE, PackageFiles, open_package
 from shared.models import Blob, Dataset, Item, Job, ModelVersion, TrainingRun
+from shared.reasons import Reason
 from shared.registration import CONTRACT_MEDIA_TYPE, WEIGHTS_MEDIA_TYPES, register
 from shared.repositories.claims import finish, hold
+from shared.repositories.gates import decide
 from shared.repositories.imaging import add_blob, lock_index
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.lanes import has_due
 from shared.repositories.outcomes import Outcome, record_outcomes
+from shared.repositories.registry import champion, lock_name
 from shared.repositories.tallies import shards_in, totals
 from shared.repositories.training import drop_checkpoint, item_of, note_run
-from shared.states import ItemState, Lane, Reason, ShardState
+from shared.states import ItemState, Lane, ShardState
 from shared.training_options import TrainingOptions
 from worker.engines.death import TIMEOUT
+from worker.engines.requests import ServedModel
 from worker.engines.scratch import scratch_folder
 from worker.runtime import HeldShards, Runtime
+from worker.training.comparison import Compared, compare
 from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, REFUSED, STEP, TrainingOrder
 from worker.training.prepare import freeze, read_snapshot, write_frames
 from worker.training.process import TrainingProcess
@@ -103,7 +109,7 @@ class _Attempt:
             pause=folder / "pause",
         )
         self._follow(order, folder)
-        self._register(order.out / "package")
+        self._judge_and_register(order.out / "package", folder, dataset, samples)
 
     def _check_checkpoint(self) -> None:
         """Begin with the first step again where the checkpoint's bytes are gone or damaged."""
@@ -219,11 +225,42 @@ class _Attempt:
             if uow.session.get(Blob, sha256) is None:
                 self._runtime.store.remove(sha256)
 
-    def _register(self, folder: Path) -> None:
-        """One transaction: the new version, the run's outcome, the end of shard and job."""
+    def _judge_and_register(
+        self, package_folder: Path, folder: Path, dataset: Dataset, samples: Sequence[Listed]
+    ) -> None:
+        """Compare it with the champion, again where another version began to serve meanwhile."""
+        package = open_package(package_folder, max_bytes=self._runtime.settings.max_model_bytes)
+        check_keras_archive(package_folder / WEIGHTS_FILE)
+        candidate = ServedModel(package.digest, package.contract, package_folder / WEIGHTS_FILE)
+        compared = None
+        while compared is None or not self._register(package_folder, package, dataset, compared):
+            self._note(phase="gate")
+            compared = compare(
+                self._runtime, dataset, samples, candidate, folder, self._between_reads, self._between_batches
+            )
+
+    def _between_reads(self, _done: int, _total: int) -> None:
+        self._between_batches()
+
+    def _between_batches(self) -> None:
+        """Wait while urgent work is there, and keep the lease meanwhile."""
+        while True:
+            self._held.moved()
+            self._runtime.go_on()
+            if time.monotonic() - self._noted_at < LOOK_S:
+                return
+            is_paused = self._urgent_work()
+            self._note(phase="paused" if is_paused else "gate")
+            if not is_paused:
+                return
+            time.sleep(LOOK_S)
+
+    def _register(self, folder: Path, package: PackageFiles, dataset: Dataset, compared: Compared) -> bool:
+        """One transaction: the new version, what the gate says, the run's outcome, the end of shard and job.
+
+        False, with nothing done, where another champion serves than it was compared with.
+        """
         runtime, store = self._runtime, self._runtime.store
-        package = open_package(folder, max_bytes=runtime.settings.max_model_bytes)
-        check_keras_archive(folder / WEIGHTS_FILE)
         parts = {
             store.put_path(folder / WEIGHTS_FILE): WEIGHTS_MEDIA_TYPES[WEIGHTS_FILE],
             store.put(package.contract_bytes): CONTRACT_MEDIA_TYPE,
@@ -231,13 +268,19 @@ class _Attempt:
         with runtime.unit_of_work() as uow:
             lock_index(uow.session)
             hold(uow.session, [self._claim], runtime.settings.lease_s)
+            lock_name(uow.session, package.contract.name)
+            serving = champion(uow.session, package.contract.name)
+            if serving is None or serving.id != compared.champion_id:
+                return False
             version, _ = register(uow.session, store, package, parts, self._job.principal_id)
             self._progress["phase"] = "done"
             values = {"model_version_id": version.id, "checkpoint_sha256": None, "progress": self._progress}
             note_run(uow.session, self._job.id, **values)
+            decide(uow.session, self._job, version, serving, dataset, compared.reasons, compared.record)
             drop_checkpoint(uow.session, self._checkpoint)
             self._end(uow.session, Outcome(self._item.id, ItemState.DONE))
         self._forget(self._checkpoint)
+        return True
 
     def fail(self, error: PermanentError) -> None:
         """The run ends without a model, and why is its item's reason."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.config import Settings
+from shared.datasets.document import Sample as Listed
 from shared.dicom.read import Header, HeaderReader
 from shared.errors import InvalidRequestError, PermanentError
 from shared.model_contract import ModelContract
@@ -34,8 +35,8 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A labelled instance: `frames` is float32 (frames, rows, columns, channels); `label` the place of its class."""
+class Labelled:
+    """An instance whose class is known: `label` is its place."""
 
     patient: str
     study: str
@@ -44,7 +45,18 @@ class Sample:
     sha256: str
     split: Split
     label: int
+
+
+@dataclass(frozen=True)
+class Sample(Labelled):
+    """The same, with `frames`: float32 (frames, rows, columns, channels)."""
+
     frames: NDArray[np.float32]
+
+
+def labelled(one: Listed) -> Labelled:
+    """An instance of a snapshot."""
+    return Labelled(one.patient, one.study, one.series, date_of(one.study_date), one.sha256, one.split, one.label)
 
 
 def read_labels(path: Path, num_classes: int) -> list[Label]:

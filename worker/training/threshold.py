@@ -1,14 +1,13 @@
 """The operating point: the probability from which a patient counts as positive, chosen on the val split."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.model_contract import ModelContract
-from shared.rollup import in_scope, roll_up
 from worker.engines.base import Engine
+from worker.training.patients import by_patient, rolled_up, truth_of
 from worker.training.samples import Sample
 
 NUM_RESAMPLES = 500
@@ -43,39 +42,10 @@ def choose_thresholds(contract: ModelContract, engine: Engine, samples: Sequence
     A patient is truly positive when an instance of a study within the contract's time scope is. None where the
     patients allow no choice, and for a background class.
     """
-    by_patient: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_patient[sample.patient].append(sample)
-    patients = [_in_scope(contract, mine) for mine in by_patient.values()]
-    predicted = [[engine.predict(sample.frames) for sample in mine] for mine in patients]
-    chosen: list[float | None] = []
-    for column, finding in enumerate(contract.findings):
-        positive_class = 1 if contract.task == "binary" else column
-        truth = np.array([any(s.label == positive_class for s in mine) for mine in patients])
-        scores = np.array(
-            [
-                _patient_probability(contract, mine, [frames[:, column] for frames in outputs])
-                for mine, outputs in zip(patients, predicted, strict=True)
-            ]
-        )
-        chosen.append(None if finding.background else youden_threshold(truth, scores))
-    return chosen
-
-
-def _in_scope(contract: ModelContract, samples: list[Sample]) -> list[Sample]:
-    kept = in_scope(contract.time_scope, [sample.study_date for sample in samples])
-    return [sample for sample, keep in zip(samples, kept, strict=True) if keep]
-
-
-def _patient_probability(contract: ModelContract, samples: list[Sample], frames: list[NDArray[np.float32]]) -> float:
-    """Roll up frame -> instance -> series -> study -> patient."""
-    rules = contract.aggregation
-    tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for sample, values in zip(samples, frames, strict=True):
-        instance = roll_up(rules.frames, values.tolist())
-        tree[sample.study][sample.series].append(instance)
-    studies = [
-        roll_up(rules.series, [roll_up(rules.instances, instances) for instances in series.values()])
-        for series in tree.values()
+    patients = by_patient(contract, samples)
+    outputs = {one.sha256: engine.predict(one.frames) for mine in patients.values() for one in mine}
+    truth, scores = truth_of(contract, patients), rolled_up(contract, patients, outputs)
+    return [
+        None if finding.background else youden_threshold(truth[:, column], scores[:, column])
+        for column, finding in enumerate(contract.findings)
     ]
-    return roll_up(rules.studies, studies)

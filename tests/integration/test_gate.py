@@ -1,0 +1,184 @@
+"""What a training makes serves only where it is better on patients nobody learnt from; the decision is on record."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydicom import uid
+from sqlalchemy import select
+
+from shared.clock import utc_now
+from shared.models import AuditEvent, Blob, Dataset, Job, ModelVersion
+from shared.repositories.gates import decide
+from shared.states import GateOutcome, ModelState
+from shared.unit_of_work import UnitOfWork
+from tests.cohorts import ROOT
+from tests.conftest import Api
+from tests.factories import add_model, new_sha256
+from tests.invariants import check_invariants
+from tests.trainings import JOBS, LABELS, MODELS, QUICK, name, register, store, submit, train
+from worker.runtime import Runtime
+from worker.training import run
+
+MODEL = f"{MODELS}/sample-binary"
+PATIENTS, HOLDOUT = 48, 24
+# The champion knows the lesion, and takes it for its absence.
+WRONG = -4.0
+LEARNS = QUICK | {"epochs": 30}
+
+only_sqlite = pytest.mark.parametrize("any_prepared", ["prepared"], indirect=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, any_api: Api) -> Path:
+    """Half of the patients judge: the first ones."""
+    store(any_api, PATIENTS)
+    label(any_api, range(PATIENTS), lambda at: at % 2)
+    return tmp_path
+
+
+def begin(api: Api, folder: Path, *, slope: float = WRONG, **policy: Any) -> None:
+    register(api, folder, slope=slope, gate={"least_of_each": 12} | policy)
+
+
+def label(api: Api, patients: range, value: Any) -> None:
+    rows = [
+        {
+            "patient_id": name(at),
+            "finding": "lesion",
+            "value": value(at),
+            "source": "ward",
+            "split": "holdout" if at < HOLDOUT else "val" if at % 6 < 2 else "train",
+        }
+        for at in patients
+    ]
+    answer = api.post(LABELS, json={"labels": rows})
+    assert answer.json["refused"] == 0, answer.json
+
+
+def states(api: Api) -> dict[int, str]:
+    return {one["version"]: one["state"] for one in api.get(MODELS).json["items"]}
+
+
+def gate(api: Api, version: int) -> Any:
+    answer = api.get(f"{MODEL}/versions/{version}/gate")
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+def asked_of(api: Api) -> int:
+    """The version that a new job for the name gets."""
+    study = str(uid.generate_uid(ROOT, [name(0), "1"]))
+    answer = api.post(JOBS, json={"model": "sample-binary", "studies": [study], "dry_run": True})
+    assert answer.status_code == 200, answer.text
+    return int(answer.json["model"]["version"])
+
+
+def test_better_version_serves_and_no_other_does(any_api: Api, runtime: Runtime, folder: Path) -> None:
+    begin(any_api, folder)
+
+    learnt = train(any_api, runtime, LEARNS)["training"]
+    first = gate(any_api, 2)
+    again = train(any_api, runtime, LEARNS)["training"]
+    label(any_api, range(HOLDOUT, PATIENTS), lambda at: at // 2 % 2)
+    confused = train(any_api, runtime, LEARNS)["training"]
+
+    assert (learnt["model"], learnt["gate"]) == ("sample-binary:2", {"outcome": "promoted", "reasons": []})
+    assert (again["model"], again["gate"]["outcome"]) == ("sample-binary:2", "held")
+    assert again["gate"]["reasons"][0].startswith("it is not shown to be better: its AUC is +0.0000 from")
+    assert (confused["model"], confused["gate"]["outcome"]) == ("sample-binary:3", "held")
+    assert states(any_api) == {1: "retired", 2: "champion", 3: "held"}
+    assert asked_of(any_api) == 2
+    told = any_api.get(f"{MODEL}/promotions").json["items"]
+    assert [(one["version"], one["by_gate"]) for one in told] == [(2, True), (1, False)]
+    check_invariants(runtime.engine)
+
+    assert (first["outcome"], first["version"], first["champion"]) == ("promoted", 2, 1)
+    assert first["dataset"] == learnt["dataset"] == first["digests"]["dataset"]
+    assert first["policy"]["least_of_each"] == 12
+    (lesion,) = first["measures"]["findings"]
+    assert (lesion["candidate"]["auc"], lesion["champion"]["auc"]) == (1.0, 0.0)
+    assert (lesion["candidate"]["sensitivity"], lesion["champion"]["sensitivity"]) == (1.0, 0.0)
+    assert lesion["candidate"]["roc"][0] == [0.0, 0.0]
+    assert first["measures"]["subgroups"] == [], "all are alike"
+    used = {"patients": HOLDOUT, "new_patients": HOLDOUT, "times_before": 0, "champion_origin_known": False}
+    assert first["holdout"] == used
+    later = gate(any_api, 3)["holdout"]
+    assert later == used | {"new_patients": 0, "times_before": 2, "champion_origin_known": True}
+    assert any_api.get(f"{MODEL}/versions/1/gate").status_code == 404
+
+
+@only_sqlite
+def test_policy_that_asks_for_new_patients_holds(any_api: Api, runtime: Runtime, folder: Path) -> None:
+    begin(any_api, folder, new_patients=HOLDOUT + 1)
+
+    found = train(any_api, runtime, LEARNS)["training"]["gate"]
+
+    assert found["outcome"] == "held"
+    assert found["reasons"] == [
+        "the holdout has 24 patients whom no earlier gate has used, and 25 are asked for: label more"
+    ]
+    assert states(any_api) == {1: "champion", 2: "held"}
+
+
+@pytest.mark.parametrize(
+    ("before", "promotes", "reasons", "outcome", "after"),
+    [
+        (ModelState.CANDIDATE, True, [], GateOutcome.PROMOTED, ModelState.CHAMPION),
+        (ModelState.CANDIDATE, False, [], GateOutcome.PASSED, ModelState.CANDIDATE),
+        (ModelState.CANDIDATE, True, ["no"], GateOutcome.HELD, ModelState.HELD),
+        (ModelState.HELD, True, [], GateOutcome.PROMOTED, ModelState.CHAMPION),
+        (ModelState.RETIRED, True, [], GateOutcome.PASSED, ModelState.RETIRED),
+        (ModelState.RETIRED, True, ["no"], GateOutcome.HELD, ModelState.RETIRED),
+        (ModelState.REJECTED, True, [], GateOutcome.PASSED, ModelState.REJECTED),
+    ],
+)
+def test_what_passes_serves_unless_a_person_had_a_say(
+    any_api: Api, tmp_path: Path, before: ModelState, promotes: bool, reasons: list[str], outcome: Any, after: Any
+) -> None:
+    begin(any_api, tmp_path)
+    job_id = submit(any_api, QUICK)
+    sha256 = new_sha256()
+    with UnitOfWork(any_api.prepared.engine) as uow:
+        session = uow.session
+        serving = session.scalars(select(ModelVersion)).one()
+        version = add_model(session, "sample-binary", description="the next")
+        version.state = before
+        session.add(Blob(sha256=sha256, size_bytes=0, media_type="text/plain", created_at=utc_now()))
+        dataset = Dataset(blob_sha256=sha256, model="sample-binary", counts={}, created_at=utc_now())
+        session.add(dataset)
+        session.flush()
+        record = {"policy": {"promotes": promotes}}
+        found = decide(session, session.get_one(Job, UUID(job_id)), version, serving, dataset, reasons, record)
+        assert (found.outcome, version.state) == (outcome, after)
+        session.refresh(serving)
+        assert serving.state is (ModelState.RETIRED if outcome is GateOutcome.PROMOTED else ModelState.CHAMPION)
+        acts = session.scalars(select(AuditEvent.detail).where(AuditEvent.action == "model.judge")).all()
+        assert [one["outcome"] for one in acts] == [outcome]
+
+
+@only_sqlite
+def test_version_is_compared_with_what_serves_when_it_comes(
+    any_api: Api, runtime: Runtime, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version is promoted while the gate compares: one as good as the new one, which is then held."""
+    begin(any_api, folder, slope=WRONG)
+    rival = folder / "rival"
+    register(any_api, rival, slope=-WRONG, gate={"least_of_each": 12})
+    compare, asked = run.compare, []
+
+    def interrupted(*given: Any) -> Any:
+        found = compare(*given)
+        if not asked:
+            assert any_api.post(f"{MODEL}/versions/2/promote").status_code == 200
+        asked.append(found.champion_id)
+        return found
+
+    monkeypatch.setattr(run, "compare", interrupted)
+    found = train(any_api, runtime, LEARNS)["training"]
+
+    assert len(set(asked)) == 2
+    assert (found["model"], found["gate"]["outcome"]) == ("sample-binary:3", "held")
+    assert gate(any_api, 3)["champion"] == 2
+    assert states(any_api) == {1: "retired", 2: "champion", 3: "held"}
