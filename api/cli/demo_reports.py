@@ -9,8 +9,8 @@ from api.cli.client import Client, Json
 from api.cli.errors import StartError
 from api.cli.folders import make_private
 from api.cli.jobs import JOBS, model_name
-from api.cli.output import json_text
-from api.cli.reports import REPORTS, findings_text, write_private
+from api.cli.output import json_text, write_private
+from api.cli.reports import REPORTS, findings_text
 
 REPORTS_TIMEOUT_S = 60.0
 POLL_S = 0.3

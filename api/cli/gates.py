@@ -1,9 +1,10 @@
-"""A gate decision on the command line: why, and both versions side by side."""
+"""A gate decision and a model card on the command line."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from api.cli.client import Json
+from api.cli.jobs import gate_text
 from api.cli.output import make_table, moment, plain
 from api.cli.session import Session
 
@@ -58,6 +59,28 @@ def show_gate(session: Session, decision: Json) -> None:
     if measures and measures["subgroups"]:
         out.print("candidate / champion, where there are enough patients:")
         out.print(make_table(SUBGROUP_COLUMNS, measures["subgroups"]))
+
+
+def show_card(session: Session, card: Json) -> None:
+    """Print what a card says, without its curves."""
+    model, training, gate, out = card["model"], card["training"], card["gate"], session.out
+    learnt = card["stated_training"]["description"] if card["stated_training"] else "nothing is said of it"
+    facts = [
+        ("model", f"{model['name']}:{model['version']}, {model['state']}"),
+        ("description", model["description"]),
+        ("intended use", model["intended_use"]),
+        ("licence", model["licence"]),
+        ("began with", card["began_with"] or "added from outside"),
+        ("learnt from", learnt),
+        ("snapshot", training["dataset"] if training else None),
+        ("gate", gate_text(gate) or "not compared with another version"),
+        ("serves since", moment(card["promotions"][0]["created_at"]) if model["state"] == "champion" else None),
+    ]
+    rows = [(name, plain(value)) for name, value in facts if value is not None]
+    out.print(make_table([("", lambda row: row[0]), ("", lambda row: row[1])], rows))
+    for limit in card["limits"]:
+        out.print(plain(f"- {limit}"), soft_wrap=True)
+    out.print("the page with curves: overread models card NAME:VERSION -o card.html", markup=False)
 
 
 def _rows(findings: list[Json]) -> Iterator[Json]:

@@ -1,14 +1,18 @@
 """How answers look in a terminal; text that came from files or other people is shown as text, never obeyed."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from api.cli.errors import WriteError
 
 PIPED_WIDTH = 240  # nobody reads a pipe's margins, and identifiers should stay whole
 MAX_CONTROL = 0x9F
@@ -23,6 +27,16 @@ def make_console(*, to_stderr: bool = False) -> Console:
 def json_text(value: Any) -> str:
     """JSON for people and programs alike; control codes stay escaped, so a terminal does not obey them."""
     return json.dumps(value, indent=2)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read: such as a report, which names a patient."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}; name another file or mend that") from error
 
 
 def plain(value: Any) -> Text:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import click
 
 from api.cli.client import Client, Json
-from api.cli.gates import show_gate
+from api.cli.gates import show_card, show_gate
 from api.cli.jobs import model_name
-from api.cli.output import make_table, moment, plain
+from api.cli.output import json_text, make_table, moment, plain, write_private
 from api.cli.session import Session, client_command
 
 MODELS = "/api/v1/models"
@@ -77,6 +77,26 @@ def gate(session: Session, model: str) -> None:
     name, number = _version_of(session.client, model)
     answer = session.client.get(f"{MODELS}/{quote(name, safe='')}/versions/{number}/gate")
     session.show(answer, lambda: show_gate(session, answer))
+
+
+@models.command("card")
+@click.argument("model")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it here: .html or .json.")
+@client_command
+def card(session: Session, model: str, output: Path | None) -> None:
+    """Show what MODEL is for, what it learnt from, what it was shown to do, and its limits."""
+    name, number = _version_of(session.client, model)
+    path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/card"
+    if output is not None and output.suffix in (".html", ".htm"):
+        write_private(output, session.client.text(f"{path}.html", "text/html"))
+        session.err.print(f"Written to {output}", markup=False)
+        return
+    answer = session.client.get(path)
+    if output is not None:
+        write_private(output, json_text(answer))
+        session.err.print(f"Written to {output}", markup=False)
+    else:
+        session.show(answer, lambda: show_card(session, answer))
 
 
 @models.command("promote")

@@ -1,6 +1,5 @@
 """`reports` and `report`: what the models say about patients."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 import click
 
 from api.cli.client import Json
-from api.cli.errors import WriteError
 from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
-from api.cli.output import json_text, make_table, moment
+from api.cli.output import json_text, make_table, moment, write_private
 from api.cli.session import Session, client_command, limit_option
 
 REPORTS = "/api/v1/reports"
@@ -107,16 +105,6 @@ def report(session: Session, report_id: str, media: str | None, output: Path | N
         click.echo(text)
     else:
         _print_summary(session, document)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: a report names a patient."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror}; name another file or mend that") from error
 
 
 def _print_summary(session: Session, report: Json) -> None:

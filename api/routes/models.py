@@ -11,6 +11,7 @@ from api.intake.model import register_package
 from api.schemas.operations import ModelList, ModelShown, PromotionList, ProofList, RollbackWanted
 from api.schemas.training import GateShown
 from api.services import services
+from api.views.models import known_version, model_shown, promotion_shown
 from api.views.training import gate_shown
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError, UnsupportedMediaTypeError
@@ -19,7 +20,7 @@ from shared.models import ModelVersion
 from shared.repositories.audit import add_audit_event
 from shared.repositories.gates import decision_on
 from shared.repositories.proofs import proofs_of, prove_again
-from shared.repositories.registry import list_versions, numbered, promote, promotions_of, roll_back
+from shared.repositories.registry import list_versions, promote, promotions_of, roll_back
 from shared.states import ModelState, Scope
 
 blueprint = APIBlueprint("models", __name__, url_prefix="/api/v1/models", tag="Models")
@@ -34,7 +35,7 @@ ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed", "appli
 def get_models() -> Any:
     """All registered versions and their standing."""
     with reading(services().engine) as session:
-        return {"items": [_shown(version) for version in list_versions(session)]}
+        return {"items": [model_shown(version) for version in list_versions(session)]}
 
 
 @blueprint.post("")
@@ -51,7 +52,7 @@ def post_model() -> Any:
             f"A model package is a zip: expected application/zip, got {request.mimetype or 'no media type'}."
         )
     version, is_new = register_package(services(), request.stream, principal().id)  # type: ignore[arg-type]
-    return _shown(version), 201 if is_new else 200
+    return model_shown(version), 201 if is_new else 200
 
 
 @blueprint.get("/<string:name>/versions/<int(max=999999999):number>/engines")
@@ -61,7 +62,7 @@ def post_model() -> Any:
 def get_engines(name: str, number: int) -> Any:
     """How far each engine is from the reference, how fast it is, and which one serves; empty before a worker saw it."""
     with reading(services().engine) as session:
-        return {"items": _proofs(session, _known(session, name, number))}
+        return {"items": _proofs(session, known_version(session, name, number))}
 
 
 @blueprint.post("/<string:name>/versions/<int(max=999999999):number>/engines")
@@ -71,7 +72,7 @@ def get_engines(name: str, number: int) -> Any:
 def post_engines(name: str, number: int) -> Any:
     """On every kind of hardware, on the images that are stored by now; the reference serves meanwhile."""
     with services().unit_of_work() as uow:
-        version = _known(uow.session, name, number)
+        version = known_version(uow.session, name, number)
         count = prove_again(uow.session, version.digest)
         add_audit_event(uow.session, principal().id, "engines.prove_again", "model_version", version.id, proofs=count)
         return {"items": _proofs(uow.session, version)}, 202
@@ -84,13 +85,13 @@ def post_engines(name: str, number: int) -> Any:
 def post_promote(name: str, number: int) -> Any:
     """New jobs that name the model get this version; jobs already accepted keep theirs."""
     with services().unit_of_work() as uow:
-        version = _known(uow.session, name, number)
+        version = known_version(uow.session, name, number)
         if not promote(uow.session, version, principal().id):
             raise ConflictError(
                 f"The version is {version.state}; only a candidate, held or retired one can be promoted."
             )
         add_audit_event(uow.session, principal().id, "model.promote", "model_version", version.id)
-        return _shown(version)
+        return model_shown(version)
 
 
 @blueprint.post("/<string:name>/versions/<int(max=999999999):number>/rollback")
@@ -104,14 +105,14 @@ def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
     Jobs already accepted keep their version, and reports stay as they are.
     """
     with services().unit_of_work() as uow:
-        version = _known(uow.session, name, number)
+        version = known_version(uow.session, name, number)
         serving = roll_back(uow.session, version, principal().id, json_data.reason)
         if serving is None and version.state is ModelState.CHAMPION:
             raise ConflictError("No version served before this one: promote the one that is to serve.")
         if serving is None:
             raise ConflictError(f"The version is {version.state}; only the champion can be taken back.")
         add_audit_event(uow.session, principal().id, "model.rollback", "model_version", version.id, to=serving.version)
-        return _shown(serving)
+        return model_shown(serving)
 
 
 @blueprint.get("/<string:name>/versions/<int(max=999999999):number>/gate")
@@ -121,7 +122,7 @@ def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
 def get_gate(name: str, number: int) -> Any:
     """The latest decision on a trained version: what was measured on the holdout, and why it was held, if it was."""
     with reading(services().engine) as session:
-        version = _known(session, name, number)
+        version = known_version(session, name, number)
         decision = decision_on(session, version)
         if decision is None:
             raise NotFoundError("No gate has judged this version: it was not trained here.")
@@ -138,33 +139,9 @@ def get_promotions(name: str) -> Any:
         found = promotions_of(session, name)
         if not found:
             raise NotFoundError("There is no such model.")
-        return {
-            "items": [
-                vars(one) | {"version": one.model_version.version, "by_gate": one.gate_decision_id is not None}
-                for one in found
-            ]
-        }
-
-
-def _known(session: Session, name: str, number: int) -> ModelVersion:
-    version = numbered(session, name, number)
-    if version is None:
-        raise NotFoundError("There is no such model version.")
-    return version
+        return {"items": [promotion_shown(one) for one in found]}
 
 
 def _proofs(session: Session, version: ModelVersion) -> list[dict[str, Any]]:
     tolerance = ModelContract.model_validate(version.contract).proof.tolerance
     return [vars(proof) | {"tolerance": tolerance} for proof in proofs_of(session, version.digest)]
-
-
-def _shown(version: ModelVersion) -> dict[str, Any]:
-    contract = version.contract
-    told = {name: contract[name] for name in ("task", "description", "intended_use", "licence", "findings")}
-    return told | {
-        "name": version.name,
-        "version": version.version,
-        "state": version.state,
-        "digest": version.digest,
-        "created_at": version.created_at,
-    }

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from shared.models import Blob, Item, Job, TrainingRun
+from shared.models import Blob, Item, Job, ModelVersion, TrainingRun
 from shared.repositories.jobs import NewJob, Target, create_job
 from shared.repositories.parts import in_parts
 from shared.states import FINAL_JOB_STATES
@@ -58,3 +58,11 @@ def runs_of(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, TrainingRun
     for some in in_parts(job_ids):
         found |= {run.job_id: run for run in session.scalars(select(TrainingRun).where(TrainingRun.job_id.in_(some)))}
     return found
+
+
+def run_that_made(session: Session, version: ModelVersion) -> TrainingRun | None:
+    """The first run that ended with this version; none where it was added from outside."""
+    runs = select(TrainingRun).join(Job, Job.id == TrainingRun.job_id)
+    return session.scalar(
+        runs.where(TrainingRun.model_version_id == version.id).order_by(Job.created_at, Job.id).limit(1)
+    )

@@ -108,6 +108,13 @@ def test_better_version_serves_and_no_other_does(any_api: Api, runtime: Runtime,
     assert later == used | {"new_patients": 0, "times_before": 2, "champion_origin_known": True}
     assert any_api.get(f"{MODEL}/versions/1/gate").status_code == 404
 
+    card, page = any_api.get(f"{MODEL}/versions/2/card").json, any_api.get(f"{MODEL}/versions/2/card.html").text
+    assert (card["began_with"], card["origin_known"]) == ("sample-binary:1", True)
+    assert card["data"]["holdout"]["patients"] == HOLDOUT
+    assert "Its figures are of 24 patients" in " ".join(card["limits"])
+    # Loss by epoch, ROC, and how far probabilities mean what they say: two curves in each.
+    assert (page.count("<svg"), page.count("<polyline")) == (3, 6)
+
 
 @only_sqlite
 def test_policy_that_asks_for_new_patients_holds(any_api: Api, runtime: Runtime, folder: Path) -> None:

@@ -370,3 +370,26 @@ def test_gate_shows_both_versions_side_by_side_and_why(server: CannedServer) -> 
         "0.5000 / 0.7500",
     ):
         assert part in shown.output, part
+
+
+def test_card_is_shown_and_kept_as_a_page(server: CannedServer, tmp_path: Path) -> None:
+    card = {
+        "model": {"name": "m", "version": 2, "state": "held", "description": "Finds.", "intended_use": "Films."}
+        | {"licence": "Apache-2.0"},
+        "stated_training": {"description": "train: 8 instances", "data_digest": "d"},
+        "began_with": "m:1",
+        "training": TRAINING,
+        "gate": {"outcome": "held", "reasons": ["it is not shown to be better"]},
+        "promotions": [],
+        "limits": ["What it gives is preliminary."],
+    }
+    server.answer("GET /api/v1/models/m/versions/2/card", Answer(card))
+    server.answer("GET /api/v1/models/m/versions/2/card.html", Answer(b"<!doctype html>"))
+
+    shown = run(server, "models", "card", "m:2")
+    kept = run(server, "models", "card", "m:2", "-o", str(tmp_path / "card.html"))
+
+    assert (shown.exit_code, kept.exit_code) == (0, 0), shown.output + kept.output
+    for part in ("m:2, held", "train: 8 instances", "not shown to be better", "- What it gives is preliminary."):
+        assert part in shown.output, part
+    assert (tmp_path / "card.html").read_text() == "<!doctype html>"

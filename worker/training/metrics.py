@@ -46,10 +46,10 @@ def all_once(num_patients: int) -> Counts:
 def resamples(num_patients: int, seed: int) -> Counts:
     """First every patient once, then as drawn with replacement, NUM_RESAMPLES times (Efron 1979)."""
     rng = np.random.default_rng(seed)
-    drawn = [
-        np.bincount(rng.integers(num_patients, size=num_patients), minlength=num_patients) for _ in range(NUM_RESAMPLES)
-    ]
-    return np.vstack([all_once(num_patients), np.array(drawn, np.uint16)])
+    counts = np.ones((1 + NUM_RESAMPLES, num_patients), np.uint16)
+    for row in counts[1:]:
+        row[:] = np.bincount(rng.integers(num_patients, size=num_patients), minlength=num_patients)
+    return counts
 
 
 def measured(truth: Flags, scores: Values, threshold: float, counts: Counts) -> dict[str, Values]:
