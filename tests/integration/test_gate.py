@@ -1,5 +1,6 @@
 """What a training makes serves only where it is better on patients nobody learnt from; the decision is on record."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,8 @@ import pytest
 from pydicom import uid
 from sqlalchemy import select
 
+from scheduler.aggregation.report import Aggregation
+from scheduler.calendar import Calendar
 from shared.clock import utc_now
 from shared.models import AuditEvent, Blob, Dataset, Job, ModelVersion
 from shared.repositories.gates import decide
@@ -17,17 +20,23 @@ from tests.cohorts import ROOT
 from tests.conftest import Api
 from tests.factories import add_model, new_sha256
 from tests.invariants import check_invariants
+from tests.nights import NoHints
 from tests.trainings import JOBS, LABELS, MODELS, QUICK, name, register, store, submit, train
 from worker.runtime import Runtime
+from worker.tasks import infer_next, train_next
 from worker.training import run
 
+SCHEDULES = "/api/v1/schedules"
 MODEL = f"{MODELS}/sample-binary"
 PATIENTS, HOLDOUT = 48, 24
 # The champion knows the lesion, and takes it for its absence.
 WRONG = -4.0
+STUDY = str(uid.generate_uid(ROOT, [name(1), "1"]))
 LEARNS = QUICK | {"epochs": 30}
 
+# Each of these trains, which takes long; what they do to the database is little.
 only_sqlite = pytest.mark.parametrize("any_prepared", ["prepared"], indirect=True)
+only_postgresql = pytest.mark.parametrize("any_prepared", ["postgres_prepared"], indirect=True)
 
 
 @pytest.fixture
@@ -69,12 +78,25 @@ def gate(api: Api, version: int) -> Any:
 
 def asked_of(api: Api) -> int:
     """The version that a new job for the name gets."""
-    study = str(uid.generate_uid(ROOT, [name(0), "1"]))
-    answer = api.post(JOBS, json={"model": "sample-binary", "studies": [study], "dry_run": True})
+    answer = api.post(JOBS, json={"model": "sample-binary", "studies": [STUDY], "dry_run": True})
     assert answer.status_code == 200, answer.text
     return int(answer.json["model"]["version"])
 
 
+def predict(api: Api) -> str:
+    answer = api.post(JOBS, json={"model": "sample-binary", "studies": [STUDY]})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
+
+
+def decided(api: Api, job_id: str) -> tuple[int, bool]:
+    """By which version, and whether it says that the lesion is there."""
+    Aggregation(api.prepared.engine).run()
+    (report,) = api.get(f"/api/v1/reports?job={job_id}").json["items"]
+    return report["model"]["version"], report["findings"][0]["decision"]
+
+
+@only_postgresql
 def test_better_version_serves_and_no_other_does(any_api: Api, runtime: Runtime, folder: Path) -> None:
     begin(any_api, folder)
 
@@ -189,3 +211,31 @@ def test_version_is_compared_with_what_serves_when_it_comes(
     assert (found["model"], found["gate"]["outcome"]) == ("sample-binary:3", "held")
     assert gate(any_api, 3)["champion"] == 2
     assert states(any_api) == {1: "retired", 2: "champion", 3: "held"}
+
+
+@only_sqlite
+def test_night_from_schedule_to_promotion_and_back(any_api: Api, runtime: Runtime, folder: Path) -> None:
+    """Fired, frozen, trained by two processes, judged, promoted; who was asked before keeps its version."""
+    begin(any_api, folder)
+    asked_before = predict(any_api)
+    night = {"model": "sample-binary", "options": LEARNS | {"workers": 2}}
+    added = any_api.post(SCHEDULES, json={"name": "night", "cron": "0 2 * * *", "training": night})
+    assert added.status_code == 201, added.text
+    morning = datetime.fromisoformat(added.json["next_fires"][0]) + timedelta(minutes=1)
+
+    Calendar(any_api.prepared.engine, NoHints(), runtime.settings, now=lambda _session: morning).run()
+    train_next(runtime)
+
+    (fire,) = any_api.get(f"{SCHEDULES}/night/runs").json["items"]
+    trained = any_api.get(f"{JOBS}/{fire['job_id']}").json
+    assert (fire["state"], trained["state"]) == ("fired", "done")
+    assert trained["training"]["gate"] == {"outcome": "promoted", "reasons": []}
+    asked_after = predict(any_api)
+    infer_next(runtime)
+    infer_next(runtime)
+    before, after = decided(any_api, asked_before), decided(any_api, asked_after)
+    assert (before, after) == ((1, False), (2, True)), "the second patient has the lesion"
+
+    assert any_api.post(f"{MODEL}/versions/2/rollback", json={}).status_code == 200
+    assert asked_of(any_api) == 1
+    assert decided(any_api, asked_after) == after, "what was reported stays"
