@@ -1,5 +1,6 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the same key gives the first answer again."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from flask import Response, request
 from sqlalchemy import ColumnElement, delete, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from api.services import Services
 from shared.clock import utc_now
@@ -49,15 +50,14 @@ def once(services: Services, principal_id: int, payload: bytes, act: Callable[[U
     if key is None:
         return _act(services, act, None)
     fingerprint = hashlib.sha256(request.path.encode() + b"\n" + payload).hexdigest()
-    answer = _reserve(services, principal_id, key, fingerprint)
-    if isinstance(answer, Response):
-        return answer
+    reservation = _Reservation(principal_id, key, new_id())
     try:
-        return _act(services, act, answer)
+        known = _reserve(services, reservation, fingerprint)
+        return _act(services, act, reservation) if known is None else known
     except BaseException:
-        # A failed attempt never blocks a later one.
-        with services.unit_of_work() as uow:
-            uow.session.execute(delete(IdempotencyKey).where(answer.mine(), IdempotencyKey.status.is_(None)))
+        # A failed attempt never blocks a later one; of one that failed to reserve nobody knows whether it did.
+        with contextlib.suppress(SQLAlchemyError), services.unit_of_work() as uow:
+            uow.session.execute(delete(IdempotencyKey).where(reservation.mine(), IdempotencyKey.status.is_(None)))
         raise
 
 
@@ -71,8 +71,9 @@ def _key_of_request() -> str | None:
     return key
 
 
-def _reserve(services: Services, principal_id: int, key: str, fingerprint: str) -> _Reservation | Response:
-    reservation = _Reservation(principal_id, key, new_id())
+def _reserve(services: Services, reservation: _Reservation, fingerprint: str) -> Response | None:
+    """The answer that the key has already; None: it is reserved now."""
+    principal_id, key = reservation.principal_id, reservation.key
     try:
         with services.unit_of_work() as uow:
             session = uow.session
@@ -93,7 +94,7 @@ def _reserve(services: Services, principal_id: int, key: str, fingerprint: str) 
             )
     except IntegrityError as error:
         raise _at_work() from error
-    return reservation
+    return None
 
 
 def _at_work() -> ConflictError:

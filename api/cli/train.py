@@ -20,7 +20,7 @@ from api.cli.watch import end_by_state, tell_failures, watch_job
 def train(session: Session, model: str, watch: bool, label: str, **given: Any) -> None:
     """Train MODEL, a name (its champion) or NAME:VERSION, on the labels that stand now.
 
-    What comes of it is registered as a candidate: the next version of that name.
+    What comes of it is the next version of that name, and serves if the gate finds it better: see `models gate`.
     """
     wanted = {"kind": "training", "model": model, "label": label, "options": wanted_training(given)}
     job = create_job(session.client, wanted)

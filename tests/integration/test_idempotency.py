@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from threading import Barrier
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 from sqlalchemy import select, update
 
 from shared.clock import utc_now
+from shared.config import Settings
 from shared.db import reading
+from shared.faults import Faults
 from shared.models import History, IdempotencyKey, Job
 from shared.planning import make
 from shared.unit_of_work import UnitOfWork
@@ -127,6 +131,23 @@ def test_failed_attempt_does_not_block_when_its_cause_is_gone(any_api: Api) -> N
 
     assert (failed.status_code, answer.status_code) == (422, 202)
     assert "Idempotent-Replay" not in answer.headers
+
+
+@pytest.mark.parametrize("struck", [0, 1])
+def test_commit_whose_answer_is_lost_does_not_block_the_key(
+    any_api: Api, monkeypatch: pytest.MonkeyPatch, struck: int
+) -> None:
+    """The commit that reserves the key, or the one that makes the job: both went through."""
+    _prepare(any_api.prepared)
+    commits = count()
+    strike = partial(Faults.after_commit, Faults(Settings(fault_commit_error_rate=1.0)))
+    monkeypatch.setattr(Faults, "after_commit", lambda _self: strike() if next(commits) == struck else None)
+
+    lost = any_api.post(JOBS, json=STUDY, headers=KEY)
+    answer = any_api.post(JOBS, json=STUDY, headers=KEY)
+
+    assert (lost.status_code, answer.status_code) == (503, 202)
+    assert _num_jobs(any_api.prepared) == 1
 
 
 def test_attempt_leaves_nothing_when_it_fails_after_writing(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

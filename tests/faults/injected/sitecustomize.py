@@ -87,7 +87,7 @@ def lose_delivery(module):
 
     def before(*_, **__):
         if _only_once("lose_delivery") or chance.random() < PLAN["lose_delivery"]:
-            os._exit(1)
+            _die()
 
     _wrap(module.QoS, "append", before)
 
