@@ -73,7 +73,7 @@ def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
 @click.argument("model")
 @client_command
 def gate(session: Session, model: str) -> None:
-    """Show how MODEL, `name:version`, compared with the champion on patients that no version learnt from."""
+    """Show how MODEL, `name:version`, compared with the champion on the patients who are held out."""
     name, number = _version_of(session.client, model)
     answer = session.client.get(f"{MODELS}/{quote(name, safe='')}/versions/{number}/gate")
     session.show(answer, lambda: show_gate(session, answer))

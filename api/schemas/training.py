@@ -43,7 +43,7 @@ class GateTold(Shape):
 
 
 class GateShown(GateTold):
-    """How a version compared with the champion on the patients of the holdout, whom neither learnt from."""
+    """How a version compared with the champion on the patients of the holdout."""
 
     version: int
     champion: int

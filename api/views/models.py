@@ -106,5 +106,5 @@ def _limits(contract: dict[str, Any], gate: GateShown | None, *, origin_known: b
 def _told_apart(subgroups: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(f"{one['by']} {one['value']}" for one in subgroups))
     if not names:
-        return "No site, scanner, sex or age band had enough patients to be looked at by itself."
-    return f"Looked at by themselves were {', '.join(names)}; of all other groups too few patients are held out."
+        return "No site, scanner, sex or age band of its patients was looked at by itself."
+    return f"Looked at by themselves were {', '.join(names)}, and no other group."

@@ -4,7 +4,7 @@ The most specific word counts: of an instance before its study's, of a study bef
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.model_contract import ModelContract
@@ -41,12 +41,14 @@ def truths_of(
     said: Mapping[Target, Mapping[str, bool]],
     contract: ModelContract,
     drove: Mapping[str, frozenset[int]],
+    judging: Container[int] = (),
 ) -> dict[int, Truth]:
     """The truth of each instance, a value for each finding of the contract.
 
     A negative word on a study or patient speaks of all its instances. A positive one speaks of the only instance, of
     all where the package says so, or else of those that `drove` it: by finding, the instances at or over the threshold;
-    of the others nothing is known.
+    of the others nothing is known. Of the patients who are `judging` it speaks of all: else a model would choose by
+    what it is judged, and who it misses would not be there.
     """
     known = list(places)
     sizes = Counter(target for place in known for target in place.targets)
@@ -58,7 +60,11 @@ def truths_of(
             if value is None:
                 continue
             speaks_of_it = (
-                not value or spread or sizes[target] == 1 or place.instance in drove.get(finding, frozenset())
+                not value
+                or spread
+                or place.patient in judging
+                or sizes[target] == 1
+                or place.instance in drove.get(finding, frozenset())
             )
             return value if speaks_of_it or target[0] is TargetLevel.INSTANCE else None
         return None

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import Boolean, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, RowId, enum_column
@@ -16,8 +16,8 @@ from shared.states import GateOutcome
 class GateDecision(Base):
     """One for each training run that ended with a version; no row is ever changed.
 
-    `reasons` say why it was held. `record` has the policy, all that was measured, and what it takes to measure it
-    again: that can be much, and is only read where it is asked for.
+    `reasons` say why it was held, `is_measured` whether the holdout was used for it. `record` has the policy, all that
+    was measured, and what it takes to measure it again: that can be much, and is only read where it is asked for.
     """
 
     __tablename__ = "gate_decision"
@@ -30,6 +30,7 @@ class GateDecision(Base):
     dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id"))
     outcome: Mapped[GateOutcome] = mapped_column(enum_column(GateOutcome))
     reasons: Mapped[list[Any]]
+    is_measured: Mapped[bool] = mapped_column(Boolean)
     record: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     created_at: Mapped[datetime]
 

@@ -26,6 +26,7 @@ class HoldoutUse:
 def holdout_use(session: Session, dataset: Dataset) -> HoldoutUse:
     """Of the holdout of this snapshot."""
     earlier = select(GateDecision.dataset_id).join(GateDecision.dataset).where(Dataset.model == dataset.model)
+    earlier = earlier.where(GateDecision.is_measured)
     times = session.scalar(select(func.count()).select_from(earlier.subquery()))
     known = aliased(DatasetPatient)
     was_used = select(known.patient_id).where(
@@ -85,6 +86,7 @@ def decide(
         dataset_id=dataset.id,
         outcome=outcome,
         reasons=list(reasons),
+        is_measured=bool(record["measures"]),
         record=dict(record),
         created_at=utc_now(),
     )
@@ -100,7 +102,9 @@ def decide(
 
 
 def decision_on(session: Session, version: ModelVersion) -> GateDecision | None:
-    """The latest decision on a version."""
-    statement = select(GateDecision).where(GateDecision.model_version_id == version.id)
+    """The latest decision on a version; not one against itself, which a training that gave it once more ends with."""
+    statement = select(GateDecision).where(
+        GateDecision.model_version_id == version.id, GateDecision.champion_id != version.id
+    )
     together = (joinedload(GateDecision.champion), joinedload(GateDecision.dataset), undefer(GateDecision.record))
     return session.scalar(statement.options(*together).order_by(GateDecision.id.desc()).limit(1))

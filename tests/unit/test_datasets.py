@@ -43,6 +43,16 @@ def test_positive_study_speaks_of_what_drove_it_and_of_an_only_instance() -> Non
     assert lesions(said, learning={"positives": "all"}) == [True, True, True]
 
 
+def test_positive_patient_who_judges_is_positive_in_every_image_whatever_a_model_held_to_be() -> None:
+    words = {(PATIENT, 100): {"lesion": True}}
+
+    learns = truths_of(PLACES, words, contract(), {"lesion": frozenset({2})})
+    judges = truths_of(PLACES, words, contract(), {"lesion": frozenset({2})}, {100})
+
+    assert [learns[place.instance][0] for place in PLACES] == [None, True, None]
+    assert [judges[place.instance][0] for place in PLACES] == [True, True, True]
+
+
 def test_most_specific_word_counts() -> None:
     said = {(PATIENT, 100): False, (STUDY, 10): True, (INSTANCE, 1): False}
 

@@ -134,3 +134,15 @@ def test_background_is_not_judged() -> None:
 
     assert [one["code"] for one in found.measures["findings"]] == ["lesion"]
     assert found.measures["findings"] == verdict(candidate, champion).measures["findings"]
+
+
+def test_measure_that_hangs_on_one_patient_is_held() -> None:
+    """Left out of a third of the resamples, that patient would be right in all that tell."""
+    truth = np.arange(NUM_PATIENTS) == 0
+    candidate, champion = np.where(truth, 0.9, 0.1), np.where(truth, 0.0, 0.1)
+    answers = [Answers(one[:, np.newaxis], [0.5]) for one in (candidate, champion)]
+
+    found = judge(Gate(least_of_each=1), [LESION], Exam(truth[:, np.newaxis], {"site": SITES}, *answers))
+
+    assert found.measures["primary"]["low"] > 0
+    assert found.reasons[0].startswith("too few patients have each finding to tell")

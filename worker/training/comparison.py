@@ -25,6 +25,8 @@ from worker.training.patients import by_patient, rolled_up, truth_of
 from worker.training.prepare import OnRead
 from worker.training.samples import Labelled, date_of, labelled
 
+# Patient's Sex (PS3.3 C.7.1.1); what is none of these could be anything.
+SEXES = {"M": "M", "F": "F", "O": "O"}
 NOT_SAID, SEVERAL = "not said", "several"
 # First ages, in years, of the bands after the youngest.
 AGE_BANDS = (18, 40, 65)
@@ -34,9 +36,10 @@ Patients = Mapping[str, Sequence[Labelled]]
 
 @dataclass(frozen=True)
 class Compared:
-    """Against whom a candidate was judged, why it is to be held, and what goes on record of it."""
+    """Against whom and on whom a candidate was judged, why it is to be held, and what goes on record of it."""
 
     champion_id: int
+    use: HoldoutUse
     reasons: list[str]
     record: dict[str, Any]
 
@@ -82,14 +85,16 @@ def compare(
         "digests": {"candidate": candidate.digest, "champion": rival.digest, "dataset": dataset.blob_sha256},
         "code_version": version_of("overread"),
     }
-    return Compared(serving.id, verdict.reasons, record)
+    return Compared(serving.id, use, verdict.reasons, record)
 
 
 def _incomparable(new: ModelContract, old: ModelContract) -> Iterator[str]:
     if [one.code for one in new.findings] != [one.code for one in old.findings] or new.task != old.task:
         yield "it speaks of other findings than the champion: compare them by hand"
-    if new.time_scope != old.time_scope:
-        yield "it speaks of other studies of a patient than the champion: compare them by hand"
+    if [one.background for one in new.findings] != [one.background for one in old.findings]:
+        yield "it takes another finding for the background than the champion: compare them by hand"
+    if (new.time_scope, new.accepts, new.slices) != (old.time_scope, old.accepts, old.slices):
+        yield "it speaks of other studies or images of a patient than the champion: compare them by hand"
 
 
 def _too_few_new(policy: Gate, use: HoldoutUse) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _groups(holdout: Sequence[Listed], patients: Patients, people: Mapping[str, 
     groups = {
         "site": [of_file[mine[0].sha256].site for mine in patients.values()],
         "scanner": [scanner(mine) for mine in patients.values()],
-        "sex": [people[key].patient_sex or NOT_SAID for key in patients],
+        "sex": [SEXES.get(people[key].patient_sex.strip().upper(), NOT_SAID) for key in patients],
         "age": [_age_band(people[key].patient_birth_date, mine) for key, mine in patients.items()],
     }
     return {kind: np.array(values, np.str_) for kind, values in groups.items()}

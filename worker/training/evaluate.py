@@ -14,6 +14,7 @@ from shared.model_contract import ModelContract
 from shared.reasons import Reason
 from worker.engines.death import EngineDeathError
 from worker.engines.host import EngineHost
+from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import ServedModel
 from worker.engines.wire import ENGINES_TARGET
 from worker.runtime import Runtime
@@ -74,7 +75,8 @@ class Evaluation:
             raise EngineLostError(death.message, evidence={"signal": death.how, "log": death.log}) from death
         if not np.isfinite(rows).all():
             raise NoProbabilityError("it gave no probability for an image of the holdout")
-        parts = np.split(rows, np.cumsum(counts)[:-1])
+        # As they are stored: the last bits depend on the batch, and an answer must not.
+        parts = np.split(np.round(rows.astype(np.float64), PROBABILITY_DECIMALS), np.cumsum(counts)[:-1])
         return {sample.sha256: part for sample, part in zip(self._samples, parts, strict=True)}
 
     def _seen_by(self, contract: ModelContract) -> tuple[Frames, list[int]]:

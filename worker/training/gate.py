@@ -33,6 +33,8 @@ SEED = 0
 # The interval of a difference: what 95 of 100 resamples give.
 INTERVAL_PERCENT = (2.5, 97.5)
 DECIMALS = 6
+# Of the resamples, those in which nobody or everybody has a finding.
+MOST_UNTOLD = 0.01
 # Of one kind, such as sites, those with the most patients.
 MOST_SUBGROUPS = 50
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -147,13 +149,16 @@ def _shown(answers: Answers, at: int, truth: Flags, found: Mapping[str, Values])
 
 def _gain(gains: Values) -> Document:
     """What the patients show, and the interval that the resamples give."""
-    low, high = np.nanpercentile(gains[1:], INTERVAL_PERCENT)
+    drawn = gains[1:][~np.isnan(gains[1:])]
+    low, high = np.percentile(drawn, INTERVAL_PERCENT) if len(drawn) else (np.nan, np.nan)
     return {"gain": _number(gains[0]), "low": _number(low), "high": _number(high)}
 
 
 def _not_better(policy: Gate, gains: Values) -> Iterator[str]:
     gain = _gain(gains)
-    if gain["low"] <= 0:
+    if np.isnan(gains).mean() > MOST_UNTOLD:
+        yield f"too few patients have each finding to tell by how much its {WORDS[policy.primary]} differs: label more"
+    elif gain["low"] <= 0:
         yield (
             f"it is not shown to be better: its {WORDS[policy.primary]} is {gain['gain']:+.4f} from the champion's, "
             f"and with other patients that might be {gain['low']:+.4f} to {gain['high']:+.4f} (95 %)"
@@ -163,7 +168,7 @@ def _not_better(policy: Gate, gains: Values) -> Iterator[str]:
 def _worse(policy: Gate, compared: _Compared) -> Iterator[str]:
     for name, values in compared.gains.items():
         gain, allowed = _gain(values), getattr(policy.margins, name)
-        if gain["low"] < -allowed:
+        if gain["low"] is not None and gain["low"] < -allowed:
             yield (
                 f"{compared.code}: its {WORDS[name]} may be worse by {-gain['low']:.4f} (95 %; here "
                 f"{gain['gain']:+.4f}), and {allowed:g} is allowed"

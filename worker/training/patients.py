@@ -12,8 +12,8 @@ from shared.rollup import in_scope, roll_up
 from worker.training.samples import Labelled
 
 One = TypeVar("One", bound=Labelled)
-# By a file's sha256, the probabilities of its frames: float32 (frames, findings).
-Outputs = Mapping[str, NDArray[np.float32]]
+# By a file's sha256, the probabilities of its frames: (frames, findings).
+Outputs = Mapping[str, NDArray[np.floating]]
 
 
 def by_patient(contract: ModelContract, samples: Sequence[One]) -> dict[str, list[One]]:

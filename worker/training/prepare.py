@@ -153,7 +153,9 @@ def _candidates(
     not_selected = choose(session, contract.slices.select, [row.id for row in rows]).left_out
     rows = [row for row in rows if row.id not in not_selected]
     drove = drivers(session, version, contract, {row.blob_sha256: row.id for row in rows})
-    truths = truths_of([Place(row.id, row.study_id, row.patient_id) for row in rows], said, contract, drove)
+    judging = {one for one, split in settled_splits(session, patients).items() if split is Split.HOLDOUT}
+    places = [Place(row.id, row.study_id, row.patient_id) for row in rows]
+    truths = truths_of(places, said, contract, drove, judging)
     candidates = []
     for row in rows:
         label, why_not = class_of(contract, truths[row.id])

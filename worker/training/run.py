@@ -17,7 +17,7 @@ from shared.models import Blob, Dataset, Item, Job, ModelVersion, TrainingRun
 from shared.reasons import Reason
 from shared.registration import CONTRACT_MEDIA_TYPE, WEIGHTS_MEDIA_TYPES, register
 from shared.repositories.claims import finish, hold
-from shared.repositories.gates import decide
+from shared.repositories.gates import decide, holdout_use
 from shared.repositories.imaging import add_blob, lock_index
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.lanes import has_due
@@ -228,7 +228,7 @@ class _Attempt:
     def _judge_and_register(
         self, package_folder: Path, folder: Path, dataset: Dataset, samples: Sequence[Listed]
     ) -> None:
-        """Compare it with the champion, again where another version began to serve meanwhile."""
+        """Compare it with the champion, and again where that is no longer how things stand."""
         package = open_package(package_folder, max_bytes=self._runtime.settings.max_model_bytes)
         check_keras_archive(package_folder / WEIGHTS_FILE)
         candidate = ServedModel(package.digest, package.contract, package_folder / WEIGHTS_FILE)
@@ -258,7 +258,8 @@ class _Attempt:
     def _register(self, folder: Path, package: PackageFiles, dataset: Dataset, compared: Compared) -> bool:
         """One transaction: the new version, what the gate says, the run's outcome, the end of shard and job.
 
-        False, with nothing done, where another champion serves than it was compared with.
+        False, with nothing done, where another champion serves than it was compared with, or another gate has used the
+        holdout meanwhile.
         """
         runtime, store = self._runtime, self._runtime.store
         parts = {
@@ -270,7 +271,11 @@ class _Attempt:
             hold(uow.session, [self._claim], runtime.settings.lease_s)
             lock_name(uow.session, package.contract.name)
             serving = champion(uow.session, package.contract.name)
-            if serving is None or serving.id != compared.champion_id:
+            if (
+                serving is None
+                or serving.id != compared.champion_id
+                or holdout_use(uow.session, dataset) != compared.use
+            ):
                 return False
             version, _ = register(uow.session, store, package, parts, self._job.principal_id)
             self._progress["phase"] = "done"

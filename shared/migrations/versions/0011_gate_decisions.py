@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("dataset_id", _BIG, nullable=False),
         sa.Column("outcome", sa.String(length=64), nullable=False),
         sa.Column("reasons", _DOCUMENT, nullable=False),
+        sa.Column("is_measured", sa.Boolean(), nullable=False),
         sa.Column("record", _DOCUMENT, nullable=False),
         sa.Column("created_at", UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gate_decision")),
