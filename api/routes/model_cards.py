@@ -13,7 +13,7 @@ from api.views.models import known_version, model_card
 from shared.db import reading
 from shared.states import Scope
 
-blueprint = APIBlueprint("model_cards", __name__, url_prefix="/api/v1/models", tag="Models")
+blueprint = APIBlueprint("model_cards", __name__, url_prefix="/api/v1/models", tag="Model cards")
 
 # A card is self-contained: nothing is fetched, no script runs.
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
