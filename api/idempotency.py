@@ -53,12 +53,23 @@ def once(services: Services, principal_id: int, payload: bytes, act: Callable[[U
     reservation = _Reservation(principal_id, key, new_id())
     try:
         known = _reserve(services, reservation, fingerprint)
-        return _act(services, act, reservation) if known is None else known
-    except BaseException:
-        # A failed attempt never blocks a later one; of one that failed to reserve nobody knows whether it did.
-        with contextlib.suppress(SQLAlchemyError), services.unit_of_work() as uow:
-            uow.session.execute(delete(IdempotencyKey).where(reservation.mine(), IdempotencyKey.status.is_(None)))
+    except SQLAlchemyError:
+        # It may have been committed all the same.
+        _give_up(services, reservation)
         raise
+    if known is not None:
+        return known
+    try:
+        return _act(services, act, reservation)
+    except BaseException:
+        _give_up(services, reservation)
+        raise
+
+
+def _give_up(services: Services, reservation: _Reservation) -> None:
+    """A failed attempt never blocks a later one; where this fails too, the reservation runs out."""
+    with contextlib.suppress(SQLAlchemyError), services.unit_of_work() as uow:
+        uow.session.execute(delete(IdempotencyKey).where(reservation.mine(), IdempotencyKey.status.is_(None)))
 
 
 def _key_of_request() -> str | None:

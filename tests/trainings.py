@@ -44,8 +44,13 @@ def name(number: int) -> str:
     return f"T{number:04d}"
 
 
+def level_of(number: int) -> int:
+    """How bright a patient's films are: those of every second one show the lesion."""
+    return 160 if number % 2 else 90
+
+
 def store(api: Api, patients: int) -> None:
-    files = [(name(at), film(name(at), 1, at, level=160 if at % 2 else 90, side=32)) for at in range(patients)]
+    files = [(name(at), film(name(at), 1, at, level=level_of(at), side=32)) for at in range(patients)]
     assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
 
 

@@ -32,7 +32,7 @@ from shared.repositories.proofs import (
 from shared.repositories.registry import champions
 from shared.states import ModelState, ProofState
 from worker.engines.death import EngineDeathError
-from worker.engines.host import MAX_ENGINES, EngineHost
+from worker.engines.host import MAX_ENGINES
 from worker.engines.proof import FAILURES, MIN_INPUTS, Inputs, Proof
 from worker.engines.wire import ENGINES_TARGET
 from worker.models import served_model
@@ -154,16 +154,8 @@ class Prover(threading.Thread):
                 self._runtime.engines.prepare(served_model(self._runtime, session, version))
 
     def _prove(self, version: ModelVersion, claim: ProofClaim, inputs: Inputs) -> list[dict[str, object]]:
-        runtime, settings = self._runtime, self._runtime.settings
-        host = EngineHost(
-            target=self._target,
-            batch_size=runtime.device.batch_size,
-            timeout_s=settings.engine_timeout_s,
-            load_timeout_s=settings.engine_load_timeout_s,
-            cache=settings.engine_cache_dir,
-            niceness=NICENESS,
-            environment=runtime.device.environment(),
-        )
+        runtime = self._runtime
+        host = runtime.engine_host(niceness=NICENESS, target=self._target)
         held_at = time.monotonic()
 
         def on_step() -> None:

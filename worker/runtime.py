@@ -18,6 +18,8 @@ from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from worker.engines.device import find_device
 from worker.engines.hardware import this_hardware
+from worker.engines.host import EngineHost
+from worker.engines.wire import ENGINES_TARGET
 from worker.inference.batch import EngineThread
 from worker.inference.company import Company
 from worker.inference.decode import Decoder
@@ -83,6 +85,18 @@ class Runtime:
         self.stopping = threading.Event()
         self._held: list[HeldShards] = []
         self._lock = threading.Lock()
+
+    def engine_host(self, *, niceness: int, target: str = ENGINES_TARGET) -> EngineHost:
+        """An engine process of the caller's own, beside the one that serves, which goes first."""
+        return EngineHost(
+            target=target,
+            batch_size=self.device.batch_size,
+            timeout_s=self.settings.engine_timeout_s,
+            load_timeout_s=self.settings.engine_load_timeout_s,
+            cache=self.settings.engine_cache_dir,
+            niceness=niceness,
+            environment=self.device.environment(),
+        )
 
     def unit_of_work(self) -> UnitOfWork:
         """A writing transaction; workers send no hints."""

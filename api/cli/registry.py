@@ -64,7 +64,7 @@ def add(session: Session, path: Path) -> None:
 def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
     """Show what engines were proved to do with MODEL, a name (its champion) or `name:version`."""
     name, number = _version_of(session.client, model)
-    path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/engines"
+    path = f"{_path_of(name, number)}/engines"
     answer = session.client.post(path) if prove_again else session.client.get(path)
     session.show(answer, lambda: _show_proofs(session, f"{name}:{number}", answer["items"]))
 
@@ -75,7 +75,7 @@ def show_engines(session: Session, model: str, *, prove_again: bool) -> None:
 def gate(session: Session, model: str) -> None:
     """Show how MODEL, `name:version`, compared with the champion on the patients who are held out."""
     name, number = _version_of(session.client, model)
-    answer = session.client.get(f"{MODELS}/{quote(name, safe='')}/versions/{number}/gate")
+    answer = session.client.get(f"{_path_of(name, number)}/gate")
     session.show(answer, lambda: show_gate(session, answer))
 
 
@@ -86,7 +86,7 @@ def gate(session: Session, model: str) -> None:
 def card(session: Session, model: str, output: Path | None) -> None:
     """Show what MODEL is for, what it learnt from, what it was shown to do, and its limits."""
     name, number = _version_of(session.client, model)
-    path = f"{MODELS}/{quote(name, safe='')}/versions/{number}/card"
+    path = f"{_path_of(name, number)}/card"
     if output is not None and output.suffix in (".html", ".htm"):
         write_private(output, session.client.text(f"{path}.html", "text/html"))
         session.err.print(f"Written to {output}", markup=False)
@@ -105,7 +105,7 @@ def card(session: Session, model: str, output: Path | None) -> None:
 def promote(session: Session, model: str) -> None:
     """Have MODEL, `name:version`, serve its name: for jobs that are asked for from now on."""
     name, number = _version_of(session.client, model)
-    answer = session.client.post(f"{MODELS}/{quote(name, safe='')}/versions/{number}/promote")
+    answer = session.client.post(f"{_path_of(name, number)}/promote")
     session.show(answer, lambda: make_table(MODEL_COLUMNS, [answer]))
 
 
@@ -118,7 +118,7 @@ def rollback(session: Session, name: str, *, reason: str) -> None:
     if ":" in name:
         raise click.UsageError("a name is taken back to what served it before: leave the version out")
     _, number = _version_of(session.client, name)
-    answer = session.client.post(f"{MODELS}/{quote(name, safe='')}/versions/{number}/rollback", {"reason": reason})
+    answer = session.client.post(f"{_path_of(name, number)}/rollback", {"reason": reason})
     session.show(answer, lambda: make_table(MODEL_COLUMNS, [answer]))
 
 
@@ -141,6 +141,10 @@ def _version_of(client: Client, model: str) -> tuple[str, int]:
         known = ", ".join(map(model_name, listed)) or "none"
         raise click.UsageError(f"There is no such model version; known are: {known}.")
     return name, int(serving[0]["version"])
+
+
+def _path_of(name: str, number: int) -> str:
+    return f"{MODELS}/{quote(name, safe='')}/versions/{number}"
 
 
 def _show_proofs(session: Session, model: str, proofs: list[Json]) -> None:

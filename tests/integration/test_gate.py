@@ -16,12 +16,12 @@ from shared.models import AuditEvent, Blob, Dataset, Job, ModelVersion
 from shared.repositories.gates import decide
 from shared.states import GateOutcome, ModelState
 from shared.unit_of_work import UnitOfWork
-from tests.cohorts import ROOT
+from tests.cohorts import ROOT, film, zipped
 from tests.conftest import Api
 from tests.factories import add_model, new_sha256
 from tests.invariants import check_invariants
 from tests.nights import NoHints
-from tests.trainings import JOBS, LABELS, MODELS, QUICK, name, register, store, submit, train
+from tests.trainings import JOBS, LABELS, MODELS, QUICK, ZIP, level_of, name, register, store, submit, train
 from worker.runtime import Runtime
 from worker.tasks import infer_next, train_next
 from worker.training import run
@@ -41,8 +41,10 @@ only_postgresql = pytest.mark.parametrize("any_prepared", ["postgres_prepared"],
 
 @pytest.fixture
 def folder(tmp_path: Path, any_api: Api) -> Path:
-    """Half of the patients judge: the first ones."""
+    """Half of the patients judge: the first ones, of whom there are two films each, which their label speaks of."""
     store(any_api, PATIENTS)
+    second = ((name(at), film(name(at), 1, PATIENTS + at, level=level_of(at), side=32)) for at in range(HOLDOUT))
+    assert any_api.post("/api/v1/uploads", data=zipped(second), **ZIP).status_code == 201
     label(any_api, range(PATIENTS), lambda at: at % 2)
     return tmp_path
 
@@ -187,26 +189,34 @@ def test_what_passes_serves_unless_a_person_had_a_say(
 
 
 @only_sqlite
-def test_version_is_compared_with_what_serves_when_it_comes(
+def test_version_is_compared_with_how_things_stand_when_it_comes(
     any_api: Api, runtime: Runtime, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another version is promoted while the gate compares: one as good as the new one, which is then held."""
+    """While the gate compares, a version as good is promoted; while it compares again, another gate is over."""
     begin(any_api, folder, slope=WRONG)
     rival = folder / "rival"
     register(any_api, rival, slope=-WRONG, gate={"least_of_each": 12})
     compare, asked = run.compare, []
 
-    def interrupted(*given: Any) -> Any:
-        found = compare(*given)
+    def interrupted(runtime: Runtime, dataset: Dataset, *given: Any) -> Any:
+        found = compare(runtime, dataset, *given)
         if not asked:
             assert any_api.post(f"{MODEL}/versions/2/promote").status_code == 200
+        elif len(asked) == 1:
+            other_id = submit(any_api, QUICK)
+            assert any_api.post(f"{JOBS}/{other_id}/cancel").status_code in (200, 202)
+            with UnitOfWork(any_api.prepared.engine) as uow:
+                other = uow.session.get_one(Job, UUID(other_id))
+                version = uow.session.get_one(ModelVersion, found.champion_id)
+                decide(uow.session, other, version, version, dataset, ["no"], found.record)
         asked.append(found.champion_id)
         return found
 
     monkeypatch.setattr(run, "compare", interrupted)
     found = train(any_api, runtime, LEARNS)["training"]
 
-    assert len(set(asked)) == 2
+    assert (len(asked), len(set(asked))) == (3, 2)
+    assert gate(any_api, 3)["holdout"]["times_before"] == 1
     assert (found["model"], found["gate"]["outcome"]) == ("sample-binary:3", "held")
     assert gate(any_api, 3)["champion"] == 2
     assert states(any_api) == {1: "retired", 2: "champion", 3: "held"}

@@ -13,10 +13,8 @@ from shared.errors import EngineLostError, EngineMemoryError, PermanentError
 from shared.model_contract import ModelContract
 from shared.reasons import Reason
 from worker.engines.death import EngineDeathError
-from worker.engines.host import EngineHost
 from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import ServedModel
-from worker.engines.wire import ENGINES_TARGET
 from worker.runtime import Runtime
 from worker.training.patients import Outputs
 from worker.training.prepare import OnRead, write_frames
@@ -44,16 +42,7 @@ class Evaluation:
         self._runtime, self._samples, self._folder = runtime, samples, folder
         self._on_read, self._on_batch = on_read, on_batch
         self._frames: dict[str, tuple[Frames, list[int]]] = {}
-        settings = runtime.settings
-        self._host = EngineHost(
-            target=ENGINES_TARGET,
-            batch_size=runtime.device.batch_size,
-            timeout_s=settings.engine_timeout_s,
-            load_timeout_s=settings.engine_load_timeout_s,
-            cache=settings.engine_cache_dir,
-            niceness=NICENESS,
-            environment=runtime.device.environment(),
-        )
+        self._host = runtime.engine_host(niceness=NICENESS)
 
     def __enter__(self) -> Self:
         return self
