@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from api.cli.client import Client
 from api.cli.collect import collect
-from api.cli.submit import create_upload
 from api.cli.transfer import Transfer
+from api.cli.upload import create_upload
 from bench.inference_models import Model
 from bench.inference_work import Cohort
 from tests.model_samples import zip_package

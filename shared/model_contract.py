@@ -18,6 +18,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
+class Platt(_Part):
+    """1 / (1 + exp(-(slope * logit(p) + intercept))), so the order of probabilities stays (Platt 1999)."""
+
+    kind: Literal["platt"]
+    slope: Annotated[float, Field(gt=0.0)]
+    intercept: float
+
+
 class Finding(_Part):
     """One thing the network speaks of; the network's outputs are in the order of the findings."""
 
@@ -25,6 +33,7 @@ class Finding(_Part):
     display: Annotated[str, Field(min_length=1, max_length=200)]
     threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
     background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
+    calibration: Platt | None = Field(None, description="From a study's or patient's probability to how often it is so.")
 
 
 class Accepts(_Part):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
@@ -18,12 +19,19 @@ ROOT = "1.2.826.0.1.3680043.10.999."
 
 
 def film(patient: str, study: int, instance: int, *, level: int = 128, side: int = 64) -> bytes:
-    """One 8-bit CR image (PS3.3 A.2); equal arguments give equal bytes, UIDs and noise included."""
+    """One image of noise about a level; equal arguments give equal bytes, UIDs and noise included."""
+    noise = np.random.default_rng(abs(hash((study, instance))) % 2**32).integers(-40, 40, (side, side))
+    pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
+    return radiograph(patient, study, instance, pixels, name=str(level))
+
+
+def radiograph(patient: str, study: int, instance: int, pixels: NDArray[np.uint8], *, name: str = "") -> bytes:
+    """One 8-bit CR image (PS3.3 A.2) of pixels (rows, columns); its UIDs come of the other arguments."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = uid.ComputedRadiographyImageStorage
-    ds.SOPInstanceUID = uid.generate_uid(ROOT, [patient, str(study), str(instance), str(level)])
+    ds.SOPInstanceUID = uid.generate_uid(ROOT, [patient, str(study), str(instance), name])
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.StudyInstanceUID = uid.generate_uid(ROOT, [patient, str(study)])
     ds.SeriesInstanceUID = uid.generate_uid(ROOT, [patient, str(study), "series"])
@@ -33,11 +41,10 @@ def film(patient: str, study: int, instance: int, *, level: int = 128, side: int
     ds.SeriesNumber, ds.InstanceNumber, ds.PatientOrientation = 1, instance, ""
     ds.BodyPartExamined, ds.ViewPosition = "CHEST", "PA"
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows = ds.Columns = side
+    ds.Rows, ds.Columns = pixels.shape
     ds.BitsAllocated = ds.BitsStored = 8
     ds.HighBit, ds.PixelRepresentation = 7, 0
-    noise = np.random.default_rng(abs(hash((study, instance))) % 2**32).integers(-40, 40, (side, side))
-    ds.PixelData = np.clip(level + noise, 0, 255).astype(np.uint8).tobytes()
+    ds.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, ds, enforce_file_format=True)
     return buffer.getvalue()

@@ -24,8 +24,9 @@ from api.cli.output import make_console, plain
 from api.cli.phantoms import MIN_PATIENTS, Truth, write_cohort
 from api.cli.registry import add_model
 from api.cli.session import DEFAULT_URL, Session, data_dir_option, json_option
-from api.cli.submit import create_job, create_upload, send_files
+from api.cli.submit import create_job
 from api.cli.up import endable
+from api.cli.upload import create_upload, send_files
 from api.cli.watch import watch_job
 from shared.states import JobState
 

@@ -18,6 +18,7 @@ from api.cli import (
     submit,
     train,
     up,
+    upload,
 )
 from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
@@ -49,6 +50,7 @@ for command in (
     breaking.chaos,
     breaking.verify,
     submit.submit,
+    upload.upload,
     jobs.jobs,
     jobs.job,
     jobs.watch,

@@ -24,8 +24,8 @@ class FindingSummary(Shape):
 
     code: str
     display: str
-    probability: float | None
-    threshold: float
+    probability: float | None = Field(description="Of the patient; calibrated, where the package says how.")
+    threshold: float = Field(description="The operating point, on the same scale.")
     decision: bool | None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts, Vector
 from scheduler.aggregation.slices import SliceFacts, slice_facts
+from shared.calibration import calibrated
 from shared.model_contract import Finding, ModelContract
 from shared.reasons import REASON_TEXTS, Reason
 from shared.rollup import Rule, in_scope, roll_up
@@ -104,7 +105,7 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
 def _finding(
     index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored], slices: SliceFacts
 ) -> dict[str, Any]:
-    probability = None if patient is None else float(patient[index])
+    rolled_up = None if patient is None else float(patient[index])
     over = [one for one in counted if one.vector[index] >= finding.threshold]
     leading = sorted(counted, key=lambda one: (-one.vector[index], one.instance.sop_instance_uid))
     driving = [one for one in leading[:MAX_EVIDENCE] if one in over] or leading[:1]
@@ -112,12 +113,17 @@ def _finding(
         "code": finding.code,
         "display": finding.display,
         "background": finding.background,
-        "probability": probability,
-        "threshold": finding.threshold,
-        "decision": None if probability is None or finding.background else probability >= finding.threshold,
+        "probability": _calibrated(finding, rolled_up),
+        "threshold": _calibrated(finding, finding.threshold),
+        "uncalibrated": {"probability": rolled_up, "threshold": finding.threshold} if finding.calibration else None,
+        "decision": None if rolled_up is None or finding.background else rolled_up >= finding.threshold,
         "counts": {"instances": len(counted), "over_threshold": len(over)},
         "evidence": [_evidence(index, one, slices) for one in driving],
     }
+
+
+def _calibrated(finding: Finding, probability: float | None) -> float | None:
+    return None if probability is None else float(calibrated(finding, np.float64(probability)))
 
 
 def _engines(counted: Sequence[Scored]) -> list[dict[str, Any]]:
@@ -161,7 +167,7 @@ def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, is
         "in_scope": is_in_scope,
         "conflict": study.conflict,
         "probabilities": {
-            finding.code: None if vector is None else float(vector[index])
+            finding.code: None if vector is None else _calibrated(finding, float(vector[index]))
             for index, finding in enumerate(contract.findings)
         },
     }

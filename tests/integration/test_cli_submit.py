@@ -79,6 +79,22 @@ def test_folder_and_zip_become_a_job_whose_counts_add_up(run: Run, tmp_path: Pat
     assert answer_of(run("watch", first["job"]["id"]), exit_code=5)["state"] == "cancelled"
 
 
+def test_upload_stores_without_a_job_or_a_model(run: Run, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    truths = write_cohort(cohort, patients=4, seed=1)
+    (cohort / "labels.csv").unlink()
+
+    first = answer_of(run("upload", cohort))
+    (cohort / "notes.txt").write_text("no DICOM")
+    again = answer_of(run("upload", cohort), exit_code=4)
+
+    assert (first["stored"], first["rejected"]) == (len(truths), [])
+    assert (again["stored"], again["duplicate"]) == (0, len(truths))
+    assert [entry["reason"] for entry in again["rejected"]] == ["not_dicom"]
+    assert answer_of(run("jobs"))["items"] == []
+    answer_of(run("upload", cohort / "notes.txt"), exit_code=5)
+
+
 def test_submission_of_which_nothing_can_be_predicted_ends_as_failed(run: Run, tmp_path: Path) -> None:
     answer_of(run("models", "add", accept_everything_package(tmp_path / "package")))
     (tmp_path / "notes.txt").write_text("no DICOM")

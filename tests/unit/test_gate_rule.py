@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.model_contract import Finding, Gate
-from worker.training.gate import Answers, Exam, Verdict, judge, shortage
+from worker.training.gate import Exam, Verdict, judge, shortage
+from worker.training.metrics import Answer
 
 NUM_PATIENTS = 400
 LESION = Finding(code="lesion", display="Lesion", threshold=0.5)
@@ -25,7 +26,7 @@ def verdict(
     policy: Gate | None = None,
     thresholds: tuple[float, float] = (0.5, 0.5),
 ) -> Verdict:
-    answers = [Answers(one[:, np.newaxis], [at]) for one, at in zip((candidate, champion), thresholds, strict=True)]
+    answers = [[Answer(one, at, one)] for one, at in zip((candidate, champion), thresholds, strict=True)]
     return judge(policy or Gate(), [LESION], Exam(TRUTH[:, np.newaxis], {"site": SITES}, *answers))
 
 
@@ -128,7 +129,7 @@ def test_background_is_not_judged() -> None:
     normal = Finding(code="normal", display="Normal", threshold=0.5, background=True)
     both = np.stack([~TRUTH, TRUTH], axis=1)
     candidate, champion = scores(1.0), scores(0.4)
-    answers = [Answers(np.stack([1 - one, one], axis=1), [0.5, 0.5]) for one in (candidate, champion)]
+    answers = [[Answer(1 - one, 0.5, 1 - one), Answer(one, 0.5, one)] for one in (candidate, champion)]
 
     found = judge(Gate(), [normal, LESION], Exam(both, {"site": SITES}, *answers))
 
@@ -140,7 +141,7 @@ def test_measure_that_hangs_on_one_patient_is_held() -> None:
     """Left out of a third of the resamples, that patient would be right in all that tell."""
     truth = np.arange(NUM_PATIENTS) == 0
     candidate, champion = np.where(truth, 0.9, 0.1), np.where(truth, 0.0, 0.1)
-    answers = [Answers(one[:, np.newaxis], [0.5]) for one in (candidate, champion)]
+    answers = [[Answer(one, 0.5, one)] for one in (candidate, champion)]
 
     found = judge(Gate(least_of_each=1), [LESION], Exam(truth[:, np.newaxis], {"site": SITES}, *answers))
 

@@ -53,6 +53,24 @@ def test_patient_probability_is_the_largest_when_every_rule_is_max() -> None:
     assert found["evidence"][0]["frame"] == 2
 
 
+def test_patient_and_studies_are_calibrated_and_images_are_not() -> None:
+    (lesion,) = contract().model_dump(mode="json")["findings"]
+    bent = lesion | {"threshold": 0.8, "calibration": {"kind": "platt", "slope": 1.0, "intercept": -2.0}}
+    evidence = Evidence((study(1), study(2)), (instance(1, 0.9), instance(2, 0.7, study_row=2)))
+
+    document = build_document(contract(findings=[bent]), evidence)
+
+    found = finding(document)
+    assert found["probability"] == pytest.approx(1 / (1 + np.exp(2) / 9))
+    assert found["threshold"] == pytest.approx(1 / (1 + np.exp(2) / 4))
+    assert found["uncalibrated"] == {"probability": 0.9, "threshold": 0.8}
+    assert found["decision"] is True
+    assert found["counts"]["over_threshold"] == 1
+    assert found["evidence"][0]["probability"] == 0.9
+    assert document["studies"][0]["probabilities"] == {found["code"]: found["probability"]}
+    assert finding(build_document(contract(), evidence))["uncalibrated"] is None
+
+
 def test_levels_are_combined_one_by_one_when_rules_differ() -> None:
     mean = {"kind": "mean"}
     rules = {"frames": MAX, "instances": mean, "series": MAX, "studies": mean}

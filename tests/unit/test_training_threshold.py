@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.calibration import calibrated
 from shared.model_package import ModelContract, load_contract
 from shared.states import Split
 from tests.model_samples import contract_fields
 from worker.training.samples import Sample
-from worker.training.threshold import choose_thresholds, youden_threshold
+from worker.training.settle import settled_findings
+from worker.training.threshold import youden_threshold
 
 
 class MeanEngine:
@@ -35,6 +37,10 @@ def sample(patient: str, label: int, *frames: float, day: int = 1, series: str =
 
 def contract(**changes: Any) -> ModelContract:
     return load_contract(json.dumps(contract_fields(**changes)))
+
+
+def thresholds(contract: ModelContract, engine: MeanEngine, samples: list[Sample]) -> list[float]:
+    return [one.threshold for one in settled_findings(contract, engine, samples)]
 
 
 def test_threshold_parts_the_classes_when_they_can_be_parted() -> None:
@@ -67,9 +73,9 @@ def test_thresholds_are_of_patients_not_of_frames() -> None:
     samples = [sample(f"sick-{n}", 1, 0.1, 0.1, 0.8) for n in range(8)]
     samples += [sample(f"well-{n}", 0, 0.1, 0.2, 0.1) for n in range(8)]
 
-    of_maxima = choose_thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
+    of_maxima = thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
     aggregation["frames"] = {"kind": "mean"}
-    of_means = choose_thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
+    of_means = thresholds(contract(aggregation=aggregation), MeanEngine(), samples)
 
     assert of_maxima == [pytest.approx((0.8 + 0.2) / 2)]
     assert of_means == [pytest.approx((1.0 / 3 + 0.4 / 3) / 2)]
@@ -80,7 +86,7 @@ def test_thresholds_leave_out_studies_beyond_the_time_scope() -> None:
     for n in range(8):
         samples += [sample(f"healed-{n}", 1, 0.9, day=1), sample(f"healed-{n}", 0, 0.2, day=2)]
 
-    chosen = choose_thresholds(contract(time_scope={"kind": "latest_study"}), MeanEngine(), samples)
+    chosen = thresholds(contract(time_scope={"kind": "latest_study"}), MeanEngine(), samples)
 
     assert chosen == [pytest.approx(0.5)]
 
@@ -88,6 +94,21 @@ def test_thresholds_leave_out_studies_beyond_the_time_scope() -> None:
 def test_thresholds_are_chosen_for_each_finding_but_the_background() -> None:
     samples = [sample(f"virus-{n}", 2, 0.8) for n in range(8)] + [sample(f"normal-{n}", 0, 0.2) for n in range(8)]
 
-    chosen = choose_thresholds(contract(task="multiclass"), MeanEngine(3), samples)
+    fields = contract_fields(task="multiclass")
+    fields["findings"] = [one | {"threshold": 0.7} for one in fields["findings"]]
 
-    assert chosen == [None, None, pytest.approx(0.5)]
+    chosen = thresholds(load_contract(json.dumps(fields)), MeanEngine(3), samples)
+
+    assert chosen == [0.7, 0.7, pytest.approx(0.5)]
+
+
+def test_each_finding_is_calibrated_on_patients_where_they_tell() -> None:
+    samples = [sample(f"virus-{n}", 2, 0.8) for n in range(8)] + [sample(f"normal-{n}", 0, 0.2) for n in range(8)]
+
+    normal, bacteria, virus = settled_findings(contract(task="multiclass"), MeanEngine(3), samples)
+
+    assert normal.calibration is None  # higher means less often
+    assert bacteria.calibration is None  # nobody has it
+    assert virus.calibration is not None
+    found = calibrated(virus, np.array([0.2, 0.5, 0.8]))
+    assert found == pytest.approx([1 / 10, 0.5, 9 / 10], abs=1e-3)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.calibration import calibrated
 from shared.datasets.document import Sample as Listed
 from shared.db import reading
 from shared.errors import PermanentError
@@ -20,7 +21,8 @@ from shared.states import Split
 from worker.engines.requests import ServedModel
 from worker.runtime import Runtime
 from worker.training.evaluate import Evaluation
-from worker.training.gate import Answers, Exam, Verdict, judge, shortage
+from worker.training.gate import Exam, Verdict, judge, shortage
+from worker.training.metrics import Answer
 from worker.training.patients import by_patient, rolled_up, truth_of
 from worker.training.prepare import OnRead
 from worker.training.samples import Labelled, date_of, labelled
@@ -120,7 +122,7 @@ def _verdict(
             scores = rolled_up(model.contract, patients, evaluation.outputs(model))
         except PermanentError as error:
             return Verdict([f"{who} cannot be asked about the holdout: {error.message}"], {})
-        answers.append(Answers(scores, [finding.threshold for finding in model.contract.findings]))
+        answers.append(_answers(model.contract, scores))
     with reading(runtime.engine) as session:
         people = people_named(session, list(patients))
     return judge(
@@ -128,6 +130,14 @@ def _verdict(
         candidate.contract.findings,
         Exam(truth, _groups(holdout, patients, people), *answers),
     )
+
+
+def _answers(contract: ModelContract, scores: NDArray[np.float64]) -> list[Answer]:
+    """Of each finding, from (patients, findings) as rolled up."""
+    return [
+        Answer(column, finding.threshold, calibrated(finding, column))
+        for finding, column in zip(contract.findings, scores.T, strict=True)
+    ]
 
 
 def _groups(holdout: Sequence[Listed], patients: Patients, people: Mapping[str, Any]) -> dict[str, NDArray[np.str_]]:

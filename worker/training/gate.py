@@ -19,6 +19,7 @@ from worker.training.metrics import (
     NUM_RESAMPLES,
     SENSITIVITY,
     SPECIFICITY,
+    Answer,
     Counts,
     Flags,
     Values,
@@ -44,24 +45,16 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a version gave: probabilities (patients, findings), and from which one on each finding counts as present."""
-
-    scores: Values
-    thresholds: Sequence[float]
-
-
-@dataclass(frozen=True)
 class Exam:
-    """The patients of the holdout: what is true of them (patients, findings), who they are, and both answers.
+    """The patients of the holdout: what is true of them (patients, findings), who they are, and what both answered of each finding.
 
     `groups` has, for each kind such as site, the value of every patient.
     """
 
     truth: Flags
     groups: Mapping[str, NDArray[np.str_]]
-    candidate: Answers
-    champion: Answers
+    candidate: Sequence[Answer]
+    champion: Sequence[Answer]
 
 
 @dataclass(frozen=True)
@@ -122,8 +115,7 @@ def _judged(findings: Sequence[Finding]) -> dict[int, str]:
 def _compare(exam: Exam, at: int, code: str, counts: Counts) -> _Compared:
     truth = exam.truth[:, at]
     new, old = (
-        measured(truth, answers.scores[:, at], answers.thresholds[at], counts)
-        for answers in (exam.candidate, exam.champion)
+        measured(truth, answers[at], counts) for answers in (exam.candidate, exam.champion)
     )
     gains = {name: old[name] - new[name] if name == CALIBRATION_ERROR else new[name] - old[name] for name in METRICS}
     document = {
@@ -131,19 +123,18 @@ def _compare(exam: Exam, at: int, code: str, counts: Counts) -> _Compared:
         "positives": int(truth.sum()),
         "negatives": int((~truth).sum()),
         "gains": {name: _gain(values) for name, values in gains.items()},
-        CANDIDATE: _shown(exam.candidate, at, truth, new),
-        CHAMPION: _shown(exam.champion, at, truth, old),
+        CANDIDATE: _shown(exam.candidate[at], truth, new),
+        CHAMPION: _shown(exam.champion[at], truth, old),
     }
     return _Compared(code, gains, document)
 
 
-def _shown(answers: Answers, at: int, truth: Flags, found: Mapping[str, Values]) -> Document:
-    scores = answers.scores[:, at]
+def _shown(answer: Answer, truth: Flags, found: Mapping[str, Values]) -> Document:
     return {
         **{name: _number(values[0]) for name, values in found.items()},
-        "threshold": answers.thresholds[at],
-        "roc": roc_curve(truth, scores),
-        "reliability": reliability(truth, scores),
+        "threshold": answer.threshold,
+        "roc": roc_curve(truth, answer.scores),
+        "reliability": reliability(truth, answer.probabilities),
     }
 
 
@@ -192,13 +183,13 @@ def _subgroups(policy: Gate, exam: Exam, at: int, code: str) -> Iterator[Documen
                     "finding": code,
                     "positives": positives,
                     "negatives": negatives,
-                    CANDIDATE: _within(exam.candidate, at, truth, mine, told),
-                    CHAMPION: _within(exam.champion, at, truth, mine, told),
+                    CANDIDATE: _within(exam.candidate[at], truth, mine, told),
+                    CHAMPION: _within(exam.champion[at], truth, mine, told),
                 }
 
 
-def _within(answers: Answers, at: int, truth: Flags, mine: Flags, told: Sequence[str]) -> Document:
-    found = measured(truth[mine], answers.scores[mine, at], answers.thresholds[at], all_once(int(mine.sum())))
+def _within(answer: Answer, truth: Flags, mine: Flags, told: Sequence[str]) -> Document:
+    found = measured(truth[mine], answer.of(mine), all_once(int(mine.sum())))
     return {name: _number(found[name][0]) for name in told}
 
 

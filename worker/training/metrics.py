@@ -1,6 +1,7 @@
 """How well probabilities tell what is there from what is not; on patients, and on resamples of them, at once."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,20 +53,36 @@ def resamples(num_patients: int, seed: int) -> Counts:
     return counts
 
 
-def measured(truth: Flags, scores: Values, threshold: float, counts: Counts) -> dict[str, Values]:
+@dataclass(frozen=True)
+class Answer:
+    """What a version gave for patients about one finding.
+
+    `scores` (patients,) order them and count as present from `threshold` on; `probabilities` are the same, calibrated.
+    """
+
+    scores: Values
+    threshold: float
+    probabilities: Values
+
+    def of(self, mine: Flags | NDArray[np.int64]) -> "Answer":
+        """Of these patients alone, flagged or by their places."""
+        return Answer(self.scores[mine], self.threshold, self.probabilities[mine])
+
+
+def measured(truth: Flags, answer: Answer, counts: Counts) -> dict[str, Values]:
     """Each of METRICS for each row of `counts`, NaN where the patients do not tell.
 
-    Present is a probability of `threshold` or more. The calibration error is the expected one, over bins of equal width
+    The calibration error is the expected one, over bins of equal width
     (Naeini, Cooper and Hauskrecht 2015, AAAI 29, 2901-2907).
     """
-    called, bins = scores >= threshold, _bins(scores)
+    scores, called, bins = answer.scores, answer.scores >= answer.threshold, _bins(answer.probabilities)
 
     def of_rows(weights: Values) -> Iterator[Values]:
         positives, negatives = weights @ truth, weights @ ~truth
         yield _aucs(truth, scores, weights)
         yield weights @ (truth & called) / positives
         yield weights @ (~truth & ~called) / negatives
-        yield np.abs((weights * (truth - scores)) @ bins).sum(axis=1) / weights.sum(axis=1)
+        yield np.abs((weights * (truth - answer.probabilities)) @ bins).sum(axis=1) / weights.sum(axis=1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         parts = [list(of_rows(counts[at : at + ROWS].astype(np.float64))) for at in range(0, len(counts), ROWS)]
@@ -82,15 +99,15 @@ def roc_curve(truth: Flags, scores: Values) -> list[tuple[float, float]]:
     return [(0.0, 0.0), *((round(float(x), 6), round(float(y), 6)) for x, y in points)]
 
 
-def reliability(truth: Flags, scores: Values) -> list[dict[str, float]]:
+def reliability(truth: Flags, probabilities: Values) -> list[dict[str, float]]:
     """Of each bin of probabilities that has patients: how many, their mean probability, the share that is positive."""
     return [
         {
             "patients": int(mine.sum()),
-            "probability": round(float(scores[mine].mean()), 6),
+            "probability": round(float(probabilities[mine].mean()), 6),
             "positive": round(float(truth[mine].mean()), 6),
         }
-        for mine in _bins(scores).T.astype(np.bool_)
+        for mine in _bins(probabilities).T.astype(np.bool_)
         if mine.any()
     ]
 
@@ -106,7 +123,7 @@ def _aucs(truth: Flags, scores: Scores, weights: Values) -> Values:
         return np.asarray((positives * (below + negatives / 2)).sum(axis=1) / pairs)
 
 
-def _bins(scores: Values) -> Values:
+def _bins(probabilities: Values) -> Values:
     """Which of NUM_BINS bins of equal width each is in: (patients, bins), 0 or 1."""
-    places = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    places = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     return np.eye(NUM_BINS)[places]

@@ -16,7 +16,7 @@ from shared.states import Split
 from worker.engines.base import Engine
 from worker.engines.keras import load_keras_engine
 from worker.training.samples import LEARNT_FROM, Sample
-from worker.training.threshold import choose_thresholds
+from worker.training.settle import settled_findings
 
 BATCH_SIZE = 32
 # Of a .keras file: with which Keras, and when, it was saved.
@@ -34,7 +34,7 @@ def write_package(
 ) -> ModelContract:
     """Write the package directory `out`; returns the contract as written.
 
-    The thresholds come from the split val and the reference engine; they stay where val allows no choice. `num_golden`
+    Thresholds and calibrations come from the split val and the reference engine. `num_golden`
     frames of val go into the golden set: only of images that may leave the house.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,7 @@ def write_package(
     fields["proof"]["golden"] = None
     engine = load_keras_engine(load_contract(json.dumps(fields)), out / WEIGHTS_FILE, batch_sizes=[BATCH_SIZE])
     val = [sample for sample in samples if sample.split is Split.VAL]
-    for finding, threshold in zip(fields["findings"], choose_thresholds(contract, engine, val), strict=True):
-        finding["threshold"] = finding["threshold"] if threshold is None else threshold
+    fields["findings"] = [one.model_dump(mode="json") for one in settled_findings(contract, engine, val)]
     if num_golden:
         frames = np.concatenate([sample.frames for sample in val])[:num_golden]
         fields["proof"]["golden"] = _write_golden(out / GOLDEN_FILE, engine, frames)

@@ -1,14 +1,7 @@
 """The operating point: the probability from which a patient counts as positive, chosen on the val split."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-
-from shared.model_contract import ModelContract
-from worker.engines.base import Engine
-from worker.training.patients import by_patient, rolled_up, truth_of
-from worker.training.samples import Sample
 
 NUM_RESAMPLES = 500
 
@@ -34,18 +27,3 @@ def _best_cut(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | 
     called = scores[np.newaxis] >= middles[:, np.newaxis]
     index = called[:, truth].mean(axis=1) - called[:, ~truth].mean(axis=1)
     return float(middles[np.argmax(index)])
-
-
-def choose_thresholds(contract: ModelContract, engine: Engine, samples: Sequence[Sample]) -> list[float | None]:
-    """For each finding the threshold that separates these patients best, their probability computed as in a report.
-
-    A patient is truly positive when an instance of a study within the contract's time scope is. None where the
-    patients allow no choice, and for a background class.
-    """
-    patients = by_patient(contract, samples)
-    outputs = {one.sha256: engine.predict(one.frames) for mine in patients.values() for one in mine}
-    truth, scores = truth_of(contract, patients), rolled_up(contract, patients, outputs)
-    return [
-        None if finding.background else youden_threshold(truth[:, column], scores[:, column])
-        for column, finding in enumerate(contract.findings)
-    ]

@@ -14,7 +14,7 @@ from api.cli.chaos.ledger import Ledger
 from api.cli.client import TRY_AGAIN, Client, Json
 from api.cli.errors import ApiError, UnreachableError
 from api.cli.jobs import JOBS
-from api.cli.submit import UPLOADS
+from api.cli.upload import UPLOADS
 from shared.states import Lane
 
 CLIENTS = 4
