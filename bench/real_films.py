@@ -1,9 +1,9 @@
 """Nightly retraining on real films, as a user does it: films and labels in, a version trained from scratch, the gate.
 
 `python -m bench.real_films chest-xray-train.zip pneumoniamnist-train-val.npz` takes about three quarters of an hour on
-two cores. The first archive has `cohort.csv` (patient_id, study, image, label) and the films of Kermany et al., Cell 2018
-(CC BY 4.0), of which every seed learns normal against pneumonia in an installation of its own; the second is MedMNIST
-v2's (CC BY 4.0), with its own split. Neither comes with the project.
+two cores. The first archive has `cohort.csv` (patient_id, study, image, label) and the films of Kermany et al., Cell
+2018 (CC BY 4.0), of which every seed learns normal against pneumonia in an installation of its own; the second is
+MedMNIST v2's (CC BY 4.0), with its own split. Neither comes with the project.
 """
 
 import argparse
@@ -36,7 +36,7 @@ FINDING = "pneumonia"
 # How each set is learnt: its side in pixels, and the options of `overread train`.
 CHEST_SIDE, CHEST_OPTIONS = 128, ("--epochs", "16", "--batch-size", "32")
 SMALL_SIDE, SMALL_OPTIONS = 28, ("--epochs", "16", "--batch-size", "64")
-NETWORK = "resnet18"
+NETWORK = "small_resnet"
 
 
 CONTRACT: dict[str, Any] = {

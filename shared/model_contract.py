@@ -33,7 +33,7 @@ class Finding(_Part):
     display: Annotated[str, Field(min_length=1, max_length=200)]
     threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
     background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
-    calibration: Platt | None = Field(None, description="From a study's or patient's probability to how often it is so.")
+    calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")
 
 
 class Accepts(_Part):

@@ -18,7 +18,7 @@ class Augment(_Part):
     shift: float = Field(0.05, ge=0.0, le=0.5, description="Moved by at most this share of its rows and columns.")
 
 
-Network = Literal["package", "mission_cnn", "resnet18"]
+Network = Literal["package", "mission_cnn", "small_resnet", "resnet18"]
 
 
 class TrainingOptions(_Part):
@@ -29,7 +29,7 @@ class TrainingOptions(_Part):
     )
     network: Network = Field(
         "package",
-        description="The version's own, or one of ours with new weights: a small one, or a residual one.",
+        description="The version's own, or one of ours with new weights: a plain one, or a residual one.",
     )
     epochs: int = Field(20, ge=1, le=10_000, description="Most times that it goes through all of the split train.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Frames of a step, of all workers together.")

@@ -90,7 +90,7 @@ def _limits(contract: dict[str, Any], gate: GateShown | None, *, origin_known: b
         if values:
             yield f"It takes {noun} {', '.join(values)}, and nothing else."
     if not all(finding.get("calibration") for finding in contract["findings"] if not finding["background"]):
-        yield "Not all of its probabilities are calibrated: those order patients, and do not say how often they are right."
+        yield "Not all of its probabilities are calibrated: such ones order patients, and say no more."
     if not origin_known:
         yield "What its weights learnt from is not on record here: patients of the holdout may have been among it."
     if gate is None:

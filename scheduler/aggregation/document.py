@@ -123,7 +123,7 @@ def _finding(
 
 
 def _calibrated(finding: Finding, probability: float | None) -> float | None:
-    return None if probability is None else float(calibrated(finding, np.float64(probability)))
+    return None if probability is None else float(calibrated(finding, np.array(probability)))
 
 
 def _engines(counted: Sequence[Scored]) -> list[dict[str, Any]]:

@@ -207,12 +207,11 @@ def test_snapshot_that_is_not_there_is_told(any_api: Api) -> None:
 
 @pytest.mark.usefixtures("cohort")
 def test_network_of_ours_takes_the_place_of_the_packages(any_api: Api, runtime: Runtime) -> None:
-    found = train(any_api, runtime, QUICK | {"network": "resnet18", "epochs": 1})
+    found = [train(any_api, runtime, QUICK | {"network": name, "epochs": 1}) for name in ("resnet18", "small_resnet")]
 
-    assert found["state"] == "done"
-    before, after = (weights_of(runtime, version) for version in ("sample-binary:1", found["training"]["model"]))
-    assert len(before) == 2
-    assert len(after) == 62
+    assert [one["state"] for one in found] == ["done", "done"]
+    versions = ["sample-binary:1", *(one["training"]["model"] for one in found)]
+    assert [len(weights_of(runtime, version)) for version in versions] == [2, 62, 47]
     warm = {"kind": "training", "model": "sample-binary", "options": {"network": "resnet18"}}
     refused = any_api.post(JOBS, json=warm)
     assert refused.status_code == 422

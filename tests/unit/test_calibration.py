@@ -1,4 +1,4 @@
-"""A calibrated probability says how often patients of it have the finding, and never changes who is over the threshold."""
+"""A calibrated probability says how often patients of it have the finding, and changes nobody's decision."""
 
 import numpy as np
 import pytest

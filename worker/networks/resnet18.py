@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from worker.networks.residual import block, convolved
+
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 BLOCKS_A_STAGE = 2
 # Pixels from which on the first layers halve twice, as in the original for 224; smaller images keep their size.
 LARGE_SIDE = 64
-# GroupNorm's statistics are of one image: they are the same however a batch is split over workers.
-NUM_GROUPS = 8
 
 
 def build(rows: int, columns: int, channels: int, outputs: int) -> Any:
@@ -20,28 +20,11 @@ def build(rows: int, columns: int, channels: int, outputs: int) -> Any:
     layers = keras.layers
     inputs = keras.Input((rows, columns, channels))
     large = min(rows, columns) >= LARGE_SIDE
-    values = _convolved(inputs, STAGES[0][0], 7 if large else 3, 2 if large else 1)
+    values = convolved(inputs, STAGES[0][0], 7 if large else 3, 2 if large else 1)
     values = layers.ReLU()(values)
     if large:
         values = layers.MaxPooling2D(3, 2, padding="same")(values)
     for filters, stride in STAGES:
-        for block in range(BLOCKS_A_STAGE):
-            values = _block(values, filters, stride if block == 0 else 1)
+        for number in range(BLOCKS_A_STAGE):
+            values = block(values, filters, stride if number == 0 else 1)
     return keras.Model(inputs, layers.Dense(outputs)(layers.GlobalAveragePooling2D()(values)))
-
-
-def _convolved(values: Any, filters: int, size: int, stride: int) -> Any:
-    import keras
-
-    values = keras.layers.Conv2D(filters, size, stride, padding="same", use_bias=False)(values)
-    return keras.layers.GroupNormalization(NUM_GROUPS)(values)
-
-
-def _block(values: Any, filters: int, stride: int) -> Any:
-    import keras
-
-    inner = keras.layers.ReLU()(_convolved(values, filters, 3, stride))
-    inner = _convolved(inner, filters, 3, 1)
-    if stride != 1 or values.shape[-1] != filters:
-        values = _convolved(values, filters, 1, stride)
-    return keras.layers.ReLU()(keras.layers.Add()([values, inner]))

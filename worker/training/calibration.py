@@ -36,7 +36,7 @@ def _fitted(inputs: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray
         given = sigmoid(inputs @ found)
         gradient = inputs.T @ (given - wanted)
         curvature = (inputs * (given * (1.0 - given))[:, np.newaxis]).T @ inputs + 1e-12 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
+        step = np.asarray(np.linalg.solve(curvature, gradient), np.float64)
         if np.abs(step).max() < CLOSE:
             break
         found = _nearer(inputs, wanted, found, step)

@@ -46,7 +46,9 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Exam:
-    """The patients of the holdout: what is true of them (patients, findings), who they are, and what both answered of each finding.
+    """The patients of the holdout: what is true of them (patients, findings), who they are, and the answers.
+
+    Candidate and champion have an answer for each finding.
 
     `groups` has, for each kind such as site, the value of every patient.
     """
@@ -114,9 +116,7 @@ def _judged(findings: Sequence[Finding]) -> dict[int, str]:
 
 def _compare(exam: Exam, at: int, code: str, counts: Counts) -> _Compared:
     truth = exam.truth[:, at]
-    new, old = (
-        measured(truth, answers[at], counts) for answers in (exam.candidate, exam.champion)
-    )
+    new, old = (measured(truth, answers[at], counts) for answers in (exam.candidate, exam.champion))
     gains = {name: old[name] - new[name] if name == CALIBRATION_ERROR else new[name] - old[name] for name in METRICS}
     document = {
         "code": code,

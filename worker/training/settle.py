@@ -1,6 +1,7 @@
 """What a package says of its findings that is found on val: the operating point and the calibration of each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from shared.model_contract import Finding, ModelContract
 from worker.engines.base import Engine
@@ -23,7 +24,7 @@ def settled_findings(contract: ModelContract, engine: Engine, samples: Sequence[
     settled = []
     for column, finding in enumerate(contract.findings):
         threshold = None if finding.background else youden_threshold(truth[:, column], scores[:, column])
-        chosen = {"calibration": fit_platt(truth[:, column], scores[:, column])}
+        chosen: dict[str, Any] = {"calibration": fit_platt(truth[:, column], scores[:, column])}
         if threshold is not None:
             chosen |= {"threshold": threshold}
         settled.append(finding.model_copy(update=chosen))
