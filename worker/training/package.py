@@ -19,6 +19,7 @@ from worker.training.samples import LEARNT_FROM, Sample
 from worker.training.threshold import choose_thresholds
 
 BATCH_SIZE = 32
+NOT_TRAINED = "Not trained."
 # Of a .keras file: with which Keras, and when, it was saved.
 METADATA_FILE = "metadata.json"
 
@@ -37,19 +38,35 @@ def write_package(
     The thresholds come from the split val and the reference engine; they stay where val allows no choice. `num_golden`
     frames of val go into the golden set: only of images that may leave the house.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _save(network, out / WEIGHTS_FILE)
-    fields = contract.model_dump(mode="json")
-    fields["weights"] = {"file": WEIGHTS_FILE, "sha256": _sha256(out / WEIGHTS_FILE)}
-    fields["proof"]["golden"] = None
-    engine = load_keras_engine(load_contract(json.dumps(fields)), out / WEIGHTS_FILE, batch_sizes=[BATCH_SIZE])
+    fields, engine = _begun(network, contract, out)
     val = [sample for sample in samples if sample.split is Split.VAL]
     for finding, threshold in zip(fields["findings"], choose_thresholds(contract, engine, val), strict=True):
         finding["threshold"] = finding["threshold"] if threshold is None else threshold
     if num_golden:
         frames = np.concatenate([sample.frames for sample in val])[:num_golden]
         fields["proof"]["golden"] = _write_golden(out / GOLDEN_FILE, engine, frames)
-    fields["training"] = {"data_digest": data_digest, "description": _describe(samples)}
+    return _ended(fields, out, data_digest, _describe(samples))
+
+
+def write_untrained_package(network: Any, contract: ModelContract, out: Path) -> ModelContract:
+    """Write the package directory `out` of a network that has learnt nothing, and says so; the thresholds stay."""
+    fields, _ = _begun(network, contract, out)
+    return _ended(fields, out, "", NOT_TRAINED)
+
+
+def _begun(network: Any, contract: ModelContract, out: Path) -> tuple[dict[str, Any], Engine]:
+    """Save the network: the contract's fields that name the file, and the reference engine that runs it."""
+    out.mkdir(parents=True, exist_ok=True)
+    _save(network, out / WEIGHTS_FILE)
+    fields = contract.model_dump(mode="json")
+    fields["weights"] = {"file": WEIGHTS_FILE, "sha256": _sha256(out / WEIGHTS_FILE)}
+    fields["proof"]["golden"] = None
+    engine = load_keras_engine(load_contract(json.dumps(fields)), out / WEIGHTS_FILE, batch_sizes=[BATCH_SIZE])
+    return fields, engine
+
+
+def _ended(fields: dict[str, Any], out: Path, data_digest: str, description: str) -> ModelContract:
+    fields["training"] = {"data_digest": data_digest, "description": description}
     written = load_contract(json.dumps(fields))
     (out / CONTRACT_FILE).write_text(json.dumps(fields, indent=2) + "\n")
     return written
