@@ -15,7 +15,6 @@ from tests.command_line import Run, answer_of, command_line
 from tests.conftest import Api
 from tests.model_samples import contract_fields
 from worker.engines.keras import load_network
-from worker.training import new
 
 NOWHERE = ("--url", "http://127.0.0.1:1")
 
@@ -106,24 +105,31 @@ def test_images_too_small_for_the_network_are_refused_in_words(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json"]
 
 
-def test_missing_packages_of_a_worker_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shadows = tmp_path / "shadows"
-    shadows.mkdir()
-    (shadows / "h5py.py").write_text("raise ModuleNotFoundError('No module named h5py', name='h5py')")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(shadows), os.environ.get("PYTHONPATH", "")]))
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("keras", "No module named keras); pip install 'overread[worker]'"),
+        ("tensorflow", "tensorflow, which is not installed here; pip install tensorflow-cpu"),
+    ],
+)
+def test_missing_packages_of_a_worker_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, told: str
+) -> None:
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError('No module named {missing}')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
 
     result = alone(draft(tmp_path), "-o", tmp_path / "package")
 
     assert result.exit_code == 1
-    assert "h5py is not installed here; pip install 'overread[worker]'" in result.stderr
+    assert told in result.stderr
 
 
 def test_same_seed_gives_the_same_package(tmp_path: Path) -> None:
     contract = draft(tmp_path)
 
     def made(name: str, seed: int) -> bytes:
-        words = ["--contract", contract, "--network", "mission_cnn", "--seed", seed, "--out", tmp_path / name]
-        assert new.main([str(word) for word in words]) == 0
+        result = alone(contract, "--seed", seed, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.output
         return (tmp_path / name / "model.json").read_bytes()
 
     assert made("first", 1) == made("again", 1) != made("other", 2)

@@ -15,6 +15,8 @@ from shared.training_options import OwnNetwork
 from worker.training.events import say
 from worker.training.order import DONE, REFUSED
 
+INSTALL = "pip install 'overread[worker]'"
+
 
 def write_new(contract_path: Path, name: str, seed: int, out: Path) -> None:
     """Write the package directory `out`: the contract, in which weights may be left out, with a network of ours."""
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(event=REFUSED, message=error.message)
         return 1
     except ImportError as error:
-        say(event=REFUSED, message=f"{error.name} is not installed here; pip install 'overread[worker]'")
+        say(event=REFUSED, message=f"a worker's packages are not all here ({error}); {INSTALL}")
         return 1
     say(event=DONE)
     return 0
