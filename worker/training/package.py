@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.keras_archive import CONFIG_FILE
 from shared.model_contract import ModelContract
 from shared.model_package import CONTRACT_FILE, GOLDEN_FILE, WEIGHTS_FILE, load_contract
 from shared.states import Split
@@ -22,6 +23,8 @@ BATCH_SIZE = 32
 NOT_TRAINED = "Not trained."
 # Of a .keras file: with which Keras, and when, it was saved.
 METADATA_FILE = "metadata.json"
+# In a network's config: objects of the same one are one.
+SHARED_ID = "shared_object_id"
 
 
 def write_package(
@@ -73,15 +76,28 @@ def _ended(fields: dict[str, Any], out: Path, data_digest: str, description: str
 
 
 def _save(network: Any, path: Path) -> None:
-    """The network's archive without the time: the same weights are the same file, and so the same version."""
+    """The network's archive without time and addresses: the same weights are the same file, and so the same version."""
     network.save(path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     about = json.loads(parts[METADATA_FILE])
     parts[METADATA_FILE] = json.dumps({name: about[name] for name in sorted(about) if name != "date_saved"}).encode()
+    parts[CONFIG_FILE] = json.dumps(_with_small_ids(json.loads(parts[CONFIG_FILE]), {})).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def _with_small_ids(part: Any, numbers: dict[int, int]) -> Any:
+    """The config with ids that count from 1 as they come: Keras takes where an object lies in this process's memory."""
+    if isinstance(part, list):
+        return [_with_small_ids(one, numbers) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        name: numbers.setdefault(value, len(numbers) + 1) if name == SHARED_ID else _with_small_ids(value, numbers)
+        for name, value in part.items()
+    }
 
 
 def _write_golden(path: Path, engine: Engine, frames: NDArray[np.float32]) -> dict[str, str]:
