@@ -39,7 +39,7 @@ def alone(*words: object) -> Result:
 
 
 def test_new_model_serves_and_says_that_it_learnt_nothing(api: Api, run: Run, tmp_path: Path) -> None:
-    contract = draft(tmp_path)
+    contract = draft(tmp_path, side=18)
 
     made = run("models", "new", contract)
     again = run("models", "new", contract, "--seed", "1")
@@ -97,10 +97,10 @@ def test_contract_that_cannot_be_trained_is_refused_in_words(tmp_path: Path, tex
 
 
 def test_images_too_small_for_the_network_are_refused_in_words(tmp_path: Path) -> None:
-    result = alone(draft(tmp_path, side=16), "-o", tmp_path / "package")
+    result = alone(draft(tmp_path, side=17), "-o", tmp_path / "package")
 
     assert result.exit_code == 1
-    assert "mission_cnn cannot take images of 16 x 16" in result.stderr
+    assert "mission_cnn cannot take images of 17 x 17: it takes images of 18 x 18 and larger ones;" in result.stderr
     assert "choose another network, or a larger input" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json"]
 

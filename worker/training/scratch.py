@@ -19,8 +19,8 @@ def new_network(name: str, contract: ModelContract, num_outputs: int, seed: int)
         return import_module(f"worker.networks.{name}").build(shape.rows, shape.columns, shape.channels, num_outputs)
     except ValueError as error:
         raise NotTrainableError(
-            f"{name} cannot take images of {shape.rows} x {shape.columns}: its layers leave nothing of them; choose "
-            "another network, or a larger input"
+            f"{name} cannot take images of {shape.rows} x {shape.columns}: {error}; choose another network, or "
+            "a larger input"
         ) from error
 
 
