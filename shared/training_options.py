@@ -18,7 +18,8 @@ class Augment(_Part):
     shift: float = Field(0.05, ge=0.0, le=0.5, description="Moved by at most this share of its rows and columns.")
 
 
-Network = Literal["package", "mission_cnn", "small_resnet", "resnet18"]
+OwnNetwork = Literal["mission_cnn", "small_resnet", "resnet18"]
+Network = Literal["package", OwnNetwork]
 
 
 class TrainingOptions(_Part):

@@ -1,23 +1,19 @@
 """The demo's model packages: the CNN fitted to the phantoms, and the same one accepting any image."""
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from api.cli.child import leashed, open_log
 from api.cli.client import Json
 from api.cli.errors import StartError
-from api.cli.services import base_environment, python_module
+from api.cli.training_child import run_training_module
 
 EPOCHS = 12
 # Made images may leave the house, so the package brings what engines are proved on.
 GOLDEN_INPUTS = 48
 CONTRACT_FILE = "model.json"
-FIT_MODULE = "worker.training.fit"
+FIT_MODULE = "fit"
 
 CONTRACT: Json = {
     "schema": "overread.model/1",
@@ -72,30 +68,14 @@ def fit_model(
         "--seed": seed,
         "--golden": GOLDEN_INPUTS,
     }
-    words = tuple(str(word) for option in options.items() for word in option)
-    _run((*python_module(FIT_MODULE), *words), log_dir, on_epoch)
+
+    def hear(event: Json) -> None:
+        if event["event"] == "epoch":
+            on_epoch(event["epoch"], event["epochs"])
+
+    if run_training_module(FIT_MODULE, options, log_dir, hear):
+        raise StartError(f"the model could not be fitted; why is in {log_dir / f'{FIT_MODULE}.log'}")
     unfinished.rename(package)
-
-
-def _run(command: tuple[str, ...], log_dir: Path, on_epoch: Callable[[int, int], None]) -> None:
-    log = open_log(log_dir, "fit")
-    try:
-        process = subprocess.Popen(
-            leashed(command), env=base_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-        )
-    finally:
-        os.close(log)
-    with process:
-        try:
-            for line in process.stdout or ():
-                event: dict[str, Any] = json.loads(line)
-                if event["event"] == "epoch":
-                    on_epoch(event["epoch"], event["epochs"])
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        raise StartError(f"the model could not be fitted; why is in {log_dir / 'fit.log'}")
 
 
 def write_any_image_package(fitted: Path, package: Path) -> None:

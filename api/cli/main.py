@@ -9,6 +9,7 @@ from api.cli import (
     demo,
     jobs,
     labels,
+    new_model,
     operate,
     registry,
     reports,
@@ -44,6 +45,7 @@ main = Overread(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 main = click.version_option(package_name="overread", prog_name="overread", message="%(prog)s %(version)s")(main)
+registry.models.add_command(new_model.new)
 for command in (
     up.up,
     demo.demo,

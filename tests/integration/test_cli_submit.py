@@ -1,50 +1,22 @@
 """The command line and the real API, over HTTP on loopback; no worker runs."""
 
-import json
 import shutil
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from structlog.testing import capture_logs
-from werkzeug.serving import make_server
 
-from api.cli.main import main
 from api.cli.phantoms import write_cohort
+from tests.command_line import Run, answer_of, command_line
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
-def url(api: Api) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, api.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    # the server's own lines would stand among the answers: here it shares the command's standard output
-    with capture_logs():
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def run(api: Api, url: str) -> Run:
-    def call(*words: object, token: str = api.prepared.token) -> Result:
-        return CliRunner().invoke(main, [*map(str, words), "--url", url, "--token", token, "--json"])
-
-    return call
-
-
-def answer_of(result: Result, exit_code: int = 0) -> Any:
-    assert result.exit_code == exit_code, result.output
-    return json.loads(result.stdout)
+def run(api: Api) -> Iterator[Run]:
+    with command_line(api) as running:
+        yield running
 
 
 def test_folder_and_zip_become_a_job_whose_counts_add_up(run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The operating point is found where patients differ, rolled up as their reports will be."""
 
 import json
+import tracemalloc
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from shared.calibration import calibrated
 from shared.model_package import ModelContract, load_contract
 from shared.states import Split
+from tests.dicom_samples import MIB
 from tests.model_samples import contract_fields
 from worker.training.samples import Sample
 from worker.training.settle import settled_findings
@@ -24,8 +26,10 @@ class MeanEngine:
 
     def __init__(self, num_findings: int = 1) -> None:
         self._num_findings = num_findings
+        self.sizes: list[int] = []
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.sizes.append(len(batch))
         return np.repeat(batch.mean(axis=(1, 2, 3))[:, np.newaxis], self._num_findings, axis=1)
 
 
@@ -112,3 +116,30 @@ def test_each_finding_is_calibrated_on_patients_where_they_tell() -> None:
     assert virus.calibration is not None
     found = calibrated(virus, np.array([0.2, 0.5, 0.8]))
     assert found == pytest.approx([1 / 10, 0.5, 9 / 10], abs=1e-3)
+
+
+def test_thresholds_of_many_patients_take_little_memory() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.random(20_000) < 0.1
+    scores = np.clip(rng.normal(0.3 + 0.4 * truth, 0.05), 0.0, 1.0)
+
+    tracemalloc.start()
+    threshold = youden_threshold(truth, scores)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert threshold == pytest.approx(0.5, abs=0.05)
+    assert peak_bytes < 32 * MIB
+
+
+def test_single_frames_fill_the_batches_of_the_engine() -> None:
+    engine = MeanEngine()
+    samples = [sample(f"sick-{n}", 1, 0.8) for n in range(500)] + [sample(f"well-{n}", 0, 0.2) for n in range(500)]
+    samples += [sample("long", 0, *[0.2] * 600), sample("after", 1, 0.8)]
+
+    chosen = thresholds(contract(), engine, samples)
+
+    assert chosen == [pytest.approx(0.5)]
+    assert sum(engine.sizes) == 1601
+    assert max(engine.sizes) == 600, "what has more frames than that goes alone"
+    assert len(engine.sizes) <= 6

@@ -3,7 +3,6 @@
 It says how it goes in JSON lines on its standard output, and ends when its standard input does.
 """
 
-import json
 import os
 import signal
 import sys
@@ -12,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import PermanentError
-from worker.training.learn import Event, learn
+from worker.training.events import say
+from worker.training.learn import learn
 from worker.training.order import REFUSED, TrainingOrder
 from worker.training.peers import Alone
 from worker.training.together import learn_together
@@ -21,18 +21,13 @@ from worker.training.together import learn_together
 def train(order: TrainingOrder) -> None:
     """Learn in this process, or in as many as the options say."""
     for event in learn(order, Alone()) if order.options.workers == 1 else learn_together(order):
-        _say(event)
+        say(**event)
 
 
 def _end_with_worker() -> None:
     """End, with all that it started, when whoever started this is dead: nobody would take what it makes."""
     sys.stdin.read()
     os.killpg(0, signal.SIGKILL)
-
-
-def _say(event: Event) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         train(order)
     except PermanentError as error:
-        _say({"event": REFUSED, "reason": error.recorded_reason, "message": error.message})
+        say(event=REFUSED, reason=error.recorded_reason, message=error.message)
     return 0
 
 

@@ -5,24 +5,25 @@ Says how it goes in JSON lines on the standard output.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from shared.config import Settings, load_settings
+from shared.datasets.truth import class_names
 from shared.errors import InvalidRequestError, OverreadError
 from shared.model_contract import ModelContract
-from shared.model_package import WEIGHTS_FILE, load_contract
+from shared.model_draft import read_draft
 from shared.states import Split
 from shared.training_options import Augment, TrainingOptions
-from worker.engines.keras import import_keras
-from worker.networks import mission_cnn
+from worker.training.events import say
 from worker.training.loop import Training
 from worker.training.package import write_package
 from worker.training.samples import data_digest, examples_of, load_samples, read_labels
+from worker.training.scratch import new_network
 
+NETWORK = "mission_cnn"
 PATIENCE_EPOCHS = 5
 
 
@@ -41,8 +42,8 @@ def fit_package(
     `contract_path` is a `model.json` whose weights and training need not be there: they are filled in. `num_golden`
     frames of the split val go into the package: only of images that may leave the house.
     """
-    contract = _draft_contract(contract_path)
-    num_classes = 2 if contract.task == "binary" else len(contract.findings)
+    contract = read_draft(contract_path.read_bytes())
+    num_classes = len(class_names(contract))
     samples, left_out = load_samples(cohort, read_labels(labels, num_classes), contract, settings)
     train = [sample for sample in samples if sample.split is Split.TRAIN]
     val = [sample for sample in samples if sample.split is Split.VAL]
@@ -51,42 +52,17 @@ def fit_package(
             f"{len(train)} instances to train on and {len(val)} to validate on were found, {left_out} could not be "
             "read; there must be some of each: see that the labels name the cohort's files"
         )
-    _say(event="data", train=len(train), val=len(val), left_out=left_out)
-    import_keras().utils.set_random_seed(options.seed)
-    shape = contract.input
-    network = mission_cnn.build(shape.rows, shape.columns, shape.channels, num_classes)
+    say(event="data", train=len(train), val=len(val), left_out=left_out)
+    network = new_network(NETWORK, contract, num_classes, options.seed)
     training = Training(network, contract, examples_of(train), examples_of(val), options)
     for moment in training.moments():
         if moment.ended:
-            _say(event="epoch", epochs=options.epochs, **moment.ended)
+            say(event="epoch", epochs=options.epochs, **moment.ended)
     training.finish()
     written = write_package(network, contract, samples, out, data_digest=data_digest(samples), num_golden=num_golden)
     thresholds = [finding.threshold for finding in written.findings]
-    _say(event="package", weights_sha256=written.weights.sha256, thresholds=thresholds)
+    say(event="package", weights_sha256=written.weights.sha256, thresholds=thresholds)
     return written
-
-
-def _draft_contract(path: Path) -> ModelContract:
-    try:
-        fields = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InvalidRequestError(f"the contract is not JSON ({error}); mend it") from error
-    if isinstance(fields, dict):
-        fields |= {"weights": {"file": WEIGHTS_FILE, "sha256": "0" * 64}, "training": None}
-        if isinstance(fields.get("proof"), dict):
-            fields["proof"] |= {"golden": None}
-    contract = load_contract(json.dumps(fields))
-    if contract.task == "multilabel" or contract.output != "logits":
-        raise InvalidRequestError(
-            f"this trains binary and multiclass models that give logits; the contract says {contract.task} and "
-            f"{contract.output}"
-        )
-    return contract
-
-
-def _say(**line: object) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

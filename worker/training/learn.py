@@ -4,14 +4,12 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.datasets.document import read
-from shared.errors import NotTrainableError
 from shared.model_contract import ModelContract
 from shared.model_package import load_contract
 from shared.states import Split
@@ -22,7 +20,7 @@ from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, STEP
 from worker.training.package import write_package
 from worker.training.peers import Peers
 from worker.training.samples import LEARNT_FROM, Sample, labelled
-from worker.training.scratch import with_new_weights
+from worker.training.scratch import new_network, with_new_weights
 
 SAY_EVERY_S = 0.5
 LOOK_S = 0.1
@@ -73,17 +71,9 @@ def _network(order: TrainingOrder, contract: ModelContract) -> tuple[ModelContra
     options = order.options
     network = load_network(contract, order.weights, batch_size=options.batch_size)
     if options.network != "package":
-        build = import_module(f"worker.networks.{options.network}").build
-        shape = contract.input
         fields = contract.model_dump(mode="json") | {"output": "logits"}
         num_outputs = int(network.outputs[0].shape[-1])
-        import_keras().utils.set_random_seed(options.seed)
-        try:
-            network = build(shape.rows, shape.columns, shape.channels, num_outputs)
-        except ValueError as error:
-            raise NotTrainableError(
-                f"{options.network} cannot take images of {shape.rows} x {shape.columns}; choose another network"
-            ) from error
+        network = new_network(options.network, contract, num_outputs, options.seed)
         return load_contract(json.dumps(fields)), network
     if options.start == "scratch":
         network = with_new_weights(network, options.seed)

@@ -1,9 +1,27 @@
-"""New weights for a network that exists."""
+"""Networks with new weights: one of ours, or the layers of one that exists."""
 
+from importlib import import_module
 from typing import Any
 
 from shared.errors import NotTrainableError
+from shared.model_contract import ModelContract
 from worker.engines.keras import import_keras
+
+
+def new_network(name: str, contract: ModelContract, num_outputs: int, seed: int) -> Any:
+    """One of `worker.networks`, which gives logits, for the images of this contract; the same seed, the same weights.
+
+    Raises NotTrainableError where they are too small for it.
+    """
+    import_keras().utils.set_random_seed(seed)
+    shape = contract.input
+    try:
+        return import_module(f"worker.networks.{name}").build(shape.rows, shape.columns, shape.channels, num_outputs)
+    except ValueError as error:
+        raise NotTrainableError(
+            f"{name} cannot take images of {shape.rows} x {shape.columns}: {error}; choose another network, or "
+            "a larger input"
+        ) from error
 
 
 def with_new_weights(network: Any, seed: int) -> Any:
