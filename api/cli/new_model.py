@@ -21,7 +21,7 @@ MODULE = "new"
 
 @click.command("new")
 @click.argument("contract", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--network", type=click.Choice(get_args(OwnNetwork)), default="mission_cnn", show_default=True)
+@click.option("--network", type=click.Choice(get_args(OwnNetwork)), default="small_resnet", show_default=True)
 @click.option(
     "--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Another one: other weights."
 )

@@ -97,7 +97,7 @@ def test_contract_that_cannot_be_trained_is_refused_in_words(tmp_path: Path, tex
 
 
 def test_images_too_small_for_the_network_are_refused_in_words(tmp_path: Path) -> None:
-    result = alone(draft(tmp_path, side=17), "-o", tmp_path / "package")
+    result = alone(draft(tmp_path, side=17), "--network", "mission_cnn", "-o", tmp_path / "package")
 
     assert result.exit_code == 1
     assert "mission_cnn cannot take images of 17 x 17: it takes images of 18 x 18 and larger ones;" in result.stderr
