@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from api.cli.client import Json
-from shared.training_options import Network, TrainingOptions
+from shared.training_options import Network, Precision, TrainingOptions
 
 DEFAULTS = TrainingOptions()
 
@@ -44,6 +44,13 @@ _OPTIONS = (
         default=DEFAULTS.workers,
         show_default=True,
         help="Processes that learn together.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(get_args(Precision)),
+        default=DEFAULTS.precision,
+        show_default=True,
+        help="What layers compute in while they learn; the mixed ones are for GPUs.",
     ),
     click.option(
         "--learning-rate", type=Finite(0, 10, min_open=True), default=DEFAULTS.learning_rate, show_default=True
