@@ -24,7 +24,7 @@ from tests.nights import NoHints
 from tests.trainings import JOBS, LABELS, MODELS, QUICK, ZIP, level_of, name, register, store, submit, train
 from worker.runtime import Runtime
 from worker.tasks import infer_next, train_next
-from worker.training import run
+from worker.training import candidate
 
 SCHEDULES = "/api/v1/schedules"
 MODEL = f"{MODELS}/sample-binary"
@@ -196,7 +196,7 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
     begin(any_api, folder, slope=WRONG)
     rival = folder / "rival"
     register(any_api, rival, slope=-WRONG, gate={"least_of_each": 12})
-    compare, asked = run.compare, []
+    compare, asked = candidate.compare, []
 
     def interrupted(runtime: Runtime, dataset: Dataset, *given: Any) -> Any:
         found = compare(runtime, dataset, *given)
@@ -212,7 +212,7 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
         asked.append(found.champion_id)
         return found
 
-    monkeypatch.setattr(run, "compare", interrupted)
+    monkeypatch.setattr(candidate, "compare", interrupted)
     found = train(any_api, runtime, LEARNS)["training"]
 
     assert (len(asked), len(set(asked))) == (3, 2)

@@ -204,7 +204,7 @@ def test_network_that_keras_cannot_make_anew_is_refused() -> None:
         found.add(Unknown())
         return found
 
-    with pytest.raises(NotTrainableError, match="cannot make this network anew.*precision float32"):
+    with pytest.raises(NotTrainableError, match=r"cannot make this network anew.*precision float32"):
         make(options(FLOAT16), build=build)
 
 

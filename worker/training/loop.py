@@ -215,4 +215,3 @@ class Training:
     def finish(self) -> None:
         """Give the network the weights of the epoch with the lowest loss on val."""
         self._network.set_weights(self._best)
-

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
 Scores = NDArray[np.floating]
-# How often each of the patients counts: (rows, patients).
-Counts = NDArray[np.uint16]
+# How often each of the patients counts: (rows, patients). That one is drawn 256 times does not happen.
+Counts = NDArray[np.uint8]
 
 AUC, SENSITIVITY, SPECIFICITY, CALIBRATION_ERROR = "auc", "sensitivity", "specificity", "calibration_error"
 METRICS = (AUC, SENSITIVITY, SPECIFICITY, CALIBRATION_ERROR)
 NUM_RESAMPLES = 2000
-# Computed together: so much memory is taken at once.
-ROWS = 128
+# Of how many rows times patients is computed at once: each array of them takes 8 MiB.
+CELLS = 2**20
 NUM_BINS = 10
 MOST_POINTS = 200
 
@@ -40,13 +40,13 @@ def mean_auc(classes: NDArray[np.int64], probabilities: Scores) -> float | None:
 
 def all_once(num_patients: int) -> Counts:
     """Every patient counts once."""
-    return np.ones((1, num_patients), np.uint16)
+    return np.ones((1, num_patients), np.uint8)
 
 
 def resamples(num_patients: int, seed: int) -> Counts:
     """First every patient once, then as drawn with replacement, NUM_RESAMPLES times (Efron 1979)."""
     rng = np.random.default_rng(seed)
-    counts = np.ones((1 + NUM_RESAMPLES, num_patients), np.uint16)
+    counts = np.ones((1 + NUM_RESAMPLES, num_patients), np.uint8)
     for row in counts[1:]:
         row[:] = np.bincount(rng.integers(num_patients, size=num_patients), minlength=num_patients)
     return counts
@@ -59,6 +59,7 @@ def measured(truth: Flags, scores: Values, threshold: float, counts: Counts) -> 
     (Naeini, Cooper and Hauskrecht 2015, AAAI 29, 2901-2907).
     """
     called, bins = scores >= threshold, _bins(scores)
+    size = max(1, CELLS // len(truth))
 
     def of_rows(weights: Values) -> Iterator[Values]:
         positives, negatives = weights @ truth, weights @ ~truth
@@ -68,7 +69,7 @@ def measured(truth: Flags, scores: Values, threshold: float, counts: Counts) -> 
         yield np.abs((weights * (truth - scores)) @ bins).sum(axis=1) / weights.sum(axis=1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        parts = [list(of_rows(counts[at : at + ROWS].astype(np.float64))) for at in range(0, len(counts), ROWS)]
+        parts = [list(of_rows(counts[at : at + size].astype(np.float64))) for at in range(0, len(counts), size)]
     return {name: np.concatenate(some) for name, some in zip(METRICS, zip(*parts, strict=True), strict=True)}
 
 
