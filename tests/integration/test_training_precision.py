@@ -215,7 +215,7 @@ def test_killed_run_in_half_precision_ends_with_the_package_of_the_undisturbed_o
     any_api: Api, runtime: Runtime, precision: str
 ) -> None:
     runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
-    wanted = LONG | {"epochs": 200, "precision": precision, "network": "mission_cnn"}
+    wanted = LONG | {"epochs": 100, "precision": precision, "network": "mission_cnn"}
     undisturbed = train(any_api, runtime, wanted)
     job_id = submit(any_api, wanted)
 

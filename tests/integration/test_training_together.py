@@ -95,7 +95,7 @@ def test_several_processes_compute_what_one_computes(any_api: Api, runtime: Runt
 @pytest.mark.parametrize("any_prepared", ["prepared"], indirect=True)
 @pytest.mark.usefixtures("cohort")
 def test_several_processes_in_half_precision_learn_as_one_does(any_api: Api, runtime: Runtime) -> None:
-    options = QUICK | {"network": "mission_cnn", "precision": "mixed_float16", "learning_rate": 0.001, "epochs": 6}
+    options = QUICK | {"network": "mission_cnn", "precision": "mixed_float16", "learning_rate": 0.001, "epochs": 20}
 
     alone, together = (train(any_api, runtime, options | {"workers": workers}) for workers in (1, 2))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.keras_archive import CONFIG_FILE
 from shared.model_contract import ModelContract
 from shared.model_package import CONTRACT_FILE, GOLDEN_FILE, WEIGHTS_FILE, load_contract
 from shared.states import Split
@@ -21,6 +22,8 @@ from worker.training.threshold import choose_thresholds
 BATCH_SIZE = 32
 # Of a .keras file: with which Keras, and when, it was saved.
 METADATA_FILE = "metadata.json"
+# How Keras names, by its place in memory, an object that several others share.
+SHARED_OBJECT = "shared_object_id"
 
 
 def write_package(
@@ -56,15 +59,28 @@ def write_package(
 
 
 def _save(network: Any, path: Path) -> None:
-    """The network's archive without the time: the same weights are the same file, and so the same version."""
+    """The network's archive without time and place: the same weights are the same file, and so the same version."""
     network.save(path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     about = json.loads(parts[METADATA_FILE])
     parts[METADATA_FILE] = json.dumps({name: about[name] for name in sorted(about) if name != "date_saved"}).encode()
+    parts[CONFIG_FILE] = json.dumps(_numbered(json.loads(parts[CONFIG_FILE]), {})).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def _numbered(value: Any, numbers: dict[int, int]) -> Any:
+    """A serialized network whose shared objects are named by numbers, in the order in which they come."""
+    if isinstance(value, list):
+        return [_numbered(one, numbers) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(one, len(numbers) + 1) if key == SHARED_OBJECT else _numbered(one, numbers)
+        for key, one in value.items()
+    }
 
 
 def _write_golden(path: Path, engine: Engine, frames: NDArray[np.float32]) -> dict[str, str]:
