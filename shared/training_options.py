@@ -20,6 +20,8 @@ class Augment(_Part):
 
 OwnNetwork = Literal["mission_cnn", "small_resnet", "resnet18"]
 Network = Literal["package", OwnNetwork]
+# As Keras names its policies of types.
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
 class TrainingOptions(_Part):
@@ -35,10 +37,21 @@ class TrainingOptions(_Part):
     epochs: int = Field(20, ge=1, le=10_000, description="Most times that it goes through all of the split train.")
     batch_size: int = Field(32, ge=1, le=65_536, description="Frames of a step, of all workers together.")
     workers: int = Field(1, ge=1, le=256, description="Processes that learn together, each from its part of a step.")
+    precision: Precision = Field(
+        "float32",
+        description="The numbers that layers compute in while they learn; weights and package stay float32. The mixed "
+        "ones are quicker on GPUs that have half precision, hardly ever on a CPU; mixed_float16 scales the loss and "
+        "skips steps that overflow.",
+    )
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0, description="Of Adam, at the first step.")
     decay: Literal["constant", "cosine"] = Field("cosine", description="How the rate falls until the last epoch.")
     patience_epochs: int = Field(
-        5, ge=0, le=10_000, description="Ends when the loss on val was no better for so many epochs; 0: never."
+        5, ge=0, le=10_000, description="Ends when val was no better for so many epochs; 0: never."
+    )
+    best_by: Literal["loss", "auc"] = Field(
+        "loss",
+        description="Which epoch's weights are kept: that of the lowest loss on val, or of the highest AUC, and of "
+        "several such the lowest loss.",
     )
     class_weights: bool = Field(True, description="Rare classes count as much as frequent ones.")
     augment: Augment = Augment()

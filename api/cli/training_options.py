@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from api.cli.client import Json
-from shared.training_options import Network, TrainingOptions
+from shared.training_options import Network, Precision, TrainingOptions
 
 DEFAULTS = TrainingOptions()
 
@@ -46,6 +46,13 @@ _OPTIONS = (
         help="Processes that learn together.",
     ),
     click.option(
+        "--precision",
+        type=click.Choice(get_args(Precision)),
+        default=DEFAULTS.precision,
+        show_default=True,
+        help="What layers compute in while they learn; the mixed ones are for GPUs.",
+    ),
+    click.option(
         "--learning-rate", type=Finite(0, 10, min_open=True), default=DEFAULTS.learning_rate, show_default=True
     ),
     click.option("--decay", type=click.Choice(["constant", "cosine"]), default=DEFAULTS.decay, show_default=True),
@@ -56,6 +63,13 @@ _OPTIONS = (
         default=DEFAULTS.patience_epochs,
         show_default=True,
         help="End when val was no better for so many epochs; 0: never.",
+    ),
+    click.option(
+        "--best-by",
+        type=click.Choice(["loss", "auc"]),
+        default=DEFAULTS.best_by,
+        show_default=True,
+        help="Which epoch is kept: of the lowest loss on val, or of the highest AUC.",
     ),
     click.option(
         "--class-weights/--no-class-weights", default=True, show_default=True, help="Rare classes count more."

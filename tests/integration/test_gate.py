@@ -24,7 +24,7 @@ from tests.nights import NoHints
 from tests.trainings import JOBS, LABELS, MODELS, QUICK, ZIP, level_of, name, register, store, submit, train
 from worker.runtime import Runtime
 from worker.tasks import infer_next, train_next
-from worker.training import run
+from worker.training import candidate, comparison
 
 SCHEDULES = "/api/v1/schedules"
 MODEL = f"{MODELS}/sample-binary"
@@ -196,7 +196,7 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
     begin(any_api, folder, slope=WRONG)
     rival = folder / "rival"
     register(any_api, rival, slope=-WRONG, gate={"least_of_each": 12})
-    compare, asked = run.compare, []
+    compare, asked = candidate.compare, []
 
     def interrupted(runtime: Runtime, dataset: Dataset, *given: Any) -> Any:
         found = compare(runtime, dataset, *given)
@@ -212,7 +212,7 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
         asked.append(found.champion_id)
         return found
 
-    monkeypatch.setattr(run, "compare", interrupted)
+    monkeypatch.setattr(candidate, "compare", interrupted)
     found = train(any_api, runtime, LEARNS)["training"]
 
     assert (len(asked), len(set(asked))) == (3, 2)
@@ -220,6 +220,30 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
     assert (found["model"], found["gate"]["outcome"]) == ("sample-binary:3", "held")
     assert gate(any_api, 3)["champion"] == 2
     assert states(any_api) == {1: "retired", 2: "champion", 3: "held"}
+
+
+@only_sqlite
+@pytest.mark.parametrize("stage", ["rolled_up", "judge"])
+def test_worker_that_stops_while_it_judges_leaves_the_rest_to_another(
+    any_api: Api, runtime: Runtime, folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """What ends a stage between two patients or findings also says, between them, that the worker lives."""
+    begin(any_api, folder)
+    begun = getattr(comparison, stage)
+
+    def stopped(*given: Any) -> Any:
+        runtime.stopping.set()
+        return begun(*given)
+
+    monkeypatch.setattr(comparison, stage, stopped)
+    job_id = train(any_api, runtime, LEARNS)["id"]
+
+    assert states(any_api) == {1: "champion"}
+    assert [move["after"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]][-1] == "queued"
+    monkeypatch.undo()
+    runtime.stopping.clear()
+    train_next(runtime)
+    assert any_api.get(f"{JOBS}/{job_id}").json["training"]["gate"] == {"outcome": "promoted", "reasons": []}
 
 
 @only_sqlite

@@ -33,8 +33,8 @@ from tests.trainings import (
 )
 from worker.runtime import Runtime
 from worker.tasks import train_next
+from worker.training.attempt import CHECKPOINT_MEDIA_TYPE
 from worker.training.loop import PLACE
-from worker.training.run import CHECKPOINT_MEDIA_TYPE
 
 
 @pytest.mark.usefixtures("cohort")

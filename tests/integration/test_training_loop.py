@@ -1,6 +1,5 @@
 """A training learns, is the same again, and goes on from any checkpoint to the very same weights."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +7,16 @@ import numpy as np
 import pytest
 
 from shared.errors import NotTrainableError, TrainingFailedError
-from shared.model_package import ModelContract, open_package
-from shared.training_options import TrainingOptions
-from tests.model_samples import accept_everything_package, contract_fields
+from shared.model_package import open_package
+from tests.model_samples import accept_everything_package
+from tests.small_trainings import OPTIONS, SIDE, contract, examples, make, run, through_a_file, weights
 from worker.engines.keras import import_keras, load_network
 from worker.networks import mission_cnn
-from worker.training.data import Examples
 from worker.training.learn import set_apart
-from worker.training.loop import Moment, Training
+from worker.training.loop import Training
 from worker.training.scratch import with_new_weights
 
-SIDE = 24
-
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-OPTIONS = TrainingOptions(epochs=3, batch_size=8, seed=5, learning_rate=3e-3, patience_epochs=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,39 +24,6 @@ def same_again() -> None:
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-
-
-def contract(**changes: Any) -> ModelContract:
-    return ModelContract.model_validate(contract_fields(side=SIDE, **changes))
-
-
-def examples(count: int, seed: int) -> Examples:
-    """Noise; class 1 has a bright square somewhere."""
-    rng = np.random.default_rng(seed)
-    frames, classes = rng.normal(size=(count, SIDE, SIDE, 1)).astype(np.float32), np.arange(count) % 2
-    for at in np.flatnonzero(classes):
-        row, column = rng.integers(0, SIDE - 6, 2)
-        frames[at, row : row + 6, column : column + 6] += 2
-    return Examples(frames, np.arange(count), classes)
-
-
-def make(options: TrainingOptions = OPTIONS) -> Training:
-    import_keras().utils.set_random_seed(1)
-    network = mission_cnn.build(SIDE, SIDE, 1, 2)
-    return Training(network, contract(), examples(60, 1), examples(30, 2), options)
-
-
-def weights(training: Training) -> list[Any]:
-    return list(training._network.get_weights())
-
-
-def run(training: Training, steps: int | None = None) -> list[Moment]:
-    moments = []
-    for moment in training.moments():
-        moments.append(moment)
-        if len(moments) == steps:
-            break
-    return moments
 
 
 def test_training_learns_and_tells_each_epoch() -> None:
@@ -83,12 +45,9 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_weights(steps: int) -> N
     whole.finish()
     broken_off = make()
     run(broken_off, steps)
-    file = io.BytesIO()
-    np.savez(file, **broken_off.state())
-    file.seek(0)
 
     resumed = make(OPTIONS)
-    resumed.restore(np.load(file))
+    resumed.restore(through_a_file(broken_off))
     rest = run(resumed)
     resumed.finish()
 
@@ -108,6 +67,20 @@ def test_training_ends_early_and_keeps_the_best_epoch() -> None:
     assert place.best_epoch == int(np.argmin(losses)) + 1 == place.epoch - 2
     training.finish()
     assert training._validate()["val_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_epoch_of_the_highest_auc_is_kept_where_that_is_asked_for() -> None:
+    """From few frames it becomes too sure: the loss rises where the order is still right."""
+    options = OPTIONS.model_copy(update={"epochs": 20, "decay": "constant", "best_by": "auc"})
+    training = make(options, train=examples(16, 1))
+
+    run(training)
+
+    ranks = [(-one["val_auc"], one["val_loss"]) for one in training.place.epochs]
+    assert training.place.best_epoch == ranks.index(min(ranks)) + 1
+    assert min(ranks)[1] > min(loss for _, loss in ranks), "here the two ways keep different epochs"
+    training.finish()
+    assert training._validate()["val_auc"] == pytest.approx(-min(ranks)[0])
 
 
 def test_loss_that_is_no_number_ends_it() -> None:

@@ -92,6 +92,21 @@ def test_several_processes_compute_what_one_computes(any_api: Api, runtime: Runt
         assert one == pytest.approx(two, rel=1e-10)
 
 
+@pytest.mark.parametrize("any_prepared", ["prepared"], indirect=True)
+@pytest.mark.usefixtures("cohort")
+def test_several_processes_in_half_precision_learn_as_one_does(any_api: Api, runtime: Runtime) -> None:
+    options = QUICK | {"network": "mission_cnn", "precision": "mixed_float16", "learning_rate": 0.001, "epochs": 20}
+
+    alone, together = (train(any_api, runtime, options | {"workers": workers}) for workers in (1, 2))
+
+    histories = [one["training"]["history"] for one in (alone, together)]
+    # Which steps overflow hangs on how many frames a process adds up, so they part later.
+    assert histories[0][0]["val_loss"] == pytest.approx(histories[1][0]["val_loss"], abs=0.02)
+    for first, *_, last in histories:
+        assert last["val_loss"] < 0.8 * first["val_loss"]
+    assert {weight.dtype for weight in weights_of(runtime, together["training"]["model"])} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize(
     "killed",
     [

@@ -251,6 +251,7 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
         server,
         *("train", "m:3", "--from-scratch", "--epochs", "5", "--learning-rate", "0.01", "--shift", "0.1", "--mirror"),
         *("--no-class-weights", "--label", "night", "--watch", "--workers", "2", "--network", "resnet18"),
+        *("--precision", "mixed_bfloat16", "--best-by", "auc"),
     )
 
     assert result.exit_code == 0, result.output
@@ -264,9 +265,11 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
             "epochs": 5,
             "batch_size": 32,
             "workers": 2,
+            "precision": "mixed_bfloat16",
             "learning_rate": 0.01,
             "decay": "cosine",
             "patience_epochs": 5,
+            "best_by": "auc",
             "class_weights": False,
             "augment": {"mirror": True, "shift": 0.1},
             "seed": 0,

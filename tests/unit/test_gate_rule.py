@@ -30,6 +30,10 @@ def verdict(
     return judge(policy or Gate(), [LESION], Exam(TRUTH[:, np.newaxis], {"site": SITES}, *answers))
 
 
+def interrupt() -> None:
+    raise InterruptedError
+
+
 def test_better_candidate_passes() -> None:
     found = verdict(scores(1.0), scores(0.4))
 
@@ -114,6 +118,21 @@ def test_another_measure_can_be_the_primary_one(primary: str) -> None:
 
 def test_the_same_answers_give_the_same_verdict() -> None:
     assert verdict(scores(1.0), scores(0.4)) == verdict(scores(1.0), scores(0.4))
+
+
+def test_judging_gives_a_sign_of_life_before_each_finding_and_can_be_ended() -> None:
+    findings = [Finding(code=code, display=code, threshold=0.5) for code in ("lesion", "nodule", "mass")]
+    truth = np.stack([TRUTH] * 3, axis=1)
+    answers = [[Answer(scores(skill), 0.5, scores(skill))] * 3 for skill in (1.0, 0.4)]
+    exam = Exam(truth, {"site": SITES}, *answers)
+    signs: list[int] = []
+
+    watched = judge(Gate(), findings, exam, lambda: signs.append(1))
+
+    assert len(signs) >= len(findings)
+    assert watched == judge(Gate(), findings, exam)
+    with pytest.raises(InterruptedError):
+        judge(Gate(), findings, exam, interrupt)
 
 
 def test_too_few_patients_are_said() -> None:

@@ -57,7 +57,8 @@ def compare(
 ) -> Compared:
     """Judge a candidate against what serves its name now; `folder` is a scratch for the images.
 
-    Raises EngineLostError when an engine's process died, and what the callbacks raise to end it.
+    `on_batch` is called between two batches, patients or findings. Raises EngineLostError when an engine's process
+    died, and what the callbacks raise to end it.
     """
     with reading(runtime.engine) as session:
         serving = champion(session, candidate.contract.name)
@@ -119,7 +120,7 @@ def _verdict(
     answers = []
     for who, model in (("it", candidate), ("the champion", rival)):
         try:
-            scores = rolled_up(model.contract, patients, evaluation.outputs(model))
+            scores = rolled_up(model.contract, patients, evaluation.outputs(model), evaluation.on_batch)
         except PermanentError as error:
             return Verdict([f"{who} cannot be asked about the holdout: {error.message}"], {})
         answers.append(_answers(model.contract, scores))
@@ -129,6 +130,7 @@ def _verdict(
         rival.contract.gate,
         candidate.contract.findings,
         Exam(truth, _groups(holdout, patients, people), *answers),
+        evaluation.on_batch,
     )
 
 

@@ -40,7 +40,7 @@ class Evaluation:
     ) -> None:
         """`folder` is a scratch of the attempt: the images lie there as the network takes them."""
         self._runtime, self._samples, self._folder = runtime, samples, folder
-        self._on_read, self._on_batch = on_read, on_batch
+        self._on_read, self.on_batch = on_read, on_batch
         self._frames: dict[str, tuple[Frames, list[int]]] = {}
         self._host = runtime.engine_host(niceness=NICENESS)
 
@@ -82,7 +82,7 @@ class Evaluation:
         rows: list[Frames] = []
         at = 0
         while at < len(frames):
-            self._on_batch()
+            self.on_batch()
             size = self._host.batch_size(model)
             try:
                 rows.append(self._host.predict(model, frames[at : at + size]))

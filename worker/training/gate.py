@@ -4,7 +4,7 @@ Better on what the champion's package calls primary, beyond what chance explains
 than its margins; and not worse within one site, scanner, sex or age band, as far as that can be seen.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +78,23 @@ def shortage(policy: Gate, findings: Sequence[Finding], truth: Flags) -> Iterato
             )
 
 
-def judge(policy: Gate, findings: Sequence[Finding], exam: Exam) -> Verdict:
-    """The same answers always give the same verdict; only where `shortage` finds none."""
-    judged = _judged(findings)
+def judge(
+    policy: Gate, findings: Sequence[Finding], exam: Exam, on_finding: Callable[[], None] = lambda: None
+) -> Verdict:
+    """The same answers always give the same verdict; only where `shortage` finds none.
+
+    `on_finding` is called before each finding: of very many patients one takes seconds.
+    """
+
+    def each() -> Iterator[tuple[int, str]]:
+        for finding in _judged(findings).items():
+            on_finding()
+            yield finding
+
     counts = resamples(len(exam.truth), SEED)
-    compared = [_compare(exam, at, code, counts) for at, code in judged.items()]
+    compared = [_compare(exam, at, code, counts) for at, code in each()]
     primary = np.mean([one.gains[policy.primary] for one in compared], axis=0)
-    subgroups = [one for at, code in judged.items() for one in _subgroups(policy, exam, at, code)]
+    subgroups = [one for at, code in each() for one in _subgroups(policy, exam, at, code)]
     reasons = [
         *_not_better(policy, primary),
         *(reason for one in compared for reason in _worse(policy, one)),

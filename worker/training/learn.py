@@ -44,7 +44,7 @@ def learn(order: TrainingOrder, peers: Peers) -> Iterator[Event]:
     if order.checkpoint is not None:
         with np.load(order.checkpoint) as state:
             training.restore(state)
-    set_apart(network, peers.share.rank)
+    set_apart(training.learner, peers.share.rank)
     is_first = peers.share.rank == 0
     said_at = saved_at = time.monotonic()
     _wait(order.pause)

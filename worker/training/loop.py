@@ -14,18 +14,21 @@ from shared.errors import NotTrainableError, TrainingFailedError
 from shared.model_contract import ModelContract
 from shared.training_options import TrainingOptions
 from worker.engines.backends import TensorFlowBackend, this_backend
+from worker.engines.base import MIXED_BFLOAT16
 from worker.engines.keras import import_keras
 from worker.engines.probabilities import to_probabilities
 from worker.training.data import Batch, Examples, batches, class_weights, steps_of_epoch
 from worker.training.metrics import mean_auc
 from worker.training.peers import Alone, Peers
+from worker.training.precision import learner_of, optimizer_of, scales
+from worker.training.steps import compiled
 
 State = Mapping[str, NDArray[Any]]
 PLACE = "place"
 # As likely as not.
 EVEN = 0.5
-# Sums of these would be too coarse.
-HALF = ("float16", "bfloat16")
+# A loss that overflows when it is scaled by less does so by itself.
+LEAST_SCALE = 1.0
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Place:
     step: int = 0
     loss_sum: float = 0.0
     weight_sum: float = 0.0
-    best_loss: float = math.inf
+    best: tuple[float, float] = (math.inf, math.inf)
     best_epoch: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -45,22 +48,24 @@ class Place:
 class Moment:
     """After a step; `ended` has the epoch's metrics where it was the last of one.
 
-    `waited_s` is how long this process has waited for its batches until now, in all.
+    `waited_s` is how long this process has waited for its batches until now, in all. The loss is None of a step that
+    overflowed, and was skipped.
     """
 
     epoch: int
     step: int
     steps: int
-    loss: float
+    loss: float | None
     waited_s: float
     ended: Mapping[str, Any] | None = None
 
 
 class Training:
-    """A network that learns from `train` and is chosen by its loss on `val`.
+    """A network that learns from `train` and is chosen by what it does on `val`.
 
-    Where several processes do so together, each with the same network and data, all of them have the same weights after
-    every step, and find the same.
+    In half precision a twin of the network learns, and the network has its weights in the end. Where several processes
+    do so together, each with the same network and data, all of them have the same weights after every step, and find
+    the same.
     """
 
     def __init__(
@@ -72,19 +77,18 @@ class Training:
         options: TrainingOptions,
         peers: Peers | None = None,
     ) -> None:
-        """Raises NotTrainableError where the network or this machine's Keras cannot."""
+        """Raises NotTrainableError where the network, its precision or this machine's Keras cannot."""
         if not isinstance(this_backend(), TensorFlowBackend):
             raise NotTrainableError("training needs Keras on TensorFlow; start the worker without KERAS_BACKEND")
-        keras = import_keras()
         self._network, self._contract, self._options = network, contract, options
         self._train, self._val = train, val
         self._peers = peers or Alone()
         self._outputs = int(network.outputs[0].shape[-1])
-        self._optimizer = keras.optimizers.Adam(options.learning_rate)
-        self._optimizer.build(network.trainable_variables)
+        self.learner = learner_of(network, options.precision)
+        self._optimizer = optimizer_of(self.learner, options.precision, options.learning_rate)
         self._weights = class_weights(train.classes, max(2, self._outputs), balanced=options.class_weights)
-        self._learn, self._judge = _compiled(network, self._optimizer, contract, options.batch_size, self._peers)
-        self._best = network.get_weights()
+        self._learn, self._judge = compiled(self.learner, self._optimizer, contract, options.batch_size, self._peers)
+        self._best = self.learner.get_weights()
         self._waited_s = 0.0
         self.place = Place()
         self.steps_of_epoch = steps_of_epoch(len(train), options.batch_size)
@@ -107,18 +111,30 @@ class Training:
             while (batch := self._next(coming)) is not None:
                 self._optimizer.learning_rate.assign(self._rate())
                 loss_sum, weight = (float(one) for one in self._learn(batch.frames, batch.classes, batch.weights))
-                loss = loss_sum / weight
-                if not math.isfinite(loss):
-                    raise TrainingFailedError(
-                        f"the loss is {loss} at step {place.step + 1}; try a lower learning_rate than "
-                        f"{self._options.learning_rate:g}"
-                    )
+                self._check(loss_sum)
                 place.step += 1
-                place.loss_sum += loss_sum
-                place.weight_sum += weight
+                loss = None
+                if math.isfinite(loss_sum):
+                    loss = loss_sum / weight
+                    place.loss_sum += loss_sum
+                    place.weight_sum += weight
                 ended = self._end_epoch() if place.step % self.steps_of_epoch == 0 else None
                 steps = self.steps_of_epoch * self._options.epochs
                 yield Moment(place.epoch, place.step, steps, loss, self._waited_s, ended)
+
+    def _check(self, loss_sum: float) -> None:
+        """Whether learning can go on; one whose loss is scaled skips what overflows, but not without end."""
+        step, rate = self.place.step + 1, self._options.learning_rate
+        if not scales(self._optimizer):
+            if not math.isfinite(loss_sum):
+                raise TrainingFailedError(
+                    f"the loss is {loss_sum} at step {step}; try a lower learning_rate than {rate:g}"
+                )
+        elif float(self._optimizer.dynamic_scale) < LEAST_SCALE:
+            raise TrainingFailedError(
+                f"too many steps overflowed in float16, the last of them step {step}; try precision {MIXED_BFLOAT16}, "
+                f"or a lower learning_rate than {rate:g}"
+            )
 
     def _next(self, coming: Iterator[Batch]) -> Batch | None:
         began = time.monotonic()
@@ -142,15 +158,24 @@ class Training:
     def _end_epoch(self) -> dict[str, Any]:
         place = self.place
         place.epoch += 1
+        if not place.weight_sum:
+            raise TrainingFailedError(
+                f"every step of epoch {place.epoch} overflowed in float16; try precision {MIXED_BFLOAT16}"
+            )
         found = {"epoch": place.epoch, "loss": place.loss_sum / place.weight_sum, **self._validate()}
         if not math.isfinite(found["val_loss"]):
             raise TrainingFailedError(f"the loss on val is {found['val_loss']} after epoch {place.epoch}")
         place.loss_sum = place.weight_sum = 0.0
         place.epochs.append(found)
-        if found["val_loss"] < place.best_loss:
-            place.best_loss, place.best_epoch = found["val_loss"], place.epoch
-            self._best = self._network.get_weights()
+        if (rank := self._rank(found)) < place.best:
+            place.best, place.best_epoch = rank, place.epoch
+            self._best = self.learner.get_weights()
         return found
+
+    def _rank(self, found: Mapping[str, Any]) -> tuple[float, float]:
+        """The lower the better; an AUC that nobody can tell counts as none."""
+        auc = found["val_auc"] if self._options.best_by == "auc" else None
+        return -(auc or 0.0), found["val_loss"]
 
     def _validate(self) -> dict[str, Any]:
         """The mean loss on val, how many are right, and the AUC; nothing is augmented, and every example weighs 1."""
@@ -178,7 +203,7 @@ class Training:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the steps to come depend on."""
         to_numpy = import_keras().ops.convert_to_numpy
-        arrays = {f"network_{at}": to_numpy(one) for at, one in enumerate(self._network.variables)}
+        arrays = {f"network_{at}": to_numpy(one) for at, one in enumerate(self.learner.variables)}
         arrays |= {f"optimizer_{at}": to_numpy(one) for at, one in enumerate(self._optimizer.variables)}
         arrays |= {f"best_{at}": one for at, one in enumerate(self._best)}
         place = json.dumps(asdict(self.place)).encode()
@@ -186,60 +211,13 @@ class Training:
 
     def restore(self, state: State) -> None:
         """Go on from there."""
-        for kind, variables in (("network", self._network.variables), ("optimizer", self._optimizer.variables)):
+        for kind, variables in (("network", self.learner.variables), ("optimizer", self._optimizer.variables)):
             for at, variable in enumerate(variables):
                 variable.assign(state[f"{kind}_{at}"])
         self._best = [np.array(state[f"best_{at}"]) for at in range(len(self._best))]
-        self.place = Place(**json.loads(bytes(state[PLACE])))
+        place = json.loads(bytes(state[PLACE]))
+        self.place = Place(**place | {"best": tuple(place["best"])})
 
     def finish(self) -> None:
-        """Give the network the weights of the epoch with the lowest loss on val."""
+        """Give the network the weights of the epoch that was best on val."""
         self._network.set_weights(self._best)
-
-
-def _compiled(network: Any, optimizer: Any, contract: ModelContract, batch_size: int, peers: Peers) -> tuple[Any, Any]:
-    """One step of learning, and what the network says of a batch with each example's loss, as TensorFlow graphs."""
-    import tensorflow as tf
-
-    keras = import_keras()
-    shape, from_logits = contract.input, contract.output == "logits"
-    size = peers.share.size(batch_size)
-    variables = network.trainable_variables
-    # Such as the moving averages of a BatchNormalization: those of all processes become their mean.
-    averages = [one for one in network.non_trainable_variables if keras.backend.is_float_dtype(one.dtype)]
-    signature = (
-        tf.TensorSpec((size, shape.rows, shape.columns, shape.channels), tf.float32),
-        tf.TensorSpec((size,), tf.int64),
-    )
-
-    def losses(output: Any, classes: Any) -> Any:
-        if keras.backend.standardize_dtype(output.dtype) in HALF:
-            output = keras.ops.cast(output, "float32")
-        if output.shape[-1] == 1:
-            wanted = keras.ops.cast(classes, output.dtype)[:, None]
-            return keras.ops.binary_crossentropy(wanted, output, from_logits=from_logits)[:, 0]
-        return keras.ops.sparse_categorical_crossentropy(classes, output, from_logits=from_logits)
-
-    def forward(frames: Any, *, training: bool) -> Any:
-        return keras.tree.flatten(network(frames, training=training))[0]
-
-    def learn(frames: Any, classes: Any, weights: Any) -> Any:
-        with tf.GradientTape() as tape:
-            found = losses(forward(frames, training=True), classes)
-            counted = keras.ops.cast(weights, found.dtype)
-            weight = keras.ops.sum(counted)
-            loss = keras.ops.sum(found * counted)
-            whole = loss + weight * sum(network.losses)
-        gradients = tape.gradient(whole, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        loss, weight, *sums = peers.total([loss, weight, *gradients, *averages])
-        for average, of_all in zip(averages, sums[len(variables) :], strict=True):
-            average.assign(of_all / peers.share.count)
-        optimizer.apply([of_all / weight for of_all in sums[: len(variables)]], variables)
-        return loss, weight
-
-    def judge(frames: Any, classes: Any) -> Any:
-        output = forward(frames, training=False)
-        return output, losses(output, classes)
-
-    weights = tf.TensorSpec((size,), tf.float32)
-    return tf.function(learn, input_signature=(*signature, weights)), tf.function(judge, input_signature=signature)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
 Scores = NDArray[np.floating]
-# How often each of the patients counts: (rows, patients).
-Counts = NDArray[np.uint16]
+# How often each of the patients counts: (rows, patients). That one is drawn 256 times does not happen.
+Counts = NDArray[np.uint8]
 
 AUC, SENSITIVITY, SPECIFICITY, CALIBRATION_ERROR = "auc", "sensitivity", "specificity", "calibration_error"
 METRICS = (AUC, SENSITIVITY, SPECIFICITY, CALIBRATION_ERROR)
 NUM_RESAMPLES = 2000
-# Computed together: so much memory is taken at once.
-ROWS = 128
+# Of how many rows times patients is computed at once: each array of them takes 8 MiB.
+CELLS = 2**20
 NUM_BINS = 10
 MOST_POINTS = 200
 
@@ -41,13 +41,13 @@ def mean_auc(classes: NDArray[np.int64], probabilities: Scores) -> float | None:
 
 def all_once(num_patients: int) -> Counts:
     """Every patient counts once."""
-    return np.ones((1, num_patients), np.uint16)
+    return np.ones((1, num_patients), np.uint8)
 
 
 def resamples(num_patients: int, seed: int) -> Counts:
     """First every patient once, then as drawn with replacement, NUM_RESAMPLES times (Efron 1979)."""
     rng = np.random.default_rng(seed)
-    counts = np.ones((1 + NUM_RESAMPLES, num_patients), np.uint16)
+    counts = np.ones((1 + NUM_RESAMPLES, num_patients), np.uint8)
     for row in counts[1:]:
         row[:] = np.bincount(rng.integers(num_patients, size=num_patients), minlength=num_patients)
     return counts
@@ -76,6 +76,7 @@ def measured(truth: Flags, answer: Answer, counts: Counts) -> dict[str, Values]:
     (Naeini, Cooper and Hauskrecht 2015, AAAI 29, 2901-2907).
     """
     scores, called, bins = answer.scores, answer.scores >= answer.threshold, _bins(answer.probabilities)
+    size = max(1, CELLS // len(truth))
 
     def of_rows(weights: Values) -> Iterator[Values]:
         positives, negatives = weights @ truth, weights @ ~truth
@@ -85,7 +86,7 @@ def measured(truth: Flags, answer: Answer, counts: Counts) -> dict[str, Values]:
         yield np.abs((weights * (truth - answer.probabilities)) @ bins).sum(axis=1) / weights.sum(axis=1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        parts = [list(of_rows(counts[at : at + ROWS].astype(np.float64))) for at in range(0, len(counts), ROWS)]
+        parts = [list(of_rows(counts[at : at + size].astype(np.float64))) for at in range(0, len(counts), size)]
     return {name: np.concatenate(some) for name, some in zip(METRICS, zip(*parts, strict=True), strict=True)}
 
 

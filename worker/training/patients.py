@@ -1,7 +1,7 @@
 """From what a network gives for instances to what it says of patients, computed as in a report."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -32,11 +32,17 @@ def truth_of(contract: ModelContract, patients: Mapping[str, Sequence[Labelled]]
 
 
 def rolled_up(
-    contract: ModelContract, patients: Mapping[str, Sequence[Labelled]], outputs: Outputs
+    contract: ModelContract,
+    patients: Mapping[str, Sequence[Labelled]],
+    outputs: Outputs,
+    on_patient: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
-    """(patients, findings): the probability that the patient has it."""
+    """(patients, findings): the probability that the patient has it; `on_patient` is called before each patient."""
     columns = range(len(contract.findings))
-    rows = [[_roll_up(contract, mine, outputs, column) for column in columns] for mine in patients.values()]
+    rows = []
+    for mine in patients.values():
+        on_patient()
+        rows.append([_roll_up(contract, mine, outputs, column) for column in columns])
     return np.array(rows, np.float64).reshape(-1, len(columns))
 
 
