@@ -211,6 +211,7 @@ def test_network_that_keras_cannot_make_anew_is_refused() -> None:
 @only_sqlite
 @both
 @pytest.mark.usefixtures("cohort")
+@pytest.mark.slow_fault
 def test_killed_run_in_half_precision_ends_with_the_package_of_the_undisturbed_one(
     any_api: Api, runtime: Runtime, precision: str
 ) -> None:
