@@ -17,7 +17,7 @@ def start_service(
     with (settings.data_dir / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", f"{name}.serve"],
-            env=os.environ | settings.environment() | environment,
+            env=os.environ | settings.environment() | dict(environment),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,

@@ -164,7 +164,7 @@ class _Pair:
 
     def __init__(self, prepared: Prepared, folder: Path, dies_at: datetime) -> None:
         self._prepared, self._folder = prepared, folder
-        plan = {"dies_at": dies_at.isoformat(), "lingers_s": 1.0}
+        plan = {"dies_at": dies_at.isoformat(), "lingers_s": 0.5}
         self._environment = injecting(folder, simulated_time=plan)
         self._settings = prepared.settings.model_copy(update={"duty_interval_s": 0.05})
         self.processes: list[subprocess.Popen[bytes]] = []

@@ -55,10 +55,11 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
     undisturbed = train(any_api, runtime, LONG)
     job_id = submit(any_api, LONG)
 
-    with at_work(runtime), monkeypatch.context() as patched:
+    if torn:
+        injecting(tmp_path / "inject", dies_before_rename=3)
+        monkeypatch.setattr("sys.path", [str(tmp_path / "inject"), *sys.path])
+    with at_work(runtime):
         if torn:
-            injecting(tmp_path / "inject", dies_before_rename=3)
-            patched.setattr("sys.path", [str(tmp_path / "inject"), *sys.path])
             struck = tmp_path / "inject" / "dies_before_rename.done"
             killed_at = eventually(lambda: struck.exists() and struck.stat().st_mtime, LONG_S, "it is killed")
         else:

@@ -51,7 +51,7 @@ SOON: dict[str, Any] = {
     "decode_processes": 1,
 }
 # Between the end of a lease and its being on record: a scheduler's look, on a machine that has much to do.
-LOOK_S = 2.0
+LOOK_S = 4.0
 HOLDOUT = 12
 
 
