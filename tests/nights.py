@@ -84,11 +84,11 @@ def add_schedule(uow: UnitOfWork, now: datetime, **given: Any) -> UUID:
         "catch_up_s": 12 * HOUR_S,
         "jitter_s": 0,
         "min_new": 1,
+        "request": JOB,
     }
     schedule = Schedule(
         id=new_id(),
         kind=JobKind.INFERENCE,
-        request=JOB,
         principal_id=admin_id(uow.session),
         created_at=now,
         **usual | given,

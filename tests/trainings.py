@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from shared.models import ModelVersion, TrainingRun
 from tests.cohorts import film, zipped
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package, zip_package
+from tests.system import eventually
 from worker.engines.keras import load_network
 from worker.runtime import Runtime
 from worker.tasks import train_next
+from worker.training.order import TrainingOrder
 
 JOBS, DATASETS, LABELS, MODELS = "/api/v1/jobs", "/api/v1/datasets", "/api/v1/labels", "/api/v1/models"
 ZIP = {"content_type": "application/zip"}
@@ -54,10 +57,10 @@ def store(api: Api, patients: int) -> None:
     assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
 
 
-def label(api: Api, patients: int, **given: Any) -> None:
+def label(api: Api, patients: int, *, start: int = 0, **given: Any) -> None:
     rows = [
         {"patient_id": name(at), "finding": "lesion", "value": at % 2, "source": "ward", **given}
-        for at in range(patients)
+        for at in range(start, patients)
     ]
     assert api.post(LABELS, json={"labels": rows}).json["refused"] == 0
 
@@ -80,7 +83,14 @@ def train(api: Api, runtime: Runtime, options: dict[str, Any]) -> dict[str, Any]
 
 
 def drivers() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if DRIVER in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children(recursive=True) if DRIVER in command_of(one)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Nothing of one that ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def weights_of(runtime: Runtime, version: str) -> list[Any]:
@@ -106,3 +116,21 @@ def checkpoint(runtime: Runtime) -> str | None:
     with reading(runtime.engine) as session:
         statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))
         return session.scalar(statement)
+
+
+def order_given() -> TrainingOrder:
+    """What the training that begins now was told."""
+    (driver,) = eventually(drivers, LONG_S, "a training process begins")
+    return TrainingOrder.model_validate_json(Path(driver.cmdline()[-1]).read_bytes())
+
+
+def give_backs(api: Api, job_id: str) -> list[dict[str, Any]]:
+    """The moves by which attempts were over and the run waited for the next one."""
+    moves = api.get(f"{JOBS}/{job_id}/history").json["items"]
+    return [move for move in moves if (move["before"], move["after"]) == ("running", "queued")]
+
+
+def noticed_s(api: Api, job_id: str, killed_at: float) -> float:
+    """From the kill, a time of this machine's clock, until it was on record that the only attempt so far was over."""
+    (move,) = give_backs(api, job_id)
+    return datetime.fromisoformat(move["at"]).timestamp() - killed_at

@@ -2,7 +2,9 @@
 
 import io
 import json
+import sys
 import time
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -16,6 +18,7 @@ from shared.repositories.training import note_run
 from shared.states import Lane
 from tests.conftest import Api
 from tests.factories import let_backoffs_run_out, submit_job
+from tests.faults.injection import injecting
 from tests.invariants import check_invariants
 from tests.system import eventually
 from tests.trainings import (
@@ -27,34 +30,55 @@ from tests.trainings import (
     checkpoint,
     drivers,
     job,
+    noticed_s,
+    order_given,
     submit,
     train,
     weights_of,
 )
+from worker.heartbeat import BEATS_PER_LEASE
 from worker.runtime import Runtime
 from worker.tasks import train_next
 from worker.training.attempt import CHECKPOINT_MEDIA_TYPE
 from worker.training.loop import PLACE
 
 
+@pytest.mark.parametrize(
+    "torn", [False, pytest.param(True, marks=pytest.mark.slow_fault)], ids=["at any instant", "before the rename"]
+)
 @pytest.mark.usefixtures("cohort")
-def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(any_api: Api, runtime: Runtime) -> None:
+def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
+    any_api: Api, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool
+) -> None:
+    """Killed at any instant, or with half a checkpoint written that has not got its name."""
     runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
     undisturbed = train(any_api, runtime, LONG)
     job_id = submit(any_api, LONG)
 
+    if torn:
+        injecting(tmp_path / "inject", dies_before_rename=3)
+        monkeypatch.setattr("sys.path", [str(tmp_path / "inject"), *sys.path])
     with at_work(runtime):
-        eventually(
-            lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime),
-            LONG_S,
-            "the training is so far",
-        )
-        (driver,) = drivers()
-        driver.kill()
+        if torn:
+            struck = tmp_path / "inject" / "dies_before_rename.done"
+            killed_at = eventually(lambda: struck.exists() and struck.stat().st_mtime, LONG_S, "it is killed")
+        else:
+            eventually(
+                lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime),
+                LONG_S,
+                "the training is so far",
+            )
+            (driver,) = drivers()
+            driver.kill()
+            killed_at = time.time()
+    assert noticed_s(any_api, job_id, killed_at) <= 2 * runtime.settings.lease_s / BEATS_PER_LEASE
     let_backoffs_run_out(runtime.engine)
     step = job(any_api, job_id)["training"]["step"]
-    assert checkpoint(runtime) is not None
-    train_next(runtime)
+    kept = checkpoint(runtime)
+    assert kept is not None
+    assert runtime.store.is_whole(kept)
+    with at_work(runtime):
+        assert order_given().checkpoint == runtime.store.path(kept)
 
     resumed = job(any_api, job_id)
     assert 0 < step < resumed["training"]["step"] == undisturbed["training"]["step"]

@@ -1,5 +1,6 @@
 """Processes that Ray starts learn one network together: what they compute, and what befalls them."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,21 +24,27 @@ from tests.trainings import (
     ZIP,
     at_work,
     checkpoint,
+    command_of,
     drivers,
     job,
     label,
+    noticed_s,
+    order_given,
     store,
     submit,
     train,
     weights_of,
 )
 from worker.engines.keras import import_keras
+from worker.heartbeat import BEATS_PER_LEASE
 from worker.networks import mission_cnn
 from worker.runtime import Runtime
-from worker.tasks import train_next
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 TOGETHER = LONG | {"workers": 2, "epochs": 100}
+# Much longer than a step.
+STEP_S = 0.5
+PARTS_OF_RAY = ("gcs_server", "raylet", "_Learner.lead", "_Learner.follow")
 
 
 def processes_of_ray() -> dict[str, psutil.Process]:
@@ -45,8 +52,8 @@ def processes_of_ray() -> dict[str, psutil.Process]:
     found = {}
     for driver in drivers():
         for one in driver.children(recursive=True):
-            words = " ".join(one.cmdline())
-            found |= {kind: one for kind in ("gcs_server", "raylet", "_Learner") if kind in words}
+            words = command_of(one)
+            found |= {kind: one for kind in PARTS_OF_RAY if kind in words}
     return found
 
 
@@ -110,7 +117,8 @@ def test_several_processes_in_half_precision_learn_as_one_does(any_api: Api, run
 @pytest.mark.parametrize(
     "killed",
     [
-        "_Learner",
+        "_Learner.follow",
+        pytest.param("_Learner.lead", marks=pytest.mark.slow_fault),
         pytest.param("raylet", marks=pytest.mark.slow_fault),
         pytest.param("gcs_server", marks=pytest.mark.slow_fault),
         pytest.param("driver", marks=pytest.mark.slow_fault),
@@ -120,6 +128,7 @@ def test_several_processes_in_half_precision_learn_as_one_does(any_api: Api, run
 def test_run_of_which_a_process_is_killed_ends_with_the_weights_of_the_undisturbed_one(
     any_api: Api, runtime: Runtime, killed: str
 ) -> None:
+    """In the midst of a step: one of those who learn is stopped, so that the others wait for its part of the sum."""
     runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
     undisturbed = train(any_api, runtime, TOGETHER)
     job_id = submit(any_api, TOGETHER)
@@ -128,9 +137,18 @@ def test_run_of_which_a_process_is_killed_ends_with_the_weights_of_the_undisturb
         eventually(
             lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime), LONG_S, "it is so far"
         )
-        (processes_of_ray() | {"driver": drivers()[0]})[killed].kill()
+        processes = processes_of_ray() | {"driver": drivers()[0]}
+        processes[killed if killed == "_Learner.lead" else "_Learner.follow"].suspend()
+        time.sleep(STEP_S)
+        processes[killed].kill()
+        killed_at = time.time()
+    assert noticed_s(any_api, job_id, killed_at) <= 2 * runtime.settings.lease_s / BEATS_PER_LEASE
+    kept = checkpoint(runtime)
+    assert kept is not None
+    assert runtime.store.is_whole(kept)
     let_backoffs_run_out(runtime.engine)
-    train_next(runtime)
+    with at_work(runtime):
+        assert order_given().checkpoint == runtime.store.path(kept)
 
     resumed = job(any_api, job_id)
     assert resumed["state"] == "done"

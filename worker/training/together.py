@@ -15,6 +15,8 @@ KEY_BYTES = 32
 LEAST_CPUS = 4
 # Frames do not go through Ray's memory, only what processes say: the least that it takes.
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
+# Ray's processes, and with them the run, end so long after its head is gone; by themselves they wait for a minute.
+HEADLESS_S = 10
 
 
 def learn_together(order: TrainingOrder) -> Iterator[Event]:
@@ -100,6 +102,7 @@ def _connect(order: TrainingOrder) -> Any:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             _temp_dir=str(order.ray_folder),
+            _system_config={"gcs_rpc_server_reconnect_timeout_s": HEADLESS_S},
         )
     else:
         ray.init(log_to_driver=False)

@@ -6,12 +6,14 @@ engines, brokers and power supplies cause, at the one instant that matters.
 
 import importlib.abc
 import importlib.util
+import itertools
 import json
 import os
 import random
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -100,6 +102,54 @@ def dies_before_commit(module):
     _wrap(module, "_index", lambda *_: _only_once("dies_before_commit") and _die())
 
 
+def simulated_time(module):
+    """The calendar goes by the time in a file. Who first makes a job from `dies_at` on lingers, and dies uncommitted.
+
+    It lingers so that the others look at the same moment while it is locked.
+    """
+    plan, start = PLAN["simulated_time"], module.start_batch
+
+    def now(_session=None):
+        return datetime.fromisoformat((HERE / "now").read_text())
+
+    def start_and_die(*given):
+        made = start(*given)
+        if now() >= datetime.fromisoformat(plan["dies_at"]) and _only_once("simulated_time"):
+            time.sleep(plan["lingers_s"])
+            _die()
+        return made
+
+    module.Calendar.__init__.__defaults__ = (now,)
+    module.start_batch = start_and_die
+
+
+def dies_before_rename(module):
+    """Who writes the checkpoint of this number dies before it has its name, and half of it is lost."""
+    replace, saved = module.Path.replace, itertools.count(1)
+
+    def cut_and_die(path, target):
+        is_checkpoint = path.name.startswith(module.CHECKPOINT_FILE)
+        if is_checkpoint and next(saved) >= PLAN["dies_before_rename"] and _only_once("dies_before_rename"):
+            os.truncate(path, path.stat().st_size // 2)
+            _die()
+        return replace(path, target)
+
+    module.Path.replace = cut_and_die
+
+
+def dies_before_keep(module):
+    """The worker dies with the checkpoint of this number in the store's temporary folder, half of it lost."""
+    put, saved = module.ContentStore.put_path, itertools.count(1)
+
+    def put_or_die(store, path):
+        is_checkpoint = path.name == "checkpoint.npz"
+        if is_checkpoint and next(saved) >= PLAN["dies_before_keep"] and _only_once("dies_before_keep"):
+            store.keep = lambda blob: (os.truncate(blob.path, blob.size_bytes // 2), _die())
+        return put(store, path)
+
+    module.ContentStore.put_path = put_or_die
+
+
 def clock_skew(service, seconds):
     import time_machine
 
@@ -116,6 +166,9 @@ HOOKS = {
     "lose_delivery": ("kombu.transport.redis", lose_delivery),
     "dies_before_hint": ("shared.queue", dies_before_hint),
     "dies_before_commit": ("api.intake.store", dies_before_commit),
+    "simulated_time": ("scheduler.calendar", simulated_time),
+    "dies_before_rename": ("worker.training.learn", dies_before_rename),
+    "dies_before_keep": ("shared.storage", dies_before_keep),
 }
 
 
