@@ -1,7 +1,7 @@
 """Nightly retraining on real films, as a user does it: films and labels in, a version trained from scratch, the gate.
 
-`python -m bench.real_films chest-xray-train.zip pneumoniamnist-train-val.npz` takes about twenty minutes on
-two cores. The first archive has `cohort.csv` (patient_id, study, image, label) and the films of Kermany et al., Cell
+`python -m bench.real_films chest-xray-train.zip pneumoniamnist-train-val.npz` takes about twenty minutes on two cores.
+The first archive has `cohort.csv` (patient_id, study, image, label) and the films of Kermany et al., Cell
 2018 (CC BY 4.0), of which every seed learns normal against pneumonia in an installation of its own; the second is
 MedMNIST v2's (CC BY 4.0), with its own split. Neither comes with the project.
 """
@@ -86,18 +86,7 @@ def main() -> None:
         "chest_minutes": max(one["minutes"] for one in of_chest),
         "pneumoniamnist_val_auc": of_small["val AUC"],
     }
-    columns = (
-        "set",
-        "seed",
-        "gate",
-        "AUC",
-        "sensitivity",
-        "specificity",
-        "calibration",
-        "val AUC",
-        "holdout",
-        "minutes",
-    )
+    columns = ("set", "seed", "gate", *MEASURES, "val AUC", "holdout", "minutes")
     rows = [tuple(_text(one.get(name)) for name in columns) for one in runs]
     report("real_films", columns, rows, figures, keep=chosen.seeds == SEEDS, network=NETWORK, options=OPTIONS)
 
