@@ -246,6 +246,9 @@ class Training(_Part):
 
     data_digest: Annotated[str, Field(max_length=128)]
     description: Text
+    trained: bool = Field(
+        True, description="False: the weights are as they were drawn, and what they give means nothing."
+    )
 
 
 class ModelContract(_Part):
@@ -270,6 +273,11 @@ class ModelContract(_Part):
     learning: Learning = Learning()
     gate: Gate = Gate()
     training: Training | None = None
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether its package says that it has learnt nothing yet."""
+        return self.training is not None and not self.training.trained
 
     @cached_property
     def text(self) -> str:

@@ -70,7 +70,7 @@ def show_card(session: Session, card: Json) -> None:
         ("description", model["description"]),
         ("intended use", model["intended_use"]),
         ("licence", model["licence"]),
-        ("began with", card["began_with"] or "added from outside"),
+        ("began with", card["began_with"] or "its package"),
         ("learnt from", learnt),
         ("snapshot", training["dataset"] if training else None),
         ("gate", gate_text(gate) or "not compared with another version"),

@@ -60,6 +60,7 @@ def import_labels(session: Session, path: Path, **defaults: str | None) -> None:
     given = {name: value for name, value in defaults.items() if value is not None}
     total = dict.fromkeys(COUNTS, 0)
     problems: list[Json] = []
+    unknown: set[str] = set()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,9 +74,13 @@ def import_labels(session: Session, path: Path, **defaults: str | None) -> None:
             taken = _send(session, [given | row for row in batch])
             for name in COUNTS:
                 total[name] += taken[name]
+            unknown.update(taken["unknown_findings"])
             problems += [one | {"row": start + one["row"]} for one in taken["problems"]]
             progress.advance(bar, len(batch))
-    session.show(total | {"problems": problems}, lambda: _tell(session, total, problems))
+    answer = total | {"problems": problems, "unknown_findings": sorted(unknown)}
+    session.show(answer, lambda: _tell(session, total, problems))
+    for code in sorted(unknown):
+        session.err.print(plain(f"no model that serves speaks of {code} yet: nothing learns from it"), soft_wrap=True)
     if total["refused"]:
         click.get_current_context().exit(EXIT_FAILED if total["refused"] == len(rows) else EXIT_PARTIAL)
 

@@ -18,6 +18,7 @@ from api.cli.session import Session, client_command
 
 MODELS = "/api/v1/models"
 CHUNK_BYTES = 256 * 1024
+PAGES = (".html", ".htm")
 
 MODEL_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("model", lambda model: model["name"]),
@@ -34,6 +35,9 @@ PROMOTION_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("since", lambda one: moment(one["created_at"])),
     ("reason", lambda one: one["reason"]),
 ]
+
+
+reason_option = click.option("--reason", default="", help="For whoever asks later.")
 
 
 @click.group()
@@ -85,9 +89,11 @@ def gate(session: Session, model: str) -> None:
 @client_command
 def card(session: Session, model: str, output: Path | None) -> None:
     """Show what MODEL is for, what it learnt from, what it was shown to do, and its limits."""
+    if output is not None and output.suffix not in (*PAGES, ".json"):
+        raise click.UsageError(f"{output} is neither .html nor .json; name it so")
     name, number = _version_of(session.client, model)
     path = f"{_path_of(name, number)}/card"
-    if output is not None and output.suffix in (".html", ".htm"):
+    if output is not None and output.suffix in PAGES:
         write_private(output, session.client.text(f"{path}.html", "text/html"))
         session.err.print(f"Written to {output}", markup=False)
         return
@@ -101,17 +107,18 @@ def card(session: Session, model: str, output: Path | None) -> None:
 
 @models.command("promote")
 @click.argument("model")
+@reason_option
 @client_command
-def promote(session: Session, model: str) -> None:
+def promote(session: Session, model: str, *, reason: str) -> None:
     """Have MODEL, `name:version`, serve its name: for jobs that are asked for from now on."""
     name, number = _version_of(session.client, model)
-    answer = session.client.post(f"{_path_of(name, number)}/promote")
+    answer = session.client.post(f"{_path_of(name, number)}/promote", {"reason": reason})
     session.show(answer, lambda: make_table(MODEL_COLUMNS, [answer]))
 
 
 @models.command("rollback")
 @click.argument("name")
-@click.option("--reason", default="", help="For whoever asks later.")
+@reason_option
 @client_command
 def rollback(session: Session, name: str, *, reason: str) -> None:
     """Have the version that served NAME before its champion serve again; once more goes back one more."""
@@ -138,7 +145,7 @@ def _version_of(client: Client, model: str) -> tuple[str, int]:
     listed = client.collect(MODELS)["items"]
     serving = [one for one in listed if not colon and one["name"] == name and one["state"] == "champion"]
     if not serving:
-        known = ", ".join(map(model_name, listed)) or "none"
+        known = ", ".join(map(model_name, listed)) or "none: see overread models add and overread models new"
         raise click.UsageError(f"There is no such model version; known are: {known}.")
     return name, int(serving[0]["version"])
 

@@ -100,5 +100,7 @@ def wanted_training(given: dict[str, Any]) -> Json:
     """What the API takes, taken out of a command's options."""
     options = {name: given.pop(name) for name in TrainingOptions.model_fields if name in given}
     options["start"] = "scratch" if given.pop("from_scratch") else "warm"
+    if options["network"] != "package" and options["start"] == "warm":
+        raise click.UsageError(f"--network {options['network']} has no weights to go on from: add --from-scratch")
     options["augment"] = {name: given.pop(name) for name in ("mirror", "shift")}
     return options

@@ -73,11 +73,13 @@ def end_by_state(job: Json) -> None:
 
 
 def epoch_text(training: Json) -> str:
-    """The epoch, and how good the network was after the last one."""
-    last = training["history"][-1] if training["history"] else None
-    auc = f", AUC {last['val_auc']:.4f}" if last and last["val_auc"] is not None else ""
-    found = f", val loss {last['val_loss']:.4f}{auc}" if last else ""
-    return f"epoch {training['epoch']}/{training['epochs']}{found}"
+    """The epoch, and of the ended ones which is kept, and how good the network was after that."""
+    place = f"epoch {training['epoch']}/{training['epochs']}"
+    if not (history := training["history"]):
+        return place
+    best = next((one for one in history if one["epoch"] == history[-1]["best_epoch"]), history[-1])
+    auc = "" if best["val_auc"] is None else f", AUC {best['val_auc']:.4f}"
+    return f"{place}, best so far {best['epoch']}: val loss {best['val_loss']:.4f}{auc}"
 
 
 def note_of(job: Json) -> str:

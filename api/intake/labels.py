@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from api.errors import summary
 from api.paging import pointers
-from api.schemas.labels import MOST_LABELS, LabelWanted, RefusedLabel
+from api.schemas.labels import MOST_LABELS, LabelsTaken, LabelWanted, RefusedLabel
 from shared.config import Settings
 from shared.errors import InvalidRequestError, MalformedRequestError
 from shared.models import Principal
 from shared.repositories.labels import IDENTIFIERS, NewLabel, Target, add_labels, lock_labels, targets_named
+from shared.repositories.registry import served_findings
 from shared.repositories.splits import drawn_splits, keep_splits, may_become, splits_of
 from shared.states import LabelRefusal, Split, TargetLevel
 
@@ -54,9 +55,7 @@ def rows_of_csv(body: bytes) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if value not in (None, "")} for row in rows]
 
 
-def take_labels(
-    session: Session, principal: Principal, given: Iterable[Any], settings: Settings
-) -> tuple[dict[str, int], list[RefusedLabel]]:
+def take_labels(session: Session, principal: Principal, given: Iterable[Any], settings: Settings) -> LabelsTaken:
     """How many rows were added, changed, unchanged and refused, and why; what is taken stands with the commit."""
     rows = _parsed(given)
     lock_labels(session)
@@ -67,8 +66,12 @@ def take_labels(
         for row, wanted in rows.wanted.items()
     ]
     outcomes = add_labels(session, principal.id, labels)
-    counts = {name: outcomes[name] for name in ("added", "changed", "unchanged")}
-    return counts | {"refused": len(rows.problems)}, sorted(rows.problems, key=lambda one: one.row)
+    return LabelsTaken(
+        **{name: outcomes[name] for name in ("added", "changed", "unchanged")},
+        refused=len(rows.problems),
+        problems=sorted(rows.problems, key=lambda one: one.row),
+        unknown_findings=sorted({one.finding for one in rows.wanted.values()} - served_findings(session)),
+    )
 
 
 def _parsed(given: Iterable[Any]) -> Rows:

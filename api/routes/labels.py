@@ -37,9 +37,10 @@ def post_labels() -> Any:
         raise UnsupportedMediaTypeError(f"Labels come as application/json or text/csv; this is {request.mimetype}.")
     by = principal()
     with services().unit_of_work() as uow:
-        counts, problems = take_labels(uow.session, by, rows, services().settings)
+        taken = take_labels(uow.session, by, rows, services().settings)
+        counts = taken.model_dump(include={"added", "changed", "unchanged", "refused"})
         add_audit_event(uow.session, by.id, "labels.import", "label", "", **counts)
-    return {**counts, "problems": problems}
+    return taken
 
 
 @blueprint.get("")

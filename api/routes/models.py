@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.intake.model import register_package
-from api.schemas.operations import ModelList, ModelShown, PromotionList, ProofList, RollbackWanted
+from api.schemas.operations import ChangeWanted, ModelList, ModelShown, PromotionList, ProofList
 from api.schemas.training import GateShown
 from api.services import services
 from api.views.models import known_version, model_shown, promotion_shown
@@ -80,13 +80,14 @@ def post_engines(name: str, number: int) -> Any:
 
 @blueprint.post("/<string:name>/versions/<int(max=999999999):number>/promote")
 @blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.input(ChangeWanted)
 @blueprint.output(ModelShown)
 @blueprint.doc(summary="Make a version the champion")
-def post_promote(name: str, number: int) -> Any:
+def post_promote(name: str, number: int, json_data: ChangeWanted) -> Any:
     """New jobs that name the model get this version; jobs already accepted keep theirs."""
     with services().unit_of_work() as uow:
         version = known_version(uow.session, name, number)
-        if not promote(uow.session, version, principal().id):
+        if not promote(uow.session, version, principal().id, json_data.reason):
             raise ConflictError(
                 f"The version is {version.state}; only a candidate, held or retired one can be promoted."
             )
@@ -96,10 +97,10 @@ def post_promote(name: str, number: int) -> Any:
 
 @blueprint.post("/<string:name>/versions/<int(max=999999999):number>/rollback")
 @blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
-@blueprint.input(RollbackWanted)
+@blueprint.input(ChangeWanted)
 @blueprint.output(ModelShown)
 @blueprint.doc(summary="Take the champion back", responses={409: "It is not the champion, or nothing served before it"})
-def post_rollback(name: str, number: int, json_data: RollbackWanted) -> Any:
+def post_rollback(name: str, number: int, json_data: ChangeWanted) -> Any:
     """The version that served before it serves again, and is the answer.
 
     Jobs already accepted keep their version, and reports stay as they are.
@@ -125,7 +126,7 @@ def get_gate(name: str, number: int) -> Any:
         version = known_version(session, name, number)
         decision = decision_on(session, version)
         if decision is None:
-            raise NotFoundError("No gate has judged this version: it was not trained here.")
+            raise NotFoundError("No gate has judged this version: it was not trained here. Name one that was.")
         return gate_shown(version, decision)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Page, Shape, Wanted
 from shared.model_contract import Code
@@ -31,7 +31,7 @@ class LabelWanted(Wanted):
     patient_id: Identifier = ""
     issuer: Identifier = Field("", description="Of the PatientID, where several patients have the same one.")
     finding: Code
-    value: Annotated[bool, BeforeValidator(_of_words)] = Field(
+    value: Annotated[StrictBool, BeforeValidator(_of_words)] = Field(
         description="true, 1 or `positive`; false, 0 or `negative`."
     )
     source: Code
@@ -84,6 +84,9 @@ class LabelsTaken(Shape):
     unchanged: int
     refused: int
     problems: list[RefusedLabel] = Field(description="One for each refused row.")
+    unknown_findings: list[str] = Field(
+        description="Of the rows that were taken: what no model that serves speaks of. Perhaps a slip of the pen."
+    )
 
 
 class LabelQuery(Page):

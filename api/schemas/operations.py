@@ -95,8 +95,8 @@ class ModelList(Shape):
     items: list[ModelShown]
 
 
-class RollbackWanted(Wanted):
-    """Why the champion is to go."""
+class ChangeWanted(Wanted):
+    """Why another version is to serve."""
 
     reason: Annotated[str, Field(max_length=200, pattern=NO_CONTROL_CHARACTERS)] = Field(
         "", description="For those who ask later; nothing about patients."

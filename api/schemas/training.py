@@ -30,9 +30,10 @@ class EpochShown(Shape):
 
     epoch: int
     loss: float = Field(description="Mean over the epoch's steps, augmented and weighted as it was learnt from.")
-    val_loss: float
+    val_loss: float = Field(description="Mean over val, weighted alike, but not augmented.")
     val_accuracy: float
     val_auc: float | None = Field(description="Null where val shows one class only; of several, each against the rest.")
+    best_epoch: int | None = Field(None, description="Of the epochs until then, the one whose weights are kept.")
 
 
 class GateTold(Shape):

@@ -10,6 +10,7 @@ from api.schemas.operations import ModelShown, PromotionShown
 from api.schemas.training import GateShown
 from api.views.training import gate_shown, training_shown
 from shared.errors import NotFoundError
+from shared.model_contract import ModelContract
 from shared.models import ModelVersion, Promotion
 from shared.repositories.gates import decision_on, is_of_known_origin
 from shared.repositories.jobs import get_job
@@ -80,6 +81,8 @@ def model_card(session: Session, version: ModelVersion) -> ModelCard:
 
 def _limits(contract: dict[str, Any], gate: GateShown | None, *, origin_known: bool) -> Iterator[str]:
     yield "What it gives is preliminary until a physician has reviewed and signed it."
+    if ModelContract.model_validate(contract).is_untrained:
+        yield "It is untrained: its weights are as they were drawn, and what it gives means nothing."
     accepts = contract["accepts"]
     named = {
         "modality": accepts["modalities"],
@@ -90,14 +93,14 @@ def _limits(contract: dict[str, Any], gate: GateShown | None, *, origin_known: b
         if values:
             yield f"It takes {noun} {', '.join(values)}, and nothing else."
     if not all(finding.get("calibration") for finding in contract["findings"] if not finding["background"]):
-        yield "Not all of its probabilities are calibrated: such ones order patients, and say no more."
+        yield "Its probabilities are not all calibrated: 0.7 need not mean that seven in ten have the finding."
     if not origin_known:
         yield "What its weights learnt from is not on record here: patients of the holdout may have been among it."
     if gate is None:
         yield "No other version was compared with it on patients who are held out: how good it is, is not known here."
         return
     if gate.outcome is GateOutcome.HELD:
-        yield "It was held: it is not shown to be better than the version that served."
+        yield f"The gate held it, against version {gate.champion}: {'; '.join(gate.reasons)}."
     if not gate.measures:
         yield "Nothing could be measured on patients who are held out."
         return

@@ -45,6 +45,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     slices = slice_facts(contract.slices.select, evidence.studies, known)
     return {
         "schema": DOCUMENT_SCHEMA,
+        "untrained": contract.is_untrained,
         "findings": [
             _finding(index, finding, patient, counted, slices) for index, finding in enumerate(contract.findings)
         ],

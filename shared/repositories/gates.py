@@ -8,6 +8,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session, aliased, joinedload, undefer
 
 from shared.clock import utc_now
+from shared.model_contract import ModelContract
 from shared.models import Dataset, DatasetPatient, GateDecision, Job, ModelVersion, Patient, TrainingRun
 from shared.repositories.audit import add_audit_event
 from shared.repositories.parts import in_parts
@@ -47,14 +48,18 @@ def people_named(session: Session, keys: Sequence[str]) -> dict[str, Row[Any]]:
 
 
 def is_of_known_origin(session: Session, version_id: int) -> bool:
-    """Whether all that a version learnt from is in snapshots: it began with new weights, or with such a version's."""
+    """Whether all that a version learnt from is in snapshots: it began with new weights, or with such a version's.
+
+    Nothing is all that a package learnt from which says that it is untrained.
+    """
     seen: set[int] = set()
     while version_id not in seen:
         seen.add(version_id)
         began = select(TrainingRun.options, Job.model_version_id).join(Job, Job.id == TrainingRun.job_id)
         run = session.execute(began.where(TrainingRun.model_version_id == version_id).limit(1)).first()
         if run is None:
-            return False
+            contract = session.get_one(ModelVersion, version_id).contract
+            return ModelContract.model_validate(contract).is_untrained
         if run.options["start"] == "scratch":
             return True
         version_id = run.model_version_id

@@ -58,7 +58,12 @@ def add_version(session: Session, name: str, **values: Any) -> ModelVersion:
 
 
 def promote(
-    session: Session, version: ModelVersion, principal_id: int | None, *, gate_decision_id: int | None = None
+    session: Session,
+    version: ModelVersion,
+    principal_id: int | None,
+    reason: str = "",
+    *,
+    gate_decision_id: int | None = None,
 ) -> bool:
     """Make a version the champion and retire the present one; False when its state does not allow that."""
     lock_name(session, version.name)
@@ -66,7 +71,7 @@ def promote(
     if ModelState.CHAMPION not in MODEL_MOVES[version.state]:
         return False
     (last,) = promotions_of(session, version.name, limit=1)
-    why = {"before_id": last.id, "gate_decision_id": gate_decision_id}
+    why = {"reason": reason, "before_id": last.id, "gate_decision_id": gate_decision_id}
     _serve(session, version, PromotionKind.PROMOTED, principal_id, **why)
     return True
 
@@ -90,6 +95,12 @@ def roll_back(
     why = {"reason": reason, "before_id": target.before_id}
     _serve(session, target.model_version, PromotionKind.ROLLED_BACK, principal_id, **why)
     return target.model_version
+
+
+def served_findings(session: Session) -> set[str]:
+    """The codes of all that the champions speak of."""
+    contracts = session.scalars(select(ModelVersion.contract).where(ModelVersion.state == ModelState.CHAMPION))
+    return {finding["code"] for contract in contracts for finding in contract["findings"]}
 
 
 def promotions_of(session: Session, name: str, *, limit: int | None = None) -> Sequence[Promotion]:

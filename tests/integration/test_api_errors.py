@@ -136,4 +136,4 @@ def test_json_is_refused_when_it_is_nested_too_deep(api: Api) -> None:
 
 
 def test_promotion_answers_404_when_the_version_is_absurd(api: Api) -> None:
-    _is_problem(api.post(f"/api/v1/models/any/versions/{10**30}/promote"), 404)
+    _is_problem(api.post(f"/api/v1/models/any/versions/{10**30}/promote", json={}), 404)

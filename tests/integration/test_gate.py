@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -49,8 +50,8 @@ def folder(tmp_path: Path, any_api: Api) -> Path:
     return tmp_path
 
 
-def begin(api: Api, folder: Path, *, slope: float = WRONG, **policy: Any) -> None:
-    register(api, folder, slope=slope, gate={"least_of_each": 12} | policy)
+def begin(api: Api, folder: Path, *, slope: float = WRONG, package: Any = MappingProxyType({}), **policy: Any) -> None:
+    register(api, folder, slope=slope, gate={"least_of_each": 12} | policy, **package)
 
 
 def label(api: Api, patients: range, value: Any) -> None:
@@ -152,6 +153,29 @@ def test_policy_that_asks_for_new_patients_holds(any_api: Api, runtime: Runtime,
     assert states(any_api) == {1: "champion", 2: "held", 3: "held"}
 
 
+@only_sqlite
+def test_champion_that_has_learnt_nothing_is_no_yardstick(any_api: Api, runtime: Runtime, folder: Path) -> None:
+    """It calls everybody positive, and no sensitivity is higher than that."""
+    finding = {"code": "lesion", "display": "Lesion", "threshold": 0.0}
+    untrained = {"data_digest": "", "description": "Not trained.", "trained": False}
+    begin(any_api, folder, package={"findings": [finding], "training": untrained}, primary="sensitivity")
+    job_id = predict(any_api)
+    infer_next(runtime)
+    decided(any_api, job_id)
+
+    found = train(any_api, runtime, LEARNS)["training"]["gate"]
+
+    assert found == {"outcome": "promoted", "reasons": []}
+    decision = gate(any_api, 2)
+    assert (decision["policy"]["primary"], decision["policy"]["margins"]["sensitivity"]) == ("auc", 1.0)
+    assert decision["holdout"]["champion_origin_known"]
+    (report,) = any_api.get(f"/api/v1/reports?job={job_id}").json["items"]
+    assert any_api.get(f"/api/v1/reports/{report['id']}").json["document"]["untrained"]
+    assert "has learnt nothing yet" in any_api.get(f"/api/v1/reports/{report['id']}.html").text
+    cards = [" ".join(any_api.get(f"{MODEL}/versions/{at}/card").json["limits"]) for at in (1, 2)]
+    assert ["It is untrained" in card for card in cards] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("before", "promotes", "reasons", "outcome", "after"),
     [
@@ -201,7 +225,7 @@ def test_version_is_compared_with_how_things_stand_when_it_comes(
     def interrupted(runtime: Runtime, dataset: Dataset, *given: Any) -> Any:
         found = compare(runtime, dataset, *given)
         if not asked:
-            assert any_api.post(f"{MODEL}/versions/2/promote").status_code == 200
+            assert any_api.post(f"{MODEL}/versions/2/promote", json={}).status_code == 200
         elif len(asked) == 1:
             other_id = submit(any_api, QUICK)
             assert any_api.post(f"{JOBS}/{other_id}/cancel").status_code in (200, 202)

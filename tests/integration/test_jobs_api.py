@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -235,7 +236,7 @@ def test_job_keeps_its_model_version_when_another_is_promoted(any_api: Api) -> N
     before = any_api.post(JOBS, json={"studies": [STUDY], "model": MODEL}).json
     commit(any_api.prepared.engine, claim(any_api.prepared.engine), num_failed=1)
 
-    promoted = any_api.post(f"/api/v1/models/{MODEL}/versions/2/promote")
+    promoted = any_api.post(f"/api/v1/models/{MODEL}/versions/2/promote", json={})
 
     assert (promoted.status_code, promoted.json["state"]) == (200, "champion")
     assert any_api.get(f"{JOBS}/{before['id']}").json["model"]["digest"] == first.digest
@@ -253,7 +254,7 @@ def test_one_version_is_champion_when_promotions_race(any_api: Api) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         paths = [f"/api/v1/models/{MODEL}/versions/{number}/promote" for number in (2, 3, 4, 5)]
-        answers = list(pool.map(any_api.post, paths))
+        answers = list(pool.map(partial(any_api.post, json={}), paths))
 
     assert {answer.status_code for answer in answers} == {200}
     states = [one["state"] for one in any_api.get("/api/v1/models").json["items"]]

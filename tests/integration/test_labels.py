@@ -15,7 +15,7 @@ from shared.states import Split, TargetLevel
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Api, Prepared
 from tests.dicom_samples import make_uid
-from tests.factories import add_instance, admin_id, index_headers, make_header, rows_of
+from tests.factories import add_instance, add_model, admin_id, index_headers, make_header, rows_of
 
 LABELS = "/api/v1/labels"
 NODULE = {"finding": "nodule", "source": "ward"}
@@ -68,6 +68,17 @@ def test_labels_sent_again_change_nothing(any_api: Api) -> None:
     assert all(label["decides"] and not label["contradicted"] for label in shown)
 
 
+def test_finding_that_no_model_serves_is_taken_and_told(any_api: Api) -> None:
+    (uid,) = add_images(any_api.prepared, {})
+    with UnitOfWork(any_api.prepared.engine) as uow:
+        add_model(uow.session)
+    rows = [{"sop_instance_uid": uid, "value": 1, "finding": code} for code in ("lesion", "leson")]
+
+    taken = send(any_api, *rows)
+
+    assert (counts(taken), taken["unknown_findings"]) == ((2, 0, 0, 0), ["leson"])
+
+
 def test_source_that_changes_its_mind_supersedes_its_word(any_api: Api) -> None:
     (uid,) = add_images(any_api.prepared, {})
     send(any_api, {"sop_instance_uid": uid, "value": 1})
@@ -88,7 +99,7 @@ def test_row_that_cannot_be_taken_costs_no_other(any_api: Api) -> None:
         {"sop_instance_uid": make_uid("nowhere"), "value": 1},
         {"sop_instance_uid": twice, "value": 1},
         {"sop_instance_uid": good, "patient_id": "Secret^Name", "value": 1},
-        {"sop_instance_uid": good, "value": "perhaps"},
+        {"sop_instance_uid": good, "value": "yes"},
         {"value": 1},
         {"sop_instance_uid": good, "value": 1, "splitt": "train"},
         {"sop_instance_uid": good, "value": 1, "source": REVIEW},

@@ -49,7 +49,7 @@ def test_new_model_serves_and_says_that_it_learnt_nothing(api: Api, run: Run, tm
     assert "sample-binary:1 is untrained: its probabilities mean nothing" in made.stderr
     assert "overread train sample-binary --from-scratch" in made.stderr
     card = api.get("/api/v1/models/sample-binary/versions/1/card").json
-    assert card["stated_training"] == {"data_digest": "", "description": "Not trained."}
+    assert card["stated_training"] == {"data_digest": "", "description": "Not trained.", "trained": False}
     assert again.exit_code == 1
     assert "there is a model called sample-binary already" in again.stderr
     assert len(api.get("/api/v1/models").json["items"]) == 1

@@ -22,7 +22,7 @@ def versions(any_api: Api) -> None:
 
 
 def promote(api: Api, number: int) -> None:
-    assert api.post(f"{MODELS}/versions/{number}/promote").status_code == 200
+    assert api.post(f"{MODELS}/versions/{number}/promote", json={}).status_code == 200
 
 
 def roll_back(api: Api, number: int, reason: str = "") -> Any:
@@ -36,7 +36,7 @@ def serving(api: Api) -> list[int]:
 
 def test_rollback_goes_back_one_by_one_and_is_on_record(any_api: Api) -> None:
     promote(any_api, 2)
-    promote(any_api, 3)
+    assert any_api.post(f"{MODELS}/versions/3/promote", json={"reason": "sees small ones"}).status_code == 200
 
     first = roll_back(any_api, 3, "misses small ones")
     promote(any_api, 3)
@@ -55,7 +55,7 @@ def test_rollback_goes_back_one_by_one_and_is_on_record(any_api: Api) -> None:
         (2, "promoted"),
         (1, "first"),
     ]
-    assert told[3]["reason"] == "misses small ones"
+    assert [one["reason"] for one in told[3:]] == ["misses small ones", "sees small ones", "", ""]
     with reading(any_api.prepared.engine) as session:
         acts = [row.action for row in session.query(AuditEvent) if row.object_kind == "model_version"]
     assert acts.count("model.rollback") == 3

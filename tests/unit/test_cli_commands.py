@@ -234,7 +234,10 @@ TRAINING: dict[str, Any] = {
     "epochs": 5,
     "step": 30,
     "steps": 75,
-    "history": [{"epoch": 2, "loss": 0.4, "val_loss": 0.31, "val_accuracy": 0.9, "val_auc": 0.95}],
+    "history": [
+        {"epoch": 1, "loss": 0.4, "val_loss": 0.31, "val_accuracy": 0.9, "val_auc": 0.95, "best_epoch": 1},
+        {"epoch": 2, "loss": 0.3, "val_loss": 0.5, "val_accuracy": 0.9, "val_auc": 0.9, "best_epoch": 1},
+    ],
     "model": None,
     "gate": None,
 }
@@ -276,7 +279,7 @@ def test_train_sends_what_was_typed_and_follows_it(server: CannedServer) -> None
             "val_share": 0.2,
         },
     }
-    assert "epoch 2/5, val loss 0.3100, AUC 0.9500" in result.stdout
+    assert "epoch 2/5, best so far 1: val loss 0.3100, AUC 0.9500" in result.stdout
     assert ["new", "version", "m:4"] in [line.split() for line in result.stdout.splitlines()]
 
 

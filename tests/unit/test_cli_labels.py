@@ -21,7 +21,8 @@ def run(server: CannedServer, *words: str) -> Result:
 
 def taken(added: int, *refused: int) -> Answer:
     problems = [{"row": row, "reason": "not_stored", "detail": "send its files first"} for row in refused]
-    return Answer({"added": added, "changed": 0, "unchanged": 0, "refused": len(refused), "problems": problems})
+    counts = {"added": added, "changed": 0, "unchanged": 0, "refused": len(refused)}
+    return Answer(counts | {"problems": problems, "unknown_findings": ["nodul"] if added else []})
 
 
 def sent(server: CannedServer) -> list[list[dict[str, Any]]]:
@@ -36,6 +37,7 @@ def test_table_is_sent_with_defaults_for_what_rows_leave_open(server: CannedServ
     result = run(server, "import", str(file), "--finding", "nodule", "--source", "ward", "--who", "C")
 
     assert result.exit_code == 0, result.output
+    assert "no model that serves speaks of nodul yet" in result.stderr
     common = {"finding": "nodule", "source": "ward"}
     assert sent(server) == [
         [

@@ -77,6 +77,7 @@ def test_rare_classes_weigh_as_much_as_frequent_ones() -> None:
 
     assert weights[classes].sum() == pytest.approx(4)
     assert weights[0] * 3 == pytest.approx(weights[1])
+    assert weights[2] == 1, "nobody has it to learn from, so val's few are not all that counts"
     assert class_weights(classes, 3, balanced=False).tolist() == [1, 1, 1]
 
 

@@ -13,7 +13,7 @@ from shared.calibration import calibrated
 from shared.datasets.document import Sample as Listed
 from shared.db import reading
 from shared.errors import PermanentError
-from shared.model_contract import Gate, ModelContract
+from shared.model_contract import Gate, Margins, ModelContract
 from shared.models import Dataset
 from shared.repositories.gates import HoldoutUse, holdout_use, is_of_known_origin, people_named
 from shared.repositories.registry import champion
@@ -70,7 +70,7 @@ def compare(
         ModelContract.model_validate(serving.contract),
         runtime.store.path(serving.weights_sha256),
     )
-    policy = rival.contract.gate
+    policy = _policy_of(rival.contract)
     holdout = [one for one in listed if one.split is Split.HOLDOUT]
     patients = by_patient(candidate.contract, [labelled(one) for one in holdout])
     truth = truth_of(candidate.contract, patients)
@@ -89,6 +89,14 @@ def compare(
         "code_version": version_of("overread"),
     }
     return Compared(serving.id, use, verdict.reasons, record)
+
+
+def _policy_of(champion: ModelContract) -> Gate:
+    """The champion's package's; one that has learnt nothing, and may call everything present, sets no margins."""
+    if not champion.is_untrained:
+        return champion.gate
+    none = Margins(auc=1.0, sensitivity=1.0, specificity=1.0, calibration_error=1.0)
+    return champion.gate.model_copy(update={"primary": "auc", "margins": none, "subgroup_margin": 1.0})
 
 
 def _incomparable(new: ModelContract, old: ModelContract) -> Iterator[str]:
@@ -127,7 +135,7 @@ def _verdict(
     with reading(runtime.engine) as session:
         people = people_named(session, list(patients))
     return judge(
-        rival.contract.gate,
+        _policy_of(rival.contract),
         candidate.contract.findings,
         Exam(truth, _groups(holdout, patients, people), *answers),
         evaluation.on_batch,

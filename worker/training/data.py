@@ -68,12 +68,16 @@ def steps_of_epoch(count: int, batch_size: int) -> int:
 
 
 def class_weights(classes: NDArray[np.int64], num_classes: int, *, balanced: bool) -> NDArray[np.float32]:
-    """What an example of each class weighs: 1, or so that all classes that are there weigh the same together."""
+    """What an example of each class weighs: 1, or so that all classes that are there weigh the same together.
+
+    One that is not there weighs 1.
+    """
     counts = np.bincount(classes, minlength=num_classes)
     if not balanced:
         return np.ones(num_classes, np.float32)
     present = int((counts > 0).sum())
-    return np.asarray(len(classes) / (present * np.maximum(counts, 1)), np.float32)
+    balancing = len(classes) / (present * np.maximum(counts, 1))
+    return np.where(counts > 0, balancing, 1.0).astype(np.float32)
 
 
 def batches(

@@ -166,10 +166,11 @@ class Training:
         if not math.isfinite(found["val_loss"]):
             raise TrainingFailedError(f"the loss on val is {found['val_loss']} after epoch {place.epoch}")
         place.loss_sum = place.weight_sum = 0.0
-        place.epochs.append(found)
         if (rank := self._rank(found)) < place.best:
             place.best, place.best_epoch = rank, place.epoch
             self._best = self.learner.get_weights()
+        found["best_epoch"] = place.best_epoch
+        place.epochs.append(found)
         return found
 
     def _rank(self, found: Mapping[str, Any]) -> tuple[float, float]:
@@ -178,7 +179,7 @@ class Training:
         return -(auc or 0.0), found["val_loss"]
 
     def _validate(self) -> dict[str, Any]:
-        """The mean loss on val, how many are right, and the AUC; nothing is augmented, and every example weighs 1."""
+        """The mean loss on val, weighted like what is learnt from, how many are right, and the AUC; unmoved."""
         share = self._peers.share
         size = share.size(self._options.batch_size)
         # Each process fills in the rows of its own examples: the sums are what all have found.
@@ -195,7 +196,7 @@ class Training:
         classes = self._val.classes
         called = probabilities[:, 0] >= EVEN if probabilities.shape[1] == 1 else probabilities.argmax(axis=1)
         return {
-            "val_loss": float(losses.mean()),
+            "val_loss": float(np.average(losses, weights=self._weights[classes])),
             "val_accuracy": float((called == classes).mean()),
             "val_auc": mean_auc(classes, probabilities),
         }

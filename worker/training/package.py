@@ -47,13 +47,13 @@ def write_package(
     if num_golden:
         frames = np.concatenate([sample.frames for sample in val])[:num_golden]
         fields["proof"]["golden"] = _write_golden(out / GOLDEN_FILE, engine, frames)
-    return _ended(fields, out, data_digest, _describe(samples))
+    return _ended(fields, out, {"data_digest": data_digest, "description": _describe(samples)})
 
 
 def write_untrained_package(network: Any, contract: ModelContract, out: Path) -> ModelContract:
     """Write the package directory `out` of a network that has learnt nothing, and says so; the thresholds stay."""
     fields, _ = _begun(network, contract, out)
-    return _ended(fields, out, "", NOT_TRAINED)
+    return _ended(fields, out, {"data_digest": "", "description": NOT_TRAINED, "trained": False})
 
 
 def _begun(network: Any, contract: ModelContract, out: Path) -> tuple[dict[str, Any], Engine]:
@@ -67,8 +67,8 @@ def _begun(network: Any, contract: ModelContract, out: Path) -> tuple[dict[str, 
     return fields, engine
 
 
-def _ended(fields: dict[str, Any], out: Path, data_digest: str, description: str) -> ModelContract:
-    fields["training"] = {"data_digest": data_digest, "description": description}
+def _ended(fields: dict[str, Any], out: Path, training: dict[str, Any]) -> ModelContract:
+    fields["training"] = training
     written = load_contract(json.dumps(fields))
     (out / CONTRACT_FILE).write_text(json.dumps(fields, indent=2) + "\n")
     return written
