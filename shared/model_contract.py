@@ -11,6 +11,8 @@ Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=10_000)]
 Side = Annotated[int, Field(ge=1, le=4096)]
+# A steeper calibration tells nobody from anybody.
+MOST_STEEP = 1e6
 Margin = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -22,8 +24,8 @@ class Platt(_Part):
     """1 / (1 + exp(-(slope * logit(p) + intercept))), so the order of probabilities stays (Platt 1999)."""
 
     kind: Literal["platt"]
-    slope: Annotated[float, Field(gt=0.0)]
-    intercept: float
+    slope: Annotated[float, Field(gt=0.0, le=MOST_STEEP)]
+    intercept: Annotated[float, Field(ge=-MOST_STEEP, le=MOST_STEEP)]
 
 
 class Finding(_Part):

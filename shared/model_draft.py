@@ -4,7 +4,7 @@ import json
 
 from shared.errors import InvalidRequestError
 from shared.model_contract import ModelContract
-from shared.model_package import WEIGHTS_FILE, load_contract
+from shared.model_package import MAX_CONTRACT_BYTES, WEIGHTS_FILE, load_contract
 
 _NO_SHA256 = "0" * 64
 
@@ -15,9 +15,11 @@ def read_draft(text: bytes) -> ModelContract:
     Raises InvalidRequestError where it is no JSON or nothing that is trained here, InvalidModelPackageError where a
     field is wrong.
     """
+    if len(text) > MAX_CONTRACT_BYTES:
+        raise InvalidRequestError(f"the contract has more than the {MAX_CONTRACT_BYTES} bytes allowed; make it smaller")
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequestError(
             f"the contract is not JSON ({error}); give a model.json, in which weights and training may be left out"
         ) from error

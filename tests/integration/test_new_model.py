@@ -101,8 +101,27 @@ def test_images_too_small_for_the_network_are_refused_in_words(tmp_path: Path) -
 
     assert result.exit_code == 1
     assert "mission_cnn cannot take images of 17 x 17: it takes images of 18 x 18 and larger ones;" in result.stderr
-    assert "choose another network, or a larger input" in result.stderr
+    assert "use a larger input; or choose another network" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.json"]
+
+
+def test_images_too_large_for_the_network_are_refused_before_its_weights_are_drawn(tmp_path: Path) -> None:
+    result = alone(draft(tmp_path, side=4096), "--network", "mission_cnn", "-o", tmp_path / "package")
+
+    assert result.exit_code == 1
+    assert "mission_cnn cannot take images of 4096 x 4096: the network would have 42" in result.stderr
+    assert "use a smaller input; or choose another network" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"name":' + "[" * 200_000, " " * 2**20 + "{}"])
+def test_contract_that_is_too_deep_or_too_long_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    contract = tmp_path / "contract.json"
+    contract.write_text(text)
+
+    result = alone(contract, "-o", tmp_path / "package")
+
+    assert (result.exit_code, "Traceback" in result.output) == (1, False)
+    assert "the contract" in result.stderr
 
 
 @pytest.mark.parametrize(

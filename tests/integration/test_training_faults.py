@@ -9,10 +9,11 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from scheduler.sweep import sweep
 from shared.db import reading
-from shared.models import Blob
+from shared.models import Blob, Shard
 from shared.repositories.imaging import add_blob
 from shared.repositories.training import note_run
 from shared.states import Lane
@@ -29,6 +30,7 @@ from tests.trainings import (
     at_work,
     checkpoint,
     drivers,
+    give_backs,
     job,
     noticed_s,
     order_given,
@@ -91,6 +93,28 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
     moves = [move["reason"] for move in any_api.get(f"{JOBS}/{job_id}/history").json["items"]]
     assert "the training process ended by SIGKILL" in moves
     check_invariants(runtime.engine)
+
+
+@pytest.mark.usefixtures("cohort")
+def test_full_disk_puts_a_training_off_and_counts_as_no_crash(
+    any_api: Api, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.01})
+    injecting(tmp_path / "inject", full_disk=True)
+    monkeypatch.setattr("sys.path", [str(tmp_path / "inject"), *sys.path])
+    job_id = submit(any_api, QUICK | {"epochs": 20})
+
+    train_next(runtime)
+    (put_off,) = give_backs(any_api, job_id)
+    with reading(runtime.engine) as session:
+        crashes = session.scalars(select(Shard.crash_count)).all()
+    let_backoffs_run_out(runtime.engine)
+    train_next(runtime)
+
+    assert (tmp_path / "inject" / "full_disk.done").exists()
+    assert put_off["reason"] == "transient: StorageFullError"
+    assert crashes == [0]
+    assert job(any_api, job_id)["state"] == "done"
 
 
 @pytest.mark.usefixtures("cohort")

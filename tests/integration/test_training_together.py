@@ -168,8 +168,12 @@ def test_processes_listen_on_loopback_alone_and_nothing_is_left_of_them(any_api:
         (driver,) = drivers()
         family = [driver, *driver.children(recursive=True)]
         listening = [ip for process in family for ip in listens_on(process)]
+        ray_folder = order_given().ray_folder
+        doors = ray_folder.parent.stat().st_mode & 0o077
         any_api.post(f"{JOBS}/{job_id}/cancel")
 
+    assert doors == 0, "Ray opens its own folder to everybody on the machine"
+    assert not ray_folder.parent.exists()
     assert len(listening) > 3
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     psutil.wait_procs(family, timeout=10)

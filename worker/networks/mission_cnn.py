@@ -16,7 +16,7 @@ def build(rows: int, columns: int, channels: int, outputs: int) -> Any:
     import keras
 
     if min(rows, columns) < LEAST_SIDE:
-        raise ValueError(f"it takes images of {LEAST_SIDE} x {LEAST_SIDE} and larger ones")
+        raise ValueError(f"it takes images of {LEAST_SIDE} x {LEAST_SIDE} and larger ones; use a larger input")
 
     layers = keras.layers
     return keras.Sequential(

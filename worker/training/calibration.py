@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.calibration import logit, sigmoid
-from shared.model_contract import Platt
+from shared.model_contract import MOST_STEEP, Platt
 
 MOST_STEPS = 100
 CLOSE = 1e-9
@@ -26,7 +26,9 @@ def fit_platt(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Platt | 
     wanted = np.where(truth, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
     inputs = np.column_stack([logit(scores), np.ones(len(scores))])
     slope, intercept = (round(float(one), DECIMALS) for one in _fitted(inputs, wanted))
-    return Platt(kind="platt", slope=slope, intercept=intercept) if slope > 0 else None
+    if not 0 < slope <= MOST_STEEP or abs(intercept) > MOST_STEEP:
+        return None
+    return Platt(kind="platt", slope=slope, intercept=intercept)
 
 
 def _fitted(inputs: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,17 +10,16 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.errors import PermanentError
 from worker.training.events import say
-from worker.training.learn import learn
-from worker.training.order import REFUSED, TrainingOrder
+from worker.training.learn import learn, told
+from worker.training.order import TrainingOrder
 from worker.training.peers import Alone
 from worker.training.together import learn_together
 
 
 def train(order: TrainingOrder) -> None:
     """Learn in this process, or in as many as the options say."""
-    for event in learn(order, Alone()) if order.options.workers == 1 else learn_together(order):
+    for event in told(learn(order, Alone()) if order.options.workers == 1 else learn_together(order)):
         say(**event)
 
 
@@ -36,10 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     order = TrainingOrder.model_validate_json(Path(path).read_bytes())
     threading.Thread(target=_end_with_worker, name="end-with-worker", daemon=True).start()
     order.out.mkdir(parents=True, exist_ok=True)
-    try:
-        train(order)
-    except PermanentError as error:
-        say(event=REFUSED, reason=error.recorded_reason, message=error.message)
+    train(order)
     return 0
 
 

@@ -1,5 +1,6 @@
 """One process's part of a training run: from its order to the package, saying how it goes."""
 
+import errno
 import json
 import time
 from collections import defaultdict
@@ -10,24 +11,38 @@ from typing import Any
 import numpy as np
 
 from shared.datasets.document import read
+from shared.errors import PermanentError
 from shared.model_contract import ModelContract
 from shared.model_package import load_contract
 from shared.states import Split
 from worker.engines.keras import import_keras, load_network
 from worker.training.data import Examples
 from worker.training.loop import Moment, Training
-from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, STEP, TrainingOrder
+from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, FULL, REFUSED, STEP, TrainingOrder
 from worker.training.package import write_package
 from worker.training.peers import Peers
 from worker.training.samples import LEARNT_FROM, Sample, labelled
 from worker.training.scratch import new_network, with_new_weights
 
 SAY_EVERY_S = 0.5
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 LOOK_S = 0.1
 # What Keras calls the variable of a layer that draws: a seed, and a counter.
 SEED_STATE = "seed_generator_state"
 
 Event = dict[str, Any]
+
+
+def told(events: Iterator[Event]) -> Iterator[Event]:
+    """The same, and in the end why it cannot go on: what it was given is at fault, or the disk is full."""
+    try:
+        yield from events
+    except PermanentError as error:
+        yield {"event": REFUSED, "reason": error.recorded_reason, "message": error.message}
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        yield {"event": FULL}
 
 
 def learn(order: TrainingOrder, peers: Peers) -> Iterator[Event]:
@@ -73,7 +88,7 @@ def _network(order: TrainingOrder, contract: ModelContract) -> tuple[ModelContra
     if options.network != "package":
         fields = contract.model_dump(mode="json") | {"output": "logits"}
         num_outputs = int(network.outputs[0].shape[-1])
-        network = new_network(options.network, contract, num_outputs, options.seed)
+        network = new_network(options.network, contract, num_outputs, options.seed, batch_size=options.batch_size)
         return load_contract(json.dumps(fields)), network
     if options.start == "scratch":
         network = with_new_weights(network, options.seed)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.training_options import TrainingOptions
 
 # Kinds of the lines that the process writes.
-STEP, EPOCH, CHECKPOINT, DONE, REFUSED = "step", "epoch", "checkpoint", "done", "refused"
+STEP, EPOCH, CHECKPOINT, DONE, REFUSED, FULL = "step", "epoch", "checkpoint", "done", "refused", "full"
 CHECKPOINT_FILE = "checkpoint.npz"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.datasets.document import Sample as Listed
 from shared.db import reading
-from shared.errors import EngineLostError, NotTrainableError, PermanentError
+from shared.errors import EngineLostError, NotTrainableError, PermanentError, StorageFullError
 from shared.model_package import WEIGHTS_FILE
 from shared.models import Dataset
 from shared.reasons import Reason
@@ -16,13 +16,14 @@ from worker.engines.scratch import scratch_folder
 from worker.runtime import HeldShards, Runtime
 from worker.training.attempt import LOOK_S, Attempt
 from worker.training.candidate import judge_and_register
-from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, REFUSED, STEP, TrainingOrder
+from worker.training.order import CHECKPOINT, CHECKPOINT_FILE, DONE, EPOCH, FULL, REFUSED, STEP, TrainingOrder
 from worker.training.prepare import OnRead, freeze, read_snapshot, write_frames
 from worker.training.process import TrainingProcess
 from worker.training.samples import LEARNT_FROM
 
 # Of so many epochs every second one is let go: a curve needs no more.
 MOST_HISTORY = 1000
+RAY_FOLDER = "r"
 
 
 def run_training(runtime: Runtime, held: HeldShards) -> None:
@@ -86,7 +87,8 @@ def _order(
         checkpoint=None if attempt.checkpoint is None else runtime.store.path(attempt.checkpoint),
         checkpoint_every_s=runtime.settings.checkpoint_every_s,
         out=folder / "out",
-        ray_folder=ray_folder,
+        # Ray opens the folder that it is given to everybody: one inside, which only we can reach.
+        ray_folder=ray_folder / RAY_FOLDER,
         pause=folder / "pause",
     )
 
@@ -120,6 +122,10 @@ class _Course:
                     attempt.held.moved()
                     if line["event"] == REFUSED:
                         raise _RefusedError(line["message"], reason=line["reason"])
+                    if line["event"] == FULL:
+                        raise StorageFullError(
+                            "the disk of the data folder has no room for what the training writes; free some"
+                        )
                     if line["event"] == CHECKPOINT:
                         attempt.keep_checkpoint(order.out / CHECKPOINT_FILE)
                     if line["event"] in (STEP, EPOCH):

@@ -1,26 +1,31 @@
 """Networks with new weights: one of ours, or the layers of one that exists."""
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from shared.errors import NotTrainableError
+from shared.errors import InvalidModelPackageError, NotTrainableError
 from shared.model_contract import ModelContract
 from worker.engines.keras import import_keras
+from worker.engines.skeleton import check_new_network
 
 
-def new_network(name: str, contract: ModelContract, num_outputs: int, seed: int) -> Any:
+def new_network(name: str, contract: ModelContract, num_outputs: int, seed: int, *, batch_size: int = 1) -> Any:
     """One of `worker.networks`, which gives logits, for the images of this contract; the same seed, the same weights.
 
-    Raises NotTrainableError where they are too small for it.
+    Raises NotTrainableError where they are too small or too large for it, EngineMemoryError where batches of this size
+    are.
     """
-    import_keras().utils.set_random_seed(seed)
-    shape = contract.input
+    keras, shape = import_keras(), contract.input
+    module = import_module(f"worker.networks.{name}")
+    build = partial(module.build, shape.rows, shape.columns, shape.channels, num_outputs)
     try:
-        return import_module(f"worker.networks.{name}").build(shape.rows, shape.columns, shape.channels, num_outputs)
-    except ValueError as error:
+        check_new_network(build, batch_size=batch_size)
+        keras.utils.set_random_seed(seed)
+        return build()
+    except (ValueError, InvalidModelPackageError) as error:
         raise NotTrainableError(
-            f"{name} cannot take images of {shape.rows} x {shape.columns}: {error}; choose another network, or "
-            "a larger input"
+            f"{name} cannot take images of {shape.rows} x {shape.columns}: {error}; or choose another network"
         ) from error
 
 

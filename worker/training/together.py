@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from shared.errors import NotTrainableError, PermanentError
-from worker.training.learn import Event, learn
+from shared.errors import NotTrainableError
+from worker.training.learn import Event, learn, told
 from worker.training.order import REFUSED, TrainingOrder
 from worker.training.ring import Address, Ring
 
@@ -66,10 +66,7 @@ class _Learner:
         self._ring.join(rank, addresses, key)
 
     def lead(self, order: TrainingOrder) -> Iterator[Event]:
-        try:
-            yield from learn(order, self._ring)
-        except PermanentError as error:
-            yield {"event": REFUSED, "reason": error.recorded_reason, "message": error.message}
+        yield from told(learn(order, self._ring))
 
     def follow(self, order: TrainingOrder) -> Event:
         """Every process comes to the same end, which the first one says; here the last word counts."""

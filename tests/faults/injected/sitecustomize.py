@@ -4,6 +4,7 @@
 engines, brokers and power supplies cause, at the one instant that matters.
 """
 
+import errno
 import importlib.abc
 import importlib.util
 import itertools
@@ -137,6 +138,18 @@ def dies_before_rename(module):
     module.Path.replace = cut_and_die
 
 
+def full_disk(module):
+    """A checkpoint is written, and the disk is full; a moment later it is not."""
+    replace = module.Path.replace
+
+    def full(path, target):
+        if path.name.startswith(module.CHECKPOINT_FILE) and _only_once("full_disk"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    module.Path.replace = full
+
+
 def dies_before_keep(module):
     """The worker dies with the checkpoint of this number in the store's temporary folder, half of it lost."""
     put, saved = module.ContentStore.put_path, itertools.count(1)
@@ -168,6 +181,7 @@ HOOKS = {
     "dies_before_commit": ("api.intake.store", dies_before_commit),
     "simulated_time": ("scheduler.calendar", simulated_time),
     "dies_before_rename": ("worker.training.learn", dies_before_rename),
+    "full_disk": ("worker.training.learn", full_disk),
     "dies_before_keep": ("shared.storage", dies_before_keep),
 }
 
