@@ -45,10 +45,14 @@ def fires_after(cron: str, time_zone: str, after: datetime) -> Iterator[datetime
         ) from error
 
 
+# Names beside the IANA's: what a host happens to be set to, and what it is until somebody sets it.
+OF_THE_HOST = {"localtime", "posixrules", "Factory"}
+
+
 @lru_cache
 def zone_named(name: str) -> ZoneInfo:
     """The zone of this name; raises InvalidRequestError where there is none."""
-    if name not in available_timezones():
+    if name not in available_timezones() - OF_THE_HOST:
         raise InvalidRequestError(
             "There is no such time zone; expected a name of the IANA's list, such as Europe/Berlin or UTC."
         )

@@ -20,24 +20,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
-class Platt(_Part):
-    """1 / (1 + exp(-(slope * logit(p) + intercept))), so the order of probabilities stays (Platt 1999)."""
-
-    kind: Literal["platt"]
-    slope: Annotated[float, Field(gt=0.0, le=MOST_STEEP)]
-    intercept: Annotated[float, Field(ge=-MOST_STEEP, le=MOST_STEEP)]
-
-
-class Finding(_Part):
-    """One thing the network speaks of; the network's outputs are in the order of the findings."""
-
-    code: Code
-    display: Annotated[str, Field(min_length=1, max_length=200)]
-    threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
-    background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
-    calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")
-
-
 class Accepts(_Part):
     """Which instances the model was made for; null: any."""
 
@@ -123,7 +105,13 @@ class NoisyOrRule(_Part):
     kind: Literal["noisy_or"]
 
 
-Rule = Annotated[MaxRule | MeanRule | MeanTopKRule | NoisyOrRule, Field(discriminator="kind")]
+class MajorityRule(_Part):
+    """The largest probability that more than half of them have at least: over a threshold where more than half are."""
+
+    kind: Literal["majority"]
+
+
+Rule = Annotated[MaxRule | MeanRule | MeanTopKRule | NoisyOrRule | MajorityRule, Field(discriminator="kind")]
 
 
 class Aggregation(_Part):
@@ -133,6 +121,27 @@ class Aggregation(_Part):
     instances: Rule
     series: Rule
     studies: Rule
+
+
+class Platt(_Part):
+    """1 / (1 + exp(-(slope * logit(p) + intercept))), so the order of probabilities stays (Platt 1999)."""
+
+    kind: Literal["platt"]
+    slope: Annotated[float, Field(gt=0.0, le=MOST_STEEP)]
+    intercept: Annotated[float, Field(ge=-MOST_STEEP, le=MOST_STEEP)]
+
+
+class Finding(_Part):
+    """One thing the network speaks of; the network's outputs are in the order of the findings."""
+
+    code: Code
+    display: Annotated[str, Field(min_length=1, max_length=200)]
+    threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
+    background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
+    aggregation: Aggregation | None = Field(
+        None, description="How it is rolled up; left out: as the package says."
+    )
+    calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")
 
 
 class AllSlices(_Part):
@@ -280,6 +289,10 @@ class ModelContract(_Part):
     def is_untrained(self) -> bool:
         """Whether its package says that it has learnt nothing yet."""
         return self.training is not None and not self.training.trained
+
+    def rules_of(self, finding: Finding) -> Aggregation:
+        """How the probabilities of a finding are rolled up."""
+        return finding.aggregation or self.aggregation
 
     @cached_property
     def text(self) -> str:

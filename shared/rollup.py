@@ -8,6 +8,7 @@ import numpy as np
 from shared.model_contract import (
     AllStudies,
     LatestStudy,
+    MajorityRule,
     MaxRule,
     MeanRule,
     MeanTopKRule,
@@ -15,7 +16,7 @@ from shared.model_contract import (
     WindowDays,
 )
 
-Rule = MaxRule | MeanRule | MeanTopKRule | NoisyOrRule
+Rule = MaxRule | MeanRule | MeanTopKRule | NoisyOrRule | MajorityRule
 
 
 def roll_up(rule: Rule, probabilities: Sequence[float]) -> float:
@@ -25,6 +26,8 @@ def roll_up(rule: Rule, probabilities: Sequence[float]) -> float:
         return float(values[0])
     if isinstance(rule, MeanTopKRule):
         return float(values[: rule.k].mean())
+    if isinstance(rule, MajorityRule):
+        return float(values[len(values) // 2])
     if isinstance(rule, NoisyOrRule):
         return float(1.0 - np.prod(1.0 - values))
     return float(values.mean())

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from scheduler.aggregation.slices import SliceFacts, slice_facts
 from shared.calibration import calibrated
 from shared.model_contract import Finding, ModelContract
 from shared.reasons import REASON_TEXTS, Reason
-from shared.rollup import Rule, in_scope, roll_up
+from shared.rollup import in_scope, roll_up
+
+Level = Literal["frames", "instances", "series", "studies"]
 
 DOCUMENT_SCHEMA = "overread.report/1"
 # How many instances a finding names as its evidence.
@@ -39,7 +41,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     scope = studies_in_scope(contract, evidence.studies)
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
-    patient = _combine(contract.aggregation.studies, vectors)
+    patient = _combine(contract, "studies", vectors)
     known = [instance for instance in evidence.instances if instance.study_row in scope]
     asked = [instance for instance in known if instance.reason is not Reason.NOT_SELECTED]
     slices = slice_facts(contract.slices.select, evidence.studies, known)
@@ -76,16 +78,17 @@ def _date(study: StudyFacts) -> date | None:
         return None
 
 
-def _combine(rule: Rule, vectors: Sequence[Vector]) -> Vector | None:
+def _combine(contract: ModelContract, level: Level, vectors: Sequence[Vector]) -> Vector | None:
     """Probability vectors, each (findings,), of one level into one of the level above; None of none."""
     if not vectors:
         return None
-    return np.array([roll_up(rule, column) for column in np.stack(vectors).T])
+    columns = zip(contract.findings, np.stack(vectors).T, strict=True)
+    return np.array([roll_up(getattr(contract.rules_of(finding), level), column) for finding, column in columns])
 
 
 def _score(contract: ModelContract, instance: InstanceEvidence) -> Scored:
     vectors = [vector for _, vector in instance.frames]
-    vector = _combine(contract.aggregation.frames, vectors)
+    vector = _combine(contract, "frames", vectors)
     if vector is None:
         raise AssertionError("an instance without frames is not scored")
     leading = tuple(
@@ -99,8 +102,8 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
     by_series: dict[str, list[Vector]] = defaultdict(list)
     for one in scored:
         by_series[one.instance.series_instance_uid].append(one.vector)
-    series = [_combine(contract.aggregation.instances, vectors) for vectors in by_series.values()]
-    return _combine(contract.aggregation.series, [vector for vector in series if vector is not None])
+    series = [_combine(contract, "instances", vectors) for vectors in by_series.values()]
+    return _combine(contract, "series", [vector for vector in series if vector is not None])
 
 
 def _finding(
@@ -116,6 +119,7 @@ def _finding(
         "background": finding.background,
         "probability": _calibrated(finding, rolled_up),
         "threshold": _calibrated(finding, finding.threshold),
+        "aggregation": finding.aggregation.model_dump(mode="json") if finding.aggregation else None,
         "uncalibrated": {"probability": rolled_up, "threshold": finding.threshold} if finding.calibration else None,
         "decision": None if rolled_up is None or finding.background else rolled_up >= finding.threshold,
         "counts": {"instances": len(counted), "over_threshold": len(over)},

@@ -61,6 +61,8 @@ def test_clock_changes_lose_no_fire_and_double_none(cron: str, zone: str, after:
         ("x y * * *", "UTC", "not valid"),
         ("30 2 * * *", "Europe/Nowhere", "no such time zone"),
         ("30 2 * * *", "../../etc/passwd", "no such time zone"),
+        ("30 2 * * *", "localtime", "no such time zone"),
+        ("30 2 * * *", "Factory", "no such time zone"),
     ],
 )
 def test_what_is_no_schedule_is_refused(cron: str, zone: str, says: str) -> None:

@@ -90,6 +90,20 @@ def test_levels_are_combined_one_by_one_when_rules_differ() -> None:
     assert found["probability"] == pytest.approx(0.6)
 
 
+def test_finding_is_rolled_up_by_its_own_rules_where_it_has_some() -> None:
+    lesion, own = ({"code": code, "display": code, "threshold": 0.5} for code in ("lesion", "own"))
+    own["aggregation"] = {"frames": MAX, "instances": {"kind": "mean"}, "series": MAX, "studies": MAX}
+    package = ModelContract.model_validate(
+        contract_fields(task="multilabel") | {"findings": [lesion, own], "time_scope": {"kind": "all"}}
+    )
+    given = (replace(instance(at, 0.0), frames=((1, np.array([p, p])),)) for at, p in enumerate((0.2, 0.8), start=1))
+
+    found = build_document(package, Evidence((study(1),), tuple(given)))["findings"]
+
+    assert [one["probability"] for one in found] == [pytest.approx(0.8), pytest.approx(0.5)]
+    assert [one["aggregation"] and one["aggregation"]["instances"]["kind"] for one in found] == [None, "mean"]
+
+
 def test_healed_patient_is_negative_when_scope_is_latest_study() -> None:
     evidence = Evidence(
         (study(1, "20250101"), study(2, "20260101")), (instance(1, 0.95), instance(2, 0.05, study_row=2))

@@ -2,12 +2,16 @@
 
 import json
 from datetime import date
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shared.model_contract import MajorityRule, MaxRule, MeanRule, MeanTopKRule, NoisyOrRule
 from shared.model_package import load_contract
-from shared.rollup import in_scope, roll_up
+from shared.rollup import Rule, in_scope, roll_up
 from tests.model_samples import contract_fields
 
 
@@ -19,6 +23,7 @@ from tests.model_samples import contract_fields
         ({"kind": "mean_top_k", "k": 1}, 0.8),
         ({"kind": "mean_top_k", "k": 2}, 0.6),
         ({"kind": "mean_top_k", "k": 9}, 0.4),
+        ({"kind": "majority"}, 0.3),
         ({"kind": "noisy_or"}, 1 - 0.2 * 0.6 * 0.9 * 0.7),
     ],
 )
@@ -28,6 +33,36 @@ def test_roll_up_follows_the_rule(rule: dict[str, Any], expected: float) -> None
 
     assert roll_up(frames_rule, [0.1, 0.8, 0.3, 0.4]) == pytest.approx(expected)
     assert roll_up(frames_rule, [0.7]) == pytest.approx(0.7)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0, 1))
+def test_majority_is_over_a_threshold_where_more_than_half_are(values: list[float], threshold: float) -> None:
+    over = sum(value >= threshold for value in values)
+
+    assert (roll_up(MajorityRule(kind="majority"), values) >= threshold) is (2 * over > len(values))
+
+
+RULES = [
+    MaxRule(kind="max"),
+    MeanRule(kind="mean"),
+    MeanTopKRule(kind="mean_top_k", k=2),
+    NoisyOrRule(kind="noisy_or"),
+    MajorityRule(kind="majority"),
+]
+
+
+@given(st.sampled_from(RULES), st.lists(st.floats(0, 1), min_size=1, max_size=9), st.randoms())
+def test_order_does_not_matter_and_what_comes_is_a_probability(rule: Rule, values: list[float], random: Random) -> None:
+    rolled_up = roll_up(rule, values)
+    random.shuffle(values)
+
+    assert roll_up(rule, values) == rolled_up
+    assert 0.0 <= rolled_up <= 1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_what_shows_nothing_never_raises_the_largest(values: list[float]) -> None:
+    assert roll_up(RULES[0], [*values, 0.0]) == roll_up(RULES[0], values)
 
 
 OLD, RECENT, NEWEST = date(2024, 1, 1), date(2024, 3, 1), date(2024, 3, 31)

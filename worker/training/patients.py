@@ -53,7 +53,7 @@ def _in_scope(contract: ModelContract, samples: list[One]) -> list[One]:
 
 def _roll_up(contract: ModelContract, samples: Sequence[Labelled], outputs: Outputs, column: int) -> float:
     """Frame -> instance -> series -> study -> patient."""
-    rules = contract.aggregation
+    rules = contract.rules_of(contract.findings[column])
     tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         instance = roll_up(rules.frames, outputs[sample.sha256][:, column].tolist())
