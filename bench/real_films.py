@@ -35,7 +35,7 @@ HOLDOUT_SHARE = 0.22
 FINDING = "pneumonia"
 # How the sets are learnt: the options of `overread train`, and the sides in pixels.
 OPTIONS = ("--epochs", "16", "--patience", "0", "--best-by", "auc", "--val-share", "0.12")
-CHEST_SIDE, SMALL_SIDE = 128, 28
+CHEST_SIDE, SMALL_SIDE = 160, 28
 NETWORK = "small_resnet"
 
 

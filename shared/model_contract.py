@@ -138,9 +138,7 @@ class Finding(_Part):
     display: Annotated[str, Field(min_length=1, max_length=200)]
     threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
     background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
-    aggregation: Aggregation | None = Field(
-        None, description="How it is rolled up; left out: as the package says."
-    )
+    aggregation: Aggregation | None = Field(None, description="How it is rolled up; left out: as the package says.")
     calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")
 
 
