@@ -10,6 +10,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PROBLEM = {"Content-Type": "application/problem+json"}
+JOB = "0190a0b0-0000-7000-8000-00000000000a"
+
+
+def job(state: str, **changes: Any) -> dict[str, Any]:
+    """A job as the API shows it."""
+    counts = {"total": 3, "done": 2, "failed": 1, "skipped": 0, "cancelled": 0, "pending": 0, "reused": 0}
+    return {
+        "id": JOB,
+        "state": state,
+        "priority": "routine",
+        "label": "",
+        "model": {"name": "m", "version": 3},
+        "counts": counts,
+        "position": None,
+        "eta_s": None,
+        "eta_error_s": None,
+        "waiting": None,
+        "retry_of": None,
+        "training": None,
+        "created_at": "2026-11-24T12:00:00Z",
+        "started_at": None,
+        "finished_at": None,
+    } | changes
 
 
 @dataclass(frozen=True)

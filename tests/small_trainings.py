@@ -37,11 +37,12 @@ def make(
     *,
     build: Any = mission_cnn.build,
     train: Examples | None = None,
+    val: Examples | None = None,
     peers: Peers | None = None,
 ) -> Training:
     import_keras().utils.set_random_seed(1)
     network = build(SIDE, SIDE, 1, 2)
-    return Training(network, contract(), train or examples(60, 1), examples(30, 2), options, peers)
+    return Training(network, contract(), train or examples(60, 1), val or examples(30, 2), options, peers)
 
 
 def weights(training: Training) -> list[Any]:

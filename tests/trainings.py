@@ -112,6 +112,11 @@ def at_work(runtime: Runtime) -> Iterator[None]:
         assert not thread.is_alive()
 
 
+def under_way(api: Api, runtime: Runtime, job_id: str) -> None:
+    """Wait until it has taken some steps, and kept a checkpoint."""
+    eventually(lambda: job(api, job_id)["training"]["step"] > 50 and checkpoint(runtime), LONG_S, "it is so far")
+
+
 def checkpoint(runtime: Runtime) -> str | None:
     with reading(runtime.engine) as session:
         statement = select(TrainingRun.checkpoint_sha256).where(TrainingRun.checkpoint_sha256.is_not(None))

@@ -14,6 +14,7 @@ from api.cli.session import Session, client_command
 from api.cli.training_child import run_training_module
 from shared.errors import ConflictError, InvalidRequestError
 from shared.model_draft import read_draft
+from shared.model_package import MAX_CONTRACT_BYTES
 from shared.training_options import MAX_SEED, OwnNetwork
 
 MODULE = "new"
@@ -35,7 +36,8 @@ def new(session: Session, contract: Path, network: str, seed: int, output: Path 
     CONTRACT is a model.json in which weights, golden set and training may be left out. What such a version says means
     nothing, until `overread train NAME --from-scratch` has replaced it.
     """
-    name = read_draft(contract.read_bytes()).name
+    with contract.open("rb") as file:
+        name = read_draft(file.read(MAX_CONTRACT_BYTES + 1)).name
     if output is None:
         _check_is_new(session.client, name, network)
         with TemporaryDirectory(prefix="overread-new-") as folder:

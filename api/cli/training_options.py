@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from api.cli.client import Json
-from shared.training_options import Network, Precision, TrainingOptions
+from shared.training_options import TrainingOptions
 
 DEFAULTS = TrainingOptions()
 
@@ -25,17 +25,19 @@ class Finite(click.FloatRange):
 
 SHARE = Finite(0, 1, min_open=True, max_open=True)
 
+
+def _choice(name: str, told: str) -> Callable[..., Any]:
+    """An option of which the document of options knows the values."""
+    field = TrainingOptions.model_fields[name]
+    values = click.Choice(get_args(field.annotation))
+    return click.option(f"--{name.replace('_', '-')}", type=values, default=field.default, show_default=True, help=told)
+
+
 _OPTIONS = (
     click.option(
         "--from-scratch", is_flag=True, help="With new weights of the same network, instead of from the version's own."
     ),
-    click.option(
-        "--network",
-        type=click.Choice(get_args(Network)),
-        default=DEFAULTS.network,
-        show_default=True,
-        help="The version's own, or, with --from-scratch, one of ours.",
-    ),
+    _choice("network", "The version's own, or, with --from-scratch, one of ours."),
     click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True),
     click.option(
@@ -45,17 +47,11 @@ _OPTIONS = (
         show_default=True,
         help="Processes that learn together.",
     ),
-    click.option(
-        "--precision",
-        type=click.Choice(get_args(Precision)),
-        default=DEFAULTS.precision,
-        show_default=True,
-        help="What layers compute in while they learn; the mixed ones are for GPUs.",
-    ),
+    _choice("precision", "What layers compute in while they learn; the mixed ones are for GPUs."),
     click.option(
         "--learning-rate", type=Finite(0, 10, min_open=True), default=DEFAULTS.learning_rate, show_default=True
     ),
-    click.option("--decay", type=click.Choice(["constant", "cosine"]), default=DEFAULTS.decay, show_default=True),
+    _choice("decay", "How the rate falls until the last epoch."),
     click.option(
         "--patience",
         "patience_epochs",
@@ -64,13 +60,7 @@ _OPTIONS = (
         show_default=True,
         help="End when val was no better for so many epochs; 0: never.",
     ),
-    click.option(
-        "--best-by",
-        type=click.Choice(["loss", "auc"]),
-        default=DEFAULTS.best_by,
-        show_default=True,
-        help="Which epoch is kept: of the lowest loss on val, or of the highest AUC.",
-    ),
+    _choice("best_by", "Which epoch is kept: of the lowest loss on val, or of the highest AUC."),
     click.option(
         "--class-weights/--no-class-weights", default=True, show_default=True, help="Rare classes count more."
     ),

@@ -1,10 +1,9 @@
 """`upload`: files, folders and zips in, to be stored and indexed; and how every command sends them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from api.cli.client import Client, Json, patiently
 from api.cli.collect import Collected, LocalFile, collect
 from api.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PARTIAL
-from api.cli.output import make_table, plain
+from api.cli.output import plain
 from api.cli.preflight import find_upload
 from api.cli.session import Session, client_command
 from api.cli.transfer import ATTEMPTS, Transfer, TransferResult
@@ -22,12 +21,6 @@ from shared.states import FileOutcome
 UPLOADS = "/api/v1/uploads"
 REJECTED_SHOWN = 10
 EXAMPLES_SHOWN = 3
-UPLOAD_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
-    ("upload", lambda sent: sent["id"]),
-    ("stored", lambda sent: sent["stored"]),
-    ("already there or sent twice", lambda sent: sent["duplicate"]),
-    ("rejected", lambda sent: len(sent["rejected"])),
-]
 
 paths_argument = click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
@@ -49,7 +42,7 @@ def upload(session: Session, paths: tuple[Path, ...], label: str, resume: str | 
     5: all.
     """
     with sending(session, found_files(session, paths), label, resume) as sent:
-        session.show(sent, lambda: make_table(UPLOAD_COLUMNS, [sent]))
+        session.show(sent, lambda: sent["id"])
     if sent["rejected"]:
         is_all = not sent["stored"] and not sent["duplicate"]
         click.get_current_context().exit(EXIT_FAILED if is_all else EXIT_PARTIAL)
@@ -132,4 +125,4 @@ def _tell_transfer(session: Session, sent: TransferResult) -> None:
     for entry in sent.rejected[:REJECTED_SHOWN]:
         session.err.print(plain(f"  {entry['name']}: {entry['detail'] or entry['reason']}"))
     if len(sent.rejected) > REJECTED_SHOWN:
-        session.err.print("  ... the others: overread job ID --items")
+        session.err.print("  ... the others: --json tells of all, and of a job overread job ID --items", markup=False)

@@ -36,6 +36,7 @@ from tests.trainings import (
     order_given,
     submit,
     train,
+    under_way,
     weights_of,
 )
 from worker.heartbeat import BEATS_PER_LEASE
@@ -65,11 +66,7 @@ def test_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
             struck = tmp_path / "inject" / "dies_before_rename.done"
             killed_at = eventually(lambda: struck.exists() and struck.stat().st_mtime, LONG_S, "it is killed")
         else:
-            eventually(
-                lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime),
-                LONG_S,
-                "the training is so far",
-            )
+            under_way(any_api, runtime, job_id)
             (driver,) = drivers()
             driver.kill()
             killed_at = time.time()

@@ -216,3 +216,12 @@ def test_network_of_ours_takes_the_place_of_the_packages(any_api: Api, runtime: 
     refused = any_api.post(JOBS, json=warm)
     assert refused.status_code == 422
     assert "start from scratch" in refused.text
+
+
+@pytest.mark.parametrize("any_prepared", ["prepared"], indirect=True)
+@pytest.mark.usefixtures("cohort")
+def test_batches_too_large_for_a_network_of_ours_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime) -> None:
+    found = train(any_api, runtime, QUICK | {"network": "mission_cnn", "batch_size": 65_536})
+
+    assert found["state"] == "failed"
+    assert "more than the 4096 allowed in batches of 65536" in found["training"]["why"]

@@ -12,6 +12,7 @@ from tests.model_samples import accept_everything_package
 from tests.small_trainings import OPTIONS, SIDE, contract, examples, make, run, through_a_file, weights
 from worker.engines.keras import import_keras, load_network
 from worker.networks import mission_cnn
+from worker.training.data import Examples
 from worker.training.learn import set_apart
 from worker.training.loop import Training
 from worker.training.scratch import with_new_weights
@@ -81,6 +82,23 @@ def test_epoch_of_the_highest_auc_is_kept_where_that_is_asked_for() -> None:
     assert min(ranks)[1] > min(loss for _, loss in ranks), "here the two ways keep different epochs"
     training.finish()
     assert training._validate()["val_auc"] == pytest.approx(-min(ranks)[0])
+
+
+def test_val_weighs_its_classes_as_train_does() -> None:
+    """Else a network that calls everybody what most are would have the lowest loss."""
+    seen, judged = examples(60, 1), examples(12, 2)
+    train = Examples(seen.frames, seen.places, np.where(np.arange(60) % 4, 0, 1))
+
+    def loss(places: Any) -> float:
+        val = Examples(judged.frames, judged.places[places], judged.classes[places])
+        training = make(OPTIONS.model_copy(update={"epochs": 1}), train=train, val=val)
+        run(training)
+        return float(training.place.epochs[0]["val_loss"])
+
+    negatives, positives = loss(np.arange(0, 12, 2)), loss(np.arange(1, 12, 2))
+
+    # A quarter of train is positive, and so weighs three times as much.
+    assert loss(np.arange(12)) == pytest.approx((negatives + 3 * positives) / 4, rel=1e-5)
 
 
 def test_loss_that_is_no_number_ends_it() -> None:

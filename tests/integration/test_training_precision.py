@@ -14,8 +14,7 @@ from shared.models import ModelVersion
 from tests.conftest import Api
 from tests.factories import let_backoffs_run_out
 from tests.small_trainings import OPTIONS, SIDE, examples, make, run, through_a_file, weights
-from tests.system import eventually
-from tests.trainings import LONG, LONG_S, at_work, checkpoint, drivers, job, submit, train
+from tests.trainings import LONG, at_work, drivers, job, submit, train, under_way
 from worker.engines.keras import import_keras, load_network
 from worker.networks import mission_cnn, pooled_cnn
 from worker.runtime import Runtime
@@ -221,11 +220,7 @@ def test_killed_run_in_half_precision_ends_with_the_package_of_the_undisturbed_o
     job_id = submit(any_api, wanted)
 
     with at_work(runtime):
-        eventually(
-            lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime),
-            LONG_S,
-            "the training is so far",
-        )
+        under_way(any_api, runtime, job_id)
         (driver,) = drivers()
         driver.kill()
     let_backoffs_run_out(runtime.engine)

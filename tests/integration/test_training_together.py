@@ -33,6 +33,7 @@ from tests.trainings import (
     store,
     submit,
     train,
+    under_way,
     weights_of,
 )
 from worker.engines.keras import import_keras
@@ -134,9 +135,7 @@ def test_run_of_which_a_process_is_killed_ends_with_the_weights_of_the_undisturb
     job_id = submit(any_api, TOGETHER)
 
     with at_work(runtime):
-        eventually(
-            lambda: job(any_api, job_id)["training"]["step"] > 50 and checkpoint(runtime), LONG_S, "it is so far"
-        )
+        under_way(any_api, runtime, job_id)
         processes = processes_of_ray() | {"driver": drivers()[0]}
         processes[killed if killed == "_Learner.lead" else "_Learner.follow"].suspend()
         time.sleep(STEP_S)
