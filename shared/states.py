@@ -197,9 +197,103 @@ class FileOutcome(StrEnum):
 
 
 class ReportStatus(StrEnum):
-    """The machine's report is preliminary until a person signs it."""
+    """The machine's report is preliminary until a person signs it (the words are those of FHIR's DiagnosticReport)."""
 
     PRELIMINARY = "preliminary"
+    FINAL = "final"
+    AMENDED = "amended"
+    RETRACTED = "retracted"
+
+
+# From the newest version of a chain to the next one: new results make any report preliminary again.
+REPORT_MOVES: dict[ReportStatus, frozenset[ReportStatus]] = {
+    ReportStatus.PRELIMINARY: frozenset({ReportStatus.PRELIMINARY, ReportStatus.FINAL}),
+    ReportStatus.FINAL: frozenset({ReportStatus.PRELIMINARY, ReportStatus.AMENDED, ReportStatus.RETRACTED}),
+    ReportStatus.AMENDED: frozenset({ReportStatus.PRELIMINARY, ReportStatus.AMENDED, ReportStatus.RETRACTED}),
+    ReportStatus.RETRACTED: frozenset({ReportStatus.PRELIMINARY, ReportStatus.FINAL}),
+}
+
+SIGNED_STATUSES = frozenset({ReportStatus.FINAL, ReportStatus.AMENDED})
+
+
+class ReportOrigin(StrEnum):
+    """What made a report version."""
+
+    RESULTS = "results"  # of a job: new inputs
+    REVIEW = "review"
+    SIGNATURE = "signature"
+    AMENDMENT = "amendment"
+    RETRACTION = "retraction"
+
+
+class Verdict(StrEnum):
+    """What a reviewer says of the decision on a finding."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    UNSURE = "unsure"
+
+
+class Urgency(StrEnum):
+    """How soon a follow-up is wanted, beside its date; the most urgent first."""
+
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+
+class FollowUpAction(StrEnum):
+    """What a package's rule suggests."""
+
+    REVIEW = "review"
+    CONTROL_STUDY = "control_study"
+    REFERRAL = "referral"
+
+
+class FollowUpState(StrEnum):
+    """How far a suggested follow-up is; only people close one that somebody took on."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    POSTPONED = "postponed"
+    CLOSED = "closed"
+    WITHDRAWN = "withdrawn"  # nobody had taken it on, and the newest report suggests it no more
+
+
+FOLLOW_UP_MOVES: dict[FollowUpState, frozenset[FollowUpState]] = {
+    FollowUpState.OPEN: frozenset(
+        {FollowUpState.ACKNOWLEDGED, FollowUpState.POSTPONED, FollowUpState.CLOSED, FollowUpState.WITHDRAWN}
+    ),
+    FollowUpState.ACKNOWLEDGED: frozenset({FollowUpState.POSTPONED, FollowUpState.CLOSED}),
+    FollowUpState.POSTPONED: frozenset({FollowUpState.ACKNOWLEDGED, FollowUpState.POSTPONED, FollowUpState.CLOSED}),
+    FollowUpState.CLOSED: frozenset(),
+    FollowUpState.WITHDRAWN: frozenset(),
+}
+
+
+class RenditionFormat(StrEnum):
+    """A document that is made of a report version on request."""
+
+    HTML = "html"
+    PDF = "pdf"
+    SR = "sr"  # DICOM structured report, TID 1500
+    SC = "sc"  # heat maps as DICOM Secondary Capture, in a zip
+    FHIR_R4B = "fhir_r4b"
+    FHIR_R5 = "fhir_r5"
+
+
+class NoticeState(StrEnum):
+    """How far the message to one target about one event is."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"  # given up; a person may have it sent again
+
+
+NOTICE_MOVES: dict[NoticeState, frozenset[NoticeState]] = {
+    NoticeState.PENDING: frozenset({NoticeState.SENT, NoticeState.DEAD}),
+    NoticeState.SENT: frozenset({NoticeState.PENDING}),
+    NoticeState.DEAD: frozenset({NoticeState.PENDING}),
+}
 
 
 class TargetLevel(StrEnum):

@@ -135,7 +135,7 @@ def _summary(report: Report) -> ReportSummary:
 
 def shown(session: Session, report: Report) -> tuple[ReportShown, Mapping[int, Wanted]]:
     """The whole report version, and what the pictures of its heat maps are made of, by the map's id."""
-    document, wanted = explained_document(session, report)
+    document, wanted = explained_document(session, report.document, report.model_version)
     return ReportShown.model_validate(_fields(report) | {"document": document}), wanted
 
 
@@ -147,9 +147,12 @@ def _fields(report: Report) -> dict[str, Any]:
         "model": model_named(report.model_version),
         "number": report.number,
         "status": report.status,
+        "origin": report.origin,
+        "content_digest": report.content_digest,
         "findings": report.document["findings"],
         "completeness": report.document["completeness"],
         "supersedes": report.supersedes,
+        "signs": report.signs,
         "created_at": report.created_at,
         "links": {"self": base, "html": f"{base}.html"},
     }

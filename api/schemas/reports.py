@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.schemas.base import Page, Shape
 from api.schemas.jobs import ModelNamed
-from shared.states import ReportStatus
+from shared.states import ReportOrigin, ReportStatus
 
 
 class PatientNamed(Shape):
@@ -35,11 +35,14 @@ class ReportSummary(Shape):
     id: UUID
     patient: PatientNamed
     model: ModelNamed
-    number: int
+    number: int = Field(description="Versions about a patient by all versions of the model count on.")
     status: ReportStatus
+    origin: ReportOrigin = Field(description="What made this version.")
+    content_digest: str = Field(description="sha256 of the document, as JSON with sorted keys.")
     findings: list[FindingSummary]
     completeness: dict[str, Any]
-    supersedes: UUID | None
+    supersedes: UUID | None = Field(description="The version before it.")
+    signs: UUID | None = Field(description="Of a signed one: the version that was signed.")
     created_at: datetime
     links: dict[str, str]
 

@@ -11,7 +11,7 @@ from api.schemas.heat_maps import HeatMapNamed
 from api.services import services
 from shared.errors import NotFoundError
 from shared.model_contract import ModelContract
-from shared.models import HeatMap, ModelVersion, Prediction, Report
+from shared.models import HeatMap, ModelVersion, Prediction
 from shared.repositories.heat_maps import get_heat_map, heat_maps_of
 from shared.states import NO_MAP_TEXTS
 
@@ -70,14 +70,16 @@ def named(row: HeatMap) -> HeatMapNamed:
     return HeatMapNamed(id=row.id, method=row.method, links={"self": base, "png": f"{base}.png"})
 
 
-def explained_document(session: Session, report: Report) -> tuple[dict[str, Any], dict[int, Wanted]]:
+def explained_document(
+    session: Session, document: dict[str, Any], version: ModelVersion
+) -> tuple[dict[str, Any], dict[int, Wanted]]:
     """A report's document, each row of evidence with its `heat_map`, or with a word why there is none.
 
     And what the pictures of these are made of, by the map's id.
     """
-    blobs = {one["blob_sha256"] for finding in report.document["findings"] for one in finding["evidence"]}
-    maps = heat_maps_of(session, report.model_version.digest, sorted(blobs))
-    contract = ModelContract.model_validate(report.model_version.contract)
+    blobs = {one["blob_sha256"] for finding in document["findings"] for one in finding["evidence"]}
+    maps = heat_maps_of(session, version.digest, sorted(blobs))
+    contract = ModelContract.model_validate(version.contract)
     pictures: dict[int, Wanted] = {}
 
     def explained(index: int, evidence: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -91,6 +93,6 @@ def explained_document(session: Session, report: Report) -> tuple[dict[str, Any]
 
     findings = [
         finding | {"evidence": list(explained(index, finding["evidence"]))}
-        for index, finding in enumerate(report.document["findings"])
+        for index, finding in enumerate(document["findings"])
     ]
-    return report.document | {"findings": findings}, pictures
+    return document | {"findings": findings}, pictures

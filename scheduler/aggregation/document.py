@@ -17,7 +17,7 @@ from shared.rollup import in_scope, roll_up
 
 Level = Literal["frames", "instances", "series", "studies"]
 
-DOCUMENT_SCHEMA = "overread.report/1"
+DOCUMENT_SCHEMA = "overread.report/2"
 # How many instances a finding names as its evidence.
 MAX_EVIDENCE = 5
 

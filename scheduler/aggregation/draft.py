@@ -1,7 +1,7 @@
 """What the report versions of a job's patients will say; this only reads, so that nobody waits for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,13 +9,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.aggregation.document import build_document
-from scheduler.aggregation.evidence import Evidence, gather
+from scheduler.aggregation.evidence import gather
 from shared.clock import utc_now
-from shared.identifiers import new_id
 from shared.model_contract import ModelContract
 from shared.models import Item, ModelVersion, Patient
-from shared.repositories.reports import NewestReport, newest_reports
-from shared.states import ItemState, ReportStatus
+from shared.reports.trend import trend
+from shared.reports.versions import Act, NewestReport, next_version
+from shared.repositories.reports import newest_reports
+from shared.states import ItemState, ReportOrigin, ReportStatus
+
+NEWEST_COLUMNS = [field.name for field in fields(NewestReport)]
 
 
 class JobAndPatient(NamedTuple):
@@ -40,14 +43,15 @@ class Draft:
 def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatient]) -> list[Draft]:
     """A draft for each patient of jobs of one model version: a new report, or the newest where it has the same inputs.
 
-    They are to be written in their order: of two jobs of one patient the first makes the report that both have.
+    They are to be written in their order: of two jobs of one patient the first makes the report that both have. The
+    versions of a model have one chain of reports about a patient, so another version of it makes the next one.
     """
     version = session.get_one(ModelVersion, version_id)
     contract = ModelContract.model_validate(version.contract)
     patient_ids = sorted({pair.patient_id for pair in pairs})
     # Read before the evidence: another scheduler that tells of more in between then takes this number, and this one
     # looks again. The other way round, older evidence would make the newest version.
-    newest = newest_reports(session, patient_ids, version.id)
+    newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
     patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
     drafts = []
@@ -60,9 +64,12 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
         if previous is not None and previous.inputs_digest == inputs_digest:
             drafts.append(Draft(pair, previous.id))
             continue
-        report = _columns(patients[pair.patient_id], version, contract, found, previous)
-        drafts.append(Draft(pair, report["id"], report | {"inputs_digest": inputs_digest}))
-        newest[pair.patient_id] = NewestReport(report["id"], report["number"], inputs_digest)
+        document = build_document(contract, found) | _nouns(patients[pair.patient_id], version, contract)
+        document["trend"] = trend(previous.document if previous else None, document)
+        act = Act(ReportOrigin.RESULTS, ReportStatus.PRELIMINARY, utc_now())
+        report = next_version(act, document, inputs_digest, previous)
+        drafts.append(Draft(pair, report["id"], report | _of_chain(pair.patient_id, version)))
+        newest[pair.patient_id] = NewestReport(**{name: report[name] for name in NEWEST_COLUMNS})
     return drafts
 
 
@@ -74,19 +81,8 @@ def _nothing_known(session: Session, pair: JobAndPatient) -> bool:
     return session.scalar(statement.limit(1)) is None
 
 
-def _columns(
-    patient: Patient, version: ModelVersion, contract: ModelContract, evidence: Evidence, previous: NewestReport | None
-) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "patient_id": patient.id,
-        "model_version_id": version.id,
-        "number": previous.number + 1 if previous else 1,
-        "status": ReportStatus.PRELIMINARY,
-        "document": build_document(contract, evidence) | _nouns(patient, version, contract),
-        "supersedes": previous.id if previous else None,
-        "created_at": utc_now(),
-    }
+def _of_chain(patient_id: int, version: ModelVersion) -> dict[str, Any]:
+    return {"patient_id": patient_id, "model_name": version.name, "model_version_id": version.id}
 
 
 def _nouns(patient: Patient, version: ModelVersion, contract: ModelContract) -> dict[str, object]:

@@ -3,25 +3,30 @@
 from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.dataset import Dataset, DatasetPatient
+from shared.models.follow_up import FollowUp
 from shared.models.gate import GateDecision
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.label import Label, PatientSplit
-from shared.models.operations import AuditEvent, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
+from shared.models.notice import Notice, Webhook
+from shared.models.operations import AuditEvent, AuditSeal, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction, Promotion
-from shared.models.report import Report
+from shared.models.report import Report, ReportRendition
+from shared.models.review import Review, ReviewVerdict
 from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.training import TrainingRun
 from shared.models.upload import Upload, UploadFile
 
 __all__ = [
     "AuditEvent",
+    "AuditSeal",
     "Base",
     "Blob",
     "Dataset",
     "DatasetPatient",
     "EngineProof",
+    "FollowUp",
     "GateDecision",
     "HeatMap",
     "History",
@@ -33,6 +38,7 @@ __all__ = [
     "Label",
     "LaneBrake",
     "ModelVersion",
+    "Notice",
     "Pace",
     "Patient",
     "PatientSplit",
@@ -41,6 +47,9 @@ __all__ = [
     "Project",
     "Promotion",
     "Report",
+    "ReportRendition",
+    "Review",
+    "ReviewVerdict",
     "Schedule",
     "ScheduleRun",
     "Series",
@@ -52,6 +61,7 @@ __all__ = [
     "TrainingRun",
     "Upload",
     "UploadFile",
+    "Webhook",
     "WorkerProcess",
     "table_of",
 ]

@@ -92,3 +92,13 @@ class AuditEvent(Base):
     object_kind: Mapped[str] = mapped_column(String(32))
     object_id: Mapped[str] = mapped_column(String(64))
     detail: Mapped[dict[str, Any]]
+
+
+class AuditSeal(Base):
+    """An audit event's place in the chain: its digest covers the event and the seal before it (shared.audit_chain)."""
+
+    __tablename__ = "audit_seal"
+
+    sequence: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    event_id: Mapped[int] = mapped_column(ForeignKey("audit_event.id"), unique=True)
+    digest: Mapped[Sha256]

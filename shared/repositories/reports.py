@@ -1,13 +1,14 @@
-"""Report versions: immutable, numbered per patient and model version."""
+"""Report versions: immutable, numbered per patient and model."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload
 
 from shared.models import JobPatient, ModelVersion, Patient, Report
+from shared.reports.versions import NewestReport
 
 
 def get_report(session: Session, report_id: UUID) -> Report | None:
@@ -15,40 +16,37 @@ def get_report(session: Session, report_id: UUID) -> Report | None:
     return session.scalar(_with_nouns().where(Report.id == report_id))
 
 
-class NewestReport(NamedTuple):
-    """The newest version about a patient by a model version, without its document."""
-
-    id: UUID
-    number: int
-    inputs_digest: str
+_NEWER = aliased(Report)
 
 
-def _is_newest() -> ColumnElement[bool]:
-    newer = aliased(Report)
+def _is_newest(same: InstrumentedAttribute[Any], of_newer: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    """No version about the patient that has the `same` is newer."""
     return ~(
-        select(newer.id)
-        .where(
-            newer.patient_id == Report.patient_id,
-            newer.model_version_id == Report.model_version_id,
-            newer.number > Report.number,
-        )
+        select(_NEWER.id)
+        .where(_NEWER.patient_id == Report.patient_id, of_newer == same, _NEWER.number > Report.number)
         .exists()
     )
 
 
+_NEWEST_OF_CHAIN = _is_newest(Report.model_name, _NEWER.model_name)
+_NEWEST_OF_MODEL_VERSION = _is_newest(Report.model_version_id, _NEWER.model_version_id)
+
 # Made once: the statement takes longer to build than to run.
-_NEWEST = select(Report.patient_id, Report.id, Report.number, Report.inputs_digest).where(
+_NEWEST = select(
+    Report.patient_id, Report.id, Report.number, Report.status, Report.inputs_digest, Report.document
+).where(
     Report.patient_id.in_(bindparam("patient_ids", expanding=True)),
-    Report.model_version_id == bindparam("model_version_id"),
-    _is_newest(),
+    Report.model_name == bindparam("model_name"),
+    _NEWEST_OF_CHAIN,
 )
 
 
-def newest_reports(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, NewestReport]:
-    """The newest version about each patient by a model version; patients without one are left out."""
-    given = {"patient_ids": patient_ids, "model_version_id": model_version_id}
-    rows = session.execute(_NEWEST, given)
-    return {row.patient_id: NewestReport(row.id, row.number, row.inputs_digest) for row in rows}
+def newest_reports(session: Session, patient_ids: Sequence[int], model_name: str) -> dict[int, NewestReport]:
+    """The newest version about each patient by a model, whatever its version; patients without one are left out."""
+    rows = session.execute(_NEWEST, {"patient_ids": patient_ids, "model_name": model_name})
+    return {
+        row.patient_id: NewestReport(row.id, row.number, row.status, row.inputs_digest, row.document) for row in rows
+    }
 
 
 def list_reports(
@@ -61,13 +59,17 @@ def list_reports(
     before: UUID | None = None,
     limit: int = 50,
 ) -> Sequence[Report]:
-    """Reports, newest first; unless asked, only the newest version per patient and model version."""
+    """Reports, newest first; unless asked, only the newest version per patient and model.
+
+    Where `model` names a version, the newest that is from it.
+    """
     statement = _with_nouns()
     if job_id is not None:
         of_job = select(JobPatient.report_id).where(JobPatient.job_id == job_id)
         statement = statement.where(Report.id.in_(of_job))
     elif not all_versions:
-        statement = statement.where(_is_newest())
+        has_number = model is not None and ":" in model
+        statement = statement.where(_NEWEST_OF_MODEL_VERSION if has_number else _NEWEST_OF_CHAIN)
     if model is not None:
         statement = statement.where(*_of_model(model))
     if patient_key is not None:

@@ -98,6 +98,34 @@ def test_late_study_makes_the_next_report_version(any_api: Api, package: bytes, 
     assert api.get(f"/api/v1/reports/{before['id']}").json["document"]["studies"] != newest["document"]["studies"]
 
 
+def test_other_version_of_the_model_makes_the_next_report_version(
+    any_api: Api, tmp_path: Path, package: bytes, runtime: Runtime
+) -> None:
+    api = any_api
+    api.post("/api/v1/models", data=package, **ZIP)
+    files = zipped([("a.dcm", film("P1", 1, 1))])
+    first = submit(api, files)
+    work(runtime)
+    (before,) = reports(api, first["id"])
+    other = accept_everything_package(tmp_path / "other", slope=2.0)
+    api.post("/api/v1/models", data=zip_package(other, tmp_path / "other.zip").read_bytes(), **ZIP)
+    api.post(f"/api/v1/models/{before['model']['name']}/versions/2/promote", json={"reason": "to see"})
+
+    second = submit(api, files)
+    work(runtime)
+
+    (after,) = reports(api, second["id"])
+    assert (after["number"], after["model"]["version"]) == (2, 2)
+    assert (after["supersedes"], after["origin"]) == (before["id"], "results")
+    told = api.get(f"/api/v1/reports/{after['id']}").json["document"]["changes"]
+    assert told["since"] == {"id": before["id"], "number": 1}
+    assert told["model_version"] == {"before": 1, "after": 2}
+    assert api.get("/api/v1/reports").json["items"][0]["id"] == after["id"]
+    assert len(api.get("/api/v1/reports").json["items"]) == 1
+    (of_first,) = api.get(f"/api/v1/reports?model={before['model']['name']}:1").json["items"]
+    assert of_first["id"] == before["id"]
+
+
 def test_same_files_again_are_reused_and_make_no_new_report(any_api: Api, package: bytes, runtime: Runtime) -> None:
     api = any_api
     api.post("/api/v1/models", data=package, **ZIP)
