@@ -1,6 +1,9 @@
 """Brings a database to the newest schema; safe when several hosts start at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -26,9 +29,38 @@ def lock_schema(connection: Connection) -> None:
 
 def upgrade_schema(engine: Engine) -> None:
     """Apply the migrations that are missing, in one transaction."""
-    with engine.begin() as connection:
+    with engine.connect() as connection:
+        if schema_is_current(connection):
+            return  # also for what it would cost to check every reference of a large database
+    with migrating(engine) as connection:
         lock_schema(connection)
         command.upgrade(_config(connection), "head")
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction that may replace tables that others refer to.
+
+    SQLite changes a table by copying it and dropping the old one, which only works while references are not enforced;
+    they are checked before the commit instead (SQLite, "Making Other Kinds Of Table Schema Changes").
+    """
+    with engine.connect() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        try:
+            if is_sqlite:
+                # On the driver's connection: within a transaction, which SQLAlchemy would begin, nothing would change.
+                _driver(connection).execute("PRAGMA foreign_keys=OFF")
+            with connection.begin():
+                yield connection
+                if is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                    raise AssertionError("a migration left rows that refer to nothing")
+        finally:
+            if is_sqlite:
+                _driver(connection).execute("PRAGMA foreign_keys=ON")
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
 
 
 def schema_is_current(connection: Connection) -> bool:

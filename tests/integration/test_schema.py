@@ -10,19 +10,22 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 import shared.schema
+from shared.clock import utc_now
 from shared.config import Settings
-from shared.db import make_engine
+from shared.db import make_engine, reading
+from shared.identifiers import new_id
 from shared.migrate import prepare_database
-from shared.models import Base
+from shared.models import Base, ModelVersion, Report, Series, Study
+from shared.reports.digest import content_digest
 from shared.repositories.registry import numbered, promote, promotions_of, roll_back
-from shared.schema import schema_is_current, upgrade_schema
-from shared.states import PromotionKind
+from shared.schema import migrating, schema_is_current, upgrade_schema
+from shared.states import PromotionKind, ReportOrigin, ReportStatus
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
-from tests.factories import MODEL, add_model
+from tests.factories import MODEL, add_instance, add_model
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -47,7 +50,7 @@ def _tables(engine: Engine) -> set[str]:
 def _downgrade(engine: Engine, to: str = "base") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(shared.schema.__file__).parent / "migrations"))
-    with engine.begin() as connection:
+    with migrating(engine) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, to)
 
@@ -102,6 +105,37 @@ def test_champions_of_before_have_a_promotion_to_go_back_to(empty: Engine) -> No
         back = roll_back(uow.session, second, None)
         assert back is not None
         assert back.version == 1
+
+
+def test_reports_of_before_become_one_chain_in_the_order_in_which_they_were_made(empty: Engine) -> None:
+    prepare_database(empty, "local")
+    with UnitOfWork(empty) as uow:
+        versions = [add_model(uow.session), add_model(uow.session)]
+        series = uow.session.get_one(Series, add_instance(uow.session).series_id)
+        patient = uow.session.get_one(Study, series.study_id).patient_id
+        reports = [_report(patient, versions[at], number) for number, at in enumerate((0, 1, 0), start=1)]
+        uow.session.add_all(reports)
+    _downgrade(empty, "0011")
+    with empty.begin() as connection:
+        # As they were numbered then: by the version of the model.
+        connection.execute(text("UPDATE report SET number = 1 WHERE number = 2"))
+        connection.execute(text("UPDATE report SET number = 2 WHERE number = 3"))
+
+    upgrade_schema(empty)
+
+    with reading(empty) as session:
+        chain = session.scalars(select(Report).order_by(Report.number)).all()
+        assert [one.id for one in chain] == [one.id for one in reports]
+        assert [one.supersedes for one in chain] == [None, reports[0].id, reports[1].id]
+        assert {one.content_digest for one in chain} == {content_digest({"findings": [0.25]})}
+        assert {(one.model_name, one.origin) for one in chain} == {(MODEL, ReportOrigin.RESULTS)}
+
+
+def _report(patient_id: int, version: ModelVersion, number: int) -> Report:
+    columns = {"patient_id": patient_id, "model_version_id": version.id, "model_name": version.name, "number": number}
+    said = {"status": ReportStatus.PRELIMINARY, "origin": ReportOrigin.RESULTS, "document": {"findings": [0.25]}}
+    digests = {"inputs_digest": "d" * 64, "content_digest": "e" * 64}
+    return Report(id=new_id(), created_at=utc_now(), **columns, **said, **digests)
 
 
 def test_database_is_prepared_once_when_hosts_start_together(empty: Engine) -> None:
