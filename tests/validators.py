@@ -31,8 +31,9 @@ def validated(data: bytes, folder: Path) -> list[str]:
         "Warning - Unrecognized defined term <99OVERREAD> for value 1 of attribute <Coding Scheme Designator>",
         # Attributes of type 2 that are empty because the source does not say, or the index does not keep them.
         "Warning - Missing attribute or value that would be needed to build DICOMDIR - ",
-        # It is.
-        "Warning - is only permitted to be empty when actually unknown; ",
+        # It is unknown: the index does not keep it.
+        "Warning - is only permitted to be empty when actually unknown; should be absent (not empty) if an unpaired"
+        " body part, and have a value if a paired body part - attribute <Laterality>",
     )
     lines = (told.stdout + told.stderr).splitlines()
     return [line for line in lines if re.match("Error|Warning|Abort", line) and not line.startswith(expected)]

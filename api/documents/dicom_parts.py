@@ -1,13 +1,12 @@
-"""What the DICOM objects made of a report share: their UIDs, cleaned values, patient and study, bytes. Pure."""
+"""What the DICOM objects made of a report share: cleaned values, patient and study, bytes. Pure."""
 
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from threading import Lock
 from typing import Any
-from uuid import UUID, uuid5
 
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
@@ -20,8 +19,6 @@ Document = dict[str, Any]
 
 MANUFACTURER = "Overread"
 UTF_8 = "ISO_IR 192"
-# UIDs that Overread makes: UUIDs of this namespace below the root 2.25 (PS3.5, B.2).
-NAMESPACE = UUID("5f0c3a52-6c1f-5d0e-9b53-2f7a4c1f6c11")
 SEXES = frozenset({"M", "F", "O"})
 MAX_GROUPS, MAX_COMPONENTS = 3, 5  # of a person's name (PS3.5, 6.2.1)
 _DATE = re.compile(r"[0-9]{8}")
@@ -38,21 +35,6 @@ def as_given() -> Iterator[None]:
     """
     with _one_at_a_time, disable_value_validation():
         yield
-
-
-def made_uid(*names: object) -> str:
-    """The same UID for the same names, always."""
-    return f"2.25.{uuid5(NAMESPACE, '/'.join(map(str, names))).int}"
-
-
-def version_uid(source: Source, role: str, *names: object) -> str:
-    """The UID of what plays this role in this version of the report."""
-    return made_uid(source.document["version"]["id"], role, *names)
-
-
-def made_at(source: Source) -> datetime:
-    """When the version was made, in UTC."""
-    return datetime.fromisoformat(source.document["version"]["created_at"]).astimezone(UTC)
 
 
 def long_string(value: str, limit: int = MAX_TEXT) -> str:

@@ -15,12 +15,10 @@ from api.documents.dicom_parts import (
     as_given,
     header_of,
     long_string,
-    made_at,
-    made_uid,
     modality_of,
     to_bytes,
-    version_uid,
 )
+from api.documents.identity import made_at, made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from api.pictures import WORDS, PictureMaker, Pixels
 from shared.errors import NotFoundError, PermanentError

@@ -37,13 +37,11 @@ from api.documents.dicom_parts import (
     header_of,
     long_string,
     long_text,
-    made_at,
-    made_uid,
     newest_study,
     person_name,
     to_bytes,
-    version_uid,
 )
+from api.documents.identity import made_at, made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from shared.states import ReportStatus
 
