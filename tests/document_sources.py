@@ -21,6 +21,7 @@ from tests.model_samples import contract_fields
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+LONG_UID = "2.25." + "9" * 59
 MADE_AT = datetime(2026, 2, 3, 4, 5, 6, 700000, tzinfo=UTC)
 SIGNED_AT = datetime(2026, 2, 4, 9, 30, tzinfo=UTC)
 REVIEWER = "Dr. Jane Roe"
@@ -190,8 +191,20 @@ def situations() -> dict[str, Source]:
             final, ReportStatus.AMENDED, review(signed=True, verdicts={"lesion": "disagree"}), ReportOrigin.AMENDMENT
         ),
         "retracted": moved(final, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION),
+        "hostile_words": hostile_words(),
+        "long_uids": source(evidence(instance(1, [0.9], uid=LONG_UID), studies=[study(uid=LONG_UID)])),
         "background": source(evidence(instance(1, [0.2, 0.7, 0.1])), multiclass()),
     } | {f"patient_{name}": source(patient=patient) for name, patient in PATIENTS.items()}
+
+
+def hostile_words() -> Source:
+    """Everything that a person or a package may say, said badly."""
+    odd = "\\<script>alert('x')</script>^=&\x07\n# " + "x" * 200
+    of = source(by=package("a" * 17, display=odd[:200]))
+    said = review(signed=True, verdicts={"a" * 17: "disagree"}, comment=odd * 50, reviewer=odd)
+    said["verdicts"][0]["note"] = odd
+    said["signed"]["by"] = odd
+    return moved(of, ReportStatus.FINAL, said)
 
 
 PATIENTS: dict[str, dict[str, str]] = {

@@ -54,6 +54,11 @@ def person_name(value: str) -> str:
     return "=".join(groups).rstrip("=")
 
 
+def principal_name(value: str) -> str:
+    """A principal's name as VR PN: of one group, for who registered it meant none."""
+    return person_name(value.replace("=", " "))
+
+
 def _name_group(value: str) -> str:
     first = [part.strip() for part in value.split("^")]
     components = [*first[: MAX_COMPONENTS - 1], " ".join(first[MAX_COMPONENTS - 1 :])]

@@ -38,7 +38,7 @@ from api.documents.dicom_parts import (
     long_string,
     long_text,
     newest_study,
-    person_name,
+    principal_name,
     to_bytes,
 )
 from api.documents.identity import made_at, made_uid, version_uid
@@ -86,7 +86,7 @@ def make_sr(source: Source) -> bytes:
             is_complete=True,
             is_final=signed is not None,
             is_verified=signed is not None,
-            verifying_observer_name=person_name(signed["by"]) if signed else None,
+            verifying_observer_name=principal_name(signed["by"]) if signed else None,
             verifying_organization=NO_ORGANIZATION if signed else None,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             specific_character_set=UTF_8,
@@ -156,7 +156,7 @@ def _observers(source: Source) -> ObservationContext:
     return ObservationContext(
         observer_device_context=ObserverContext(codes.DCM.Device, device),
         observer_person_context=ObserverContext(
-            codes.DCM.Person, PersonObserverIdentifyingAttributes(person_name(review["reviewer"]))
+            codes.DCM.Person, PersonObserverIdentifyingAttributes(principal_name(review["reviewer"]))
         )
         if review
         else None,

@@ -35,7 +35,8 @@ def test_numbers_are_those_of_the_report(of: Source) -> None:
     groups = content(of).get_image_measurement_groups()
 
     for group, finding in zip(groups, of.document["findings"], strict=True):
-        assert (group.finding_type.value, group.finding_type.meaning) == (finding["code"], finding["display"])
+        assert group.finding_type.value == finding["code"]
+        assert group.finding_type.meaning == finding["display"] or len(finding["display"]) > 64
         numbers = [one.value for one in group.get_measurements(codes.DCM.Probability)]
         assert numbers == ([] if finding["probability"] is None else [finding["probability"]])
         points = [one.value for one in group.get_measurements(OPERATING_POINT)]
