@@ -1,4 +1,4 @@
-"""Pictures of heat maps: the map blended over its frame, as PNG, made in a limited child process; no text of DICOM.
+"""Pictures of heat maps: the map blended over its frame, made in a limited child process; no text of DICOM.
 
 What stands burnt into the pixels of a frame stands in its picture too.
 """
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,15 @@ from shared.heat_map_file import read_map
 from shared.reasons import Reason
 from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 TARGET = "api.pictures:blend_in_child"
 WORDS = "AI, not for diagnostic use"
 STRIP = 18  # pixels below the picture, for the words
-MAX_PNG_BYTES = 4 * MIB
+MIN_COLUMNS = 136  # of a picture, for the words; what is narrower stands on the left
+MAX_PICTURE_BYTES = 4 * MIB
+NO_PICTURE = "the picture's maker gave no picture"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # At its strongest the map hides so much of the frame; from dark red to yellow.
 OPACITY = 0.55
@@ -47,15 +52,26 @@ class Wanted:
     side: int = 512
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """A picture as it is: 8 bit each of red, green, blue, row by row."""
+
+    rows: int
+    columns: int
+    rgb: bytes
+
+
 def blend_in_child(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Sandbox target: {"limits", and the fields of Wanted} -> one reply, whose payload is a PNG."""
+    """Sandbox target: {"limits", "raw", and the fields of Wanted} -> one reply: its size, and a PNG, or raw pixels."""
     wanted = Wanted(**{name: request[name] for name in Wanted.__dataclass_fields__})
     heat = read_map(Path(wanted.map_path), wanted.position).astype(np.float32)
     for frame in iter_frames(Path(wanted.path), ReadLimits(**request["limits"]), [wanted.frame]):
-        yield {}, _png(frame, heat, wanted)
+        picture = _picture(frame, heat, wanted)
+        size = {"rows": picture.height, "columns": picture.width}
+        yield size, picture.tobytes() if request["raw"] else _png(picture)
 
 
-def _png(frame: Frame, heat: NDArray[np.float32], wanted: Wanted) -> bytes:
+def _picture(frame: Frame, heat: NDArray[np.float32], wanted: Wanted) -> "Image.Image":
     from PIL import Image, ImageDraw
 
     shown = display_values(frame)
@@ -66,9 +82,13 @@ def _png(frame: Frame, heat: NDArray[np.float32], wanted: Wanted) -> bytes:
     pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
     box = frame_in_map((rows, columns), heat.shape, wanted)
     warmth = Image.fromarray(np.maximum(heat, 0.0)).resize(size, Image.Resampling.BICUBIC, box=box)
-    picture = Image.new("RGB", (size[0], size[1] + STRIP))
+    picture = Image.new("RGB", (max(size[0], MIN_COLUMNS), size[1] + STRIP))
     picture.paste(Image.fromarray(_blended(pixels, np.asarray(warmth))))
     ImageDraw.Draw(picture).text((4, size[1] + 2), WORDS, fill=(255, 255, 255))
+    return picture
+
+
+def _png(picture: "Image.Image") -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -114,11 +134,26 @@ class PictureMaker:
 
     def make(self, wanted: Wanted) -> bytes:
         """The picture as PNG; raises as decoding does, and NotFoundError when the map is gone."""
-        request = asdict(wanted) | {"limits": self._limits}
-        pictures = [bytes(reply.payload) for reply in self._pool.call(request, payload_bytes=MAX_PNG_BYTES)]
-        if len(pictures) != 1 or not pictures[0].startswith(PNG_SIGNATURE):
-            raise ChildCrashedError("the picture's maker gave no picture", reason=Reason.DECODE_CRASHED)
-        return pictures[0]
+        _, png = self._blend(wanted, raw=False)
+        if not png.startswith(PNG_SIGNATURE):
+            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
+        return png
+
+    def pixels(self, wanted: Wanted) -> Pixels:
+        """The picture as raw pixels; raises as `make` does."""
+        size, rgb = self._blend(wanted, raw=True)
+        rows, columns = size.get("rows"), size.get("columns")
+        if not (isinstance(rows, int) and isinstance(columns, int) and 0 < rows * columns * 3 == len(rgb)):
+            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
+        return Pixels(rows, columns, rgb)
+
+    def _blend(self, wanted: Wanted, *, raw: bool) -> tuple[dict[str, Any], bytes]:
+        request = asdict(wanted) | {"limits": self._limits, "raw": raw}
+        replies = self._pool.call(request, payload_bytes=MAX_PICTURE_BYTES)
+        made = [(dict(reply.meta), bytes(reply.payload)) for reply in replies]
+        if len(made) != 1:
+            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
+        return made[0]
 
     def close(self) -> None:
         """End the child processes."""

@@ -3,17 +3,31 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.pictures import Wanted
 from api.views.heat_maps import explained_document
-from shared.models import ModelVersion
+from shared.models import Instance, ModelVersion, Patient, Report, Series, Study
 
 # Another number where the same report would look otherwise: what was cached of an unsigned one is made again.
 EDITION = 1
+
+
+@dataclass(frozen=True)
+class IndexedInstance:
+    """What other systems name an instance by, as the index has it; it never changes, for it is the file's own word."""
+
+    study_instance_uid: str
+    study_time: str
+    series_instance_uid: str
+    modality: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    number_of_frames: int
 
 
 @dataclass(frozen=True)
@@ -21,12 +35,13 @@ class Source:
     """The version's document, whose rows of evidence name their heat maps, and what those maps' pictures are made of.
 
     `document["version"]` has its id, number and status, so a version can have documents before its row is committed.
-    `pictures` are by the id of the heat map.
+    `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes.
     """
 
     document: dict[str, Any]
     content_digest: str
     pictures: Mapping[int, Wanted]
+    instances: Mapping[str, IndexedInstance] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -40,5 +55,44 @@ class Source:
 
 def source_of(session: Session, document: dict[str, Any], content_digest: str, version: ModelVersion) -> Source:
     """The source of a report version, of which there need not be a row yet."""
-    explained, pictures = explained_document(session, document, version)
-    return Source(explained, content_digest, pictures)
+    told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
+    explained, pictures = explained_document(session, told, version)
+    return Source(explained, content_digest, pictures, _indexed(session, explained))
+
+
+def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
+    """What a document from before documents said it says of its version now: all were of machines, and preliminary."""
+    of_chain = (Patient.key == document["patient"]["key"], Report.model_version_id == version.id)
+    rows = session.execute(select(Report).join(Report.patient).where(*of_chain)).scalars()
+    row = next(row for row in rows if row.document == document)
+    return {
+        "id": str(row.id),
+        "number": row.number,
+        "status": row.status.value,
+        "origin": row.origin.value,
+        "created_at": row.created_at.isoformat(),
+        "by": None,
+        "signs": None,
+    }
+
+
+def _indexed(session: Session, document: dict[str, Any]) -> dict[str, IndexedInstance]:
+    blobs = {one["blob_sha256"] for finding in document["findings"] for one in finding["evidence"]}
+    statement = (
+        select(
+            Instance.blob_sha256,
+            Study.study_instance_uid,
+            Study.study_time,
+            Series.series_instance_uid,
+            Series.modality,
+            Instance.sop_instance_uid,
+            Instance.sop_class_uid,
+            Instance.number_of_frames,
+        )
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(Instance.blob_sha256.in_(sorted(blobs)))
+    )
+    names = [one.name for one in fields(IndexedInstance)]
+    rows = session.execute(statement)
+    return {row.blob_sha256: IndexedInstance(**{name: getattr(row, name) for name in names}) for row in rows}

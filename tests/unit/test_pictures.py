@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from api.pictures import STRIP, Wanted, blend_in_child
+from api.pictures import MIN_COLUMNS, STRIP, Wanted, blend_in_child
 from shared.config import Settings
 from shared.dicom.display import display_values
 from shared.dicom.parse import ReadLimits
@@ -25,13 +25,22 @@ SIDE = 16
 
 def picture(folder: Path, pixels: NDArray[Any], heat: NDArray[Any], *, frame: int = 1, resize: str) -> NDArray[Any]:
     """The picture of a map over a frame, without the strip of words, int (rows, columns, RGB)."""
+    return whole_picture(folder, pixels, heat, frame=frame, resize=resize)[:-STRIP]
+
+
+def strip(folder: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+    """The words under a frame."""
+    return whole_picture(folder, pixels, np.zeros((4, 4)), frame=1, resize="stretch")[-STRIP:]
+
+
+def whole_picture(folder: Path, pixels: NDArray[Any], heat: NDArray[Any], *, frame: int, resize: str) -> NDArray[Any]:
     (folder / "file").write_bytes(to_bytes(make_dataset(pixels, PatientName="Doe^Jane")))
     (folder / "maps").write_bytes(encode_maps([heat.astype(np.float16)]))
     wanted = Wanted(str(folder / "file"), frame, str(folder / "maps"), 0, resize, (SIDE, SIDE), side=160)
-    ((_, png),) = blend_in_child(asdict(wanted) | {"limits": asdict(LIMITS)})
+    ((_, png),) = blend_in_child(asdict(wanted) | {"limits": asdict(LIMITS), "raw": False})
     assert b"Doe" not in png
     with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"), np.int64)[:-STRIP]
+        return np.asarray(image.convert("RGB"), np.int64)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +75,15 @@ def test_picture_without_anything_for_the_finding_is_the_frame(tmp_path: Path) -
     assert (made[:, :, 0] == made[:, :, 2]).all()
     assert made[80, 0, 0] < 10
     assert made[80, -1, 0] > 245
+
+
+def test_words_are_whole_under_a_narrow_frame(tmp_path: Path) -> None:
+    made = strip(tmp_path, np.zeros((64, 2), np.uint8))
+
+    assert made.shape == (STRIP, MIN_COLUMNS, 3)
+    whole = strip(tmp_path, np.zeros((64, 64), np.uint8))
+    np.testing.assert_array_equal(made, whole[:, :MIN_COLUMNS])
+    assert whole[:, MIN_COLUMNS - 4 :].max() == 0
 
 
 def test_picture_is_of_the_frame_that_was_asked_for(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""A study that a report is about, with the instances that drove its findings, as FHIR."""
+
+from collections import defaultdict
+from typing import Any
+
+from api.documents.dicom_parts import date_of
+from api.documents.fhir_codes import DICOM_UID, URI, coding, modality
+from api.documents.fhir_terms import Told, filled, study_id
+from api.documents.source import IndexedInstance
+
+Json = dict[str, Any]
+
+
+def imaging_study(told: Told, study: Json) -> Json:
+    """The study; of its series and instances those that the report names as evidence."""
+    uid = study["study_instance_uid"]
+    day = date_of(study["study_date"])
+    by_series: defaultdict[str, dict[str, IndexedInstance]] = defaultdict(dict)
+    for one in told.source.instances.values():
+        if one.study_instance_uid == uid:
+            by_series[one.series_instance_uid][one.sop_instance_uid] = one
+    kinds = {modality(one)["code"]: modality(one) for one in study.get("modalities", ())}
+    return {"resourceType": "ImagingStudy", "id": study_id(told, uid), "status": "available"} | filled(
+        identifier=[{"system": DICOM_UID, "value": f"urn:oid:{uid}"}],
+        modality=[told.modality(one) for one in kinds.values()],
+        subject=told.patient,
+        started=day.isoformat() if day else None,
+        series=[_series(told, uid, list(some.values())) for uid, some in sorted(by_series.items())],
+    )
+
+
+def _series(told: Told, uid: str, instances: list[IndexedInstance]) -> Json:
+    return {
+        "uid": uid,
+        "modality": told.modality(modality(instances[0].modality)),
+        "instance": [
+            {"uid": one.sop_instance_uid, "sopClass": coding(URI, f"urn:oid:{one.sop_class_uid}")} for one in instances
+        ],
+    }
