@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.source import IndexedInstance, Source
+from api.documents.source import IndexedInstance, IndexedStudy, Source
 from api.pictures import Wanted
 from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import Evidence, InstanceEvidence, StudyFacts
@@ -109,13 +109,14 @@ def _instances(of: Evidence, sop_class_uid: str, modality: str) -> dict[str, Ind
     studies = {one.row: one for one in of.studies}
     return {
         one.blob_sha256: IndexedInstance(
-            studies[one.study_row].study_instance_uid,
-            studies[one.study_row].study_time,
-            one.series_instance_uid,
-            modality,
-            one.sop_instance_uid,
-            sop_class_uid,
-            one.number_of_frames,
+            study_instance_uid=studies[one.study_row].study_instance_uid,
+            series_instance_uid=one.series_instance_uid,
+            modality=modality,
+            body_part_examined="CHEST",
+            laterality="",
+            sop_instance_uid=one.sop_instance_uid,
+            sop_class_uid=sop_class_uid,
+            number_of_frames=one.number_of_frames,
         )
         for one in of.instances
         if one.frames
@@ -133,7 +134,8 @@ def _settled(report: dict[str, Any], maps: Mapping[int, Wanted], instances: Mapp
             row["heat_map"] = next(({"id": one, "method": "cam"} for one in ids), None)
     named = {row["blob_sha256"] for finding in document["findings"] for row in finding["evidence"]}
     kept = {sha256: one for sha256, one in instances.items() if sha256 in named}
-    return Source(document, content_digest(document), maps, kept)
+    studies = {one["study_instance_uid"]: IndexedStudy("101112", "S1", "A1") for one in document["studies"]}
+    return Source(document, content_digest(document), maps, kept, studies)
 
 
 def moved(of: Source, status: ReportStatus, said: Mapping[str, Any], origin: ReportOrigin | None = None) -> Source:
@@ -205,6 +207,11 @@ def hostile_words() -> Source:
     said["verdicts"][0]["note"] = odd
     said["signed"]["by"] = odd
     return moved(of, ReportStatus.FINAL, said)
+
+
+def unsaid(patient: Mapping[str, str]) -> list[str]:
+    """What the patient's files do not say and a DICOMDIR would take."""
+    return [] if patient.get("patient_id", "P1") else ["Patient ID"]
 
 
 PATIENTS: dict[str, dict[str, str]] = {

@@ -11,7 +11,7 @@ from typing import Any
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
-from api.documents.source import Source
+from api.documents.source import IndexedStudy, Source
 from shared.dicom.values import MAX_TEXT, clean
 from shared.errors import NotFoundError
 
@@ -20,6 +20,7 @@ Document = dict[str, Any]
 MANUFACTURER = "Overread"
 UTF_8 = "ISO_IR 192"
 SEXES = frozenset({"M", "F", "O"})
+MAX_SHORT = 16  # characters of a VR SH
 MAX_GROUPS, MAX_COMPONENTS = 3, 5  # of a person's name (PS3.5, 6.2.1)
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?")
@@ -40,6 +41,11 @@ def as_given() -> Iterator[None]:
 def long_string(value: str, limit: int = MAX_TEXT) -> str:
     """As one value of VR LO: no control characters, no delimiter of values."""
     return clean(value.replace("\\", "/"), limit)
+
+
+def short_string(value: str) -> str:
+    """As one value of VR SH."""
+    return long_string(value, MAX_SHORT)
 
 
 def long_text(value: str) -> str:
@@ -88,11 +94,10 @@ def modality_of(value: str) -> str:
 
 def newest_study(source: Source) -> Document:
     """The study that the report belongs to: the newest of those that the result is about."""
-    times = {one.study_instance_uid: one.study_time for one in source.instances.values()}
 
     def order(study: Document) -> tuple[bool, str, str, str]:
         uid = study["study_instance_uid"]
-        return study["in_scope"], study["study_date"], times.get(uid, ""), uid
+        return study["in_scope"], study["study_date"], _indexed(source, uid).study_time, uid
 
     studies: list[Document] = source.document["studies"]
     if not studies:
@@ -105,8 +110,7 @@ def header_of(source: Source, study_instance_uid: str) -> Dataset:
     """Patient and study as every object of that study has them; what the index does not know is empty."""
     patient = source.document["patient"]
     days = {one["study_instance_uid"]: one["study_date"] for one in source.document["studies"]}
-    times = {one.study_instance_uid: one.study_time for one in source.instances.values()}
-    time = times.get(study_instance_uid, "")
+    indexed = _indexed(source, study_instance_uid)
     header = Dataset()
     header.SpecificCharacterSet = UTF_8
     header.PatientName = person_name(patient["patient_name"])
@@ -118,11 +122,15 @@ def header_of(source: Source, study_instance_uid: str) -> Dataset:
     header.StudyInstanceUID = study_instance_uid
     day = days.get(study_instance_uid, "")
     header.StudyDate = day if date_of(day) else ""
-    header.StudyTime = time if _TIME.fullmatch(time) else ""
-    header.StudyID = ""
-    header.AccessionNumber = ""
+    header.StudyTime = indexed.study_time if _TIME.fullmatch(indexed.study_time) else ""
+    header.StudyID = short_string(indexed.study_id)
+    header.AccessionNumber = short_string(indexed.accession_number)
     header.ReferringPhysicianName = ""
     return header
+
+
+def _indexed(source: Source, study_instance_uid: str) -> IndexedStudy:
+    return source.studies.get(study_instance_uid, IndexedStudy("", "", ""))
 
 
 def to_bytes(dataset: Dataset) -> bytes:

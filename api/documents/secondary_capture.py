@@ -1,6 +1,7 @@
 """A report's heat maps -> DICOM Secondary Capture, for systems that show images and nothing else."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ from shared.errors import NotFoundError, PermanentError
 Document = dict[str, Any]
 
 SERIES_NUMBER = 9902  # beside that of the report
+# Words of BodyPartExamined (PS3.16, annex L) for what there is once in a body.
+UNPAIRED = frozenset(
+    ("ABDOMEN", "BRAIN", "CHEST", "CSPINE", "HEAD", "HEART", "LIVER", "LSPINE", "NECK", "PELVIS", "SKULL", "TSPINE")
+)
+SIDES = frozenset({"L", "R"})
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -98,8 +105,7 @@ def _describe(made: Dataset, source: Source, one: Shown) -> None:
     made.SeriesNumber = SERIES_NUMBER
     made.SeriesDescription = long_string(f"AI heat maps, not for diagnosis: {of_model}")
     made.Modality = modality_of(one.instance.modality)
-    # Unknown to the index.
-    made.Laterality = made.PatientOrientation = ""
+    _place(made, one.instance)
     made.Manufacturer = MANUFACTURER
     made.ManufacturerModelName = long_string(model["name"])
     made.DeviceSerialNumber = model["digest"]
@@ -110,6 +116,17 @@ def _describe(made: Dataset, source: Source, one: Shown) -> None:
     made.ContentTime = made.InstanceCreationTime = at.time()
     made.ImageComments = f"{WORDS}. {what}, {source.document['version']['status']}: where {of_model} saw it."
     made.DerivationDescription = f"Heat map of {one.finding['code']} by {of_model}, blended over the frame"
+
+
+def _place(made: Dataset, instance: IndexedInstance) -> None:
+    """Of what part of the body it is, on which side; a part that there is once has none (PS3.3, C.7.3.1)."""
+    made.PatientOrientation = ""
+    if instance.body_part_examined in UNPAIRED:
+        made.BodyPartExamined = instance.body_part_examined
+    elif instance.laterality in SIDES and _CODE_STRING.fullmatch(instance.body_part_examined):
+        made.BodyPartExamined, made.Laterality = instance.body_part_examined, instance.laterality
+    else:
+        made.Laterality = ""
 
 
 def _reference(one: Shown) -> Dataset:

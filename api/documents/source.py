@@ -18,13 +18,23 @@ EDITION = 1
 
 
 @dataclass(frozen=True)
+class IndexedStudy:
+    """What a study's objects say of it beside what the document does; texts are empty where its files do not say."""
+
+    study_time: str
+    study_id: str
+    accession_number: str
+
+
+@dataclass(frozen=True)
 class IndexedInstance:
     """What other systems name an instance by, as the index has it; it never changes, for it is the file's own word."""
 
     study_instance_uid: str
-    study_time: str
     series_instance_uid: str
     modality: str
+    body_part_examined: str
+    laterality: str
     sop_instance_uid: str
     sop_class_uid: str
     number_of_frames: int
@@ -35,13 +45,15 @@ class Source:
     """The version's document, whose rows of evidence name their heat maps, and what those maps' pictures are made of.
 
     `document["version"]` has its id, number and status, so a version can have documents before its row is committed.
-    `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes.
+    `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes,
+    `studies`, all that the document names, by their UID.
     """
 
     document: dict[str, Any]
     content_digest: str
     pictures: Mapping[int, Wanted]
     instances: Mapping[str, IndexedInstance] = field(default_factory=dict)
+    studies: Mapping[str, IndexedStudy] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -57,7 +69,7 @@ def source_of(session: Session, document: dict[str, Any], content_digest: str, v
     """The source of a report version, of which there need not be a row yet."""
     told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
     explained, pictures = explained_document(session, told, version)
-    return Source(explained, content_digest, pictures, _indexed(session, explained))
+    return Source(explained, content_digest, pictures, _instances(session, explained), _studies(session, explained))
 
 
 def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
@@ -76,15 +88,16 @@ def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersi
     }
 
 
-def _indexed(session: Session, document: dict[str, Any]) -> dict[str, IndexedInstance]:
+def _instances(session: Session, document: dict[str, Any]) -> dict[str, IndexedInstance]:
     blobs = {one["blob_sha256"] for finding in document["findings"] for one in finding["evidence"]}
     statement = (
         select(
             Instance.blob_sha256,
             Study.study_instance_uid,
-            Study.study_time,
             Series.series_instance_uid,
             Series.modality,
+            Series.body_part_examined,
+            Series.laterality,
             Instance.sop_instance_uid,
             Instance.sop_class_uid,
             Instance.number_of_frames,
@@ -96,3 +109,12 @@ def _indexed(session: Session, document: dict[str, Any]) -> dict[str, IndexedIns
     names = [one.name for one in fields(IndexedInstance)]
     rows = session.execute(statement)
     return {row.blob_sha256: IndexedInstance(**{name: getattr(row, name) for name in names}) for row in rows}
+
+
+def _studies(session: Session, document: dict[str, Any]) -> dict[str, IndexedStudy]:
+    statement = (
+        select(Study.study_instance_uid, Study.study_time, Study.study_id, Study.accession_number)
+        .join(Study.patient)
+        .where(Patient.key == document["patient"]["key"])
+    )
+    return {row[0]: IndexedStudy(*row[1:]) for row in session.execute(statement)}

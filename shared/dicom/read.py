@@ -44,9 +44,12 @@ class Header:
     patient_sex: str
     study_date: str
     study_time: str
+    study_id: str
+    accession_number: str
     acquisition_at: str
     modality: str
     body_part_examined: str
+    laterality: str
     manufacturer: str
     station_name: str
     photometric_interpretation: str
@@ -89,9 +92,12 @@ def _header_of(dataset: FileDataset, *, has_pixel_data: bool) -> Header:
         patient_sex=text(dataset, "PatientSex"),
         study_date=text(dataset, "StudyDate"),
         study_time=text(dataset, "StudyTime"),
+        study_id=text(dataset, "StudyID"),
+        accession_number=text(dataset, "AccessionNumber"),
         acquisition_at=_acquisition_at(dataset),
         modality=text(dataset, "Modality"),
         body_part_examined=text(dataset, "BodyPartExamined"),
+        laterality=text(dataset, "Laterality"),
         manufacturer=text(dataset, "Manufacturer"),
         station_name=text(dataset, "StationName"),
         photometric_interpretation=text(dataset, "PhotometricInterpretation"),

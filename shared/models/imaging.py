@@ -28,7 +28,10 @@ class Patient(Base):
 
 
 class Study(Base):
-    """A study of one patient; the same UID under two patients is two rows, both flagged."""
+    """A study of one patient; the same UID under two patients is two rows, both flagged.
+
+    `study_id` is DICOM's Study ID (0020,0010), not a row.
+    """
 
     __tablename__ = "study"
     __table_args__ = (UniqueConstraint("patient_id", "study_instance_uid"),)
@@ -38,6 +41,8 @@ class Study(Base):
     study_instance_uid: Mapped[Uid] = mapped_column(index=True)
     study_date: Mapped[str] = mapped_column(String(16), default="")
     study_time: Mapped[str] = mapped_column(String(16), default="")
+    study_id: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
+    accession_number: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
     patient_conflict: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime]
 
@@ -55,6 +60,7 @@ class Series(Base):
     series_instance_uid: Mapped[Uid]
     modality: Mapped[str] = mapped_column(String(16), default="")
     body_part_examined: Mapped[str] = mapped_column(String(64), default="")
+    laterality: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
     manufacturer: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime]
 

@@ -148,6 +148,8 @@ def _study_row(header: Header, patient_id: int) -> Row:
         "study_instance_uid": header.study_instance_uid,
         "study_date": header.study_date,
         "study_time": header.study_time,
+        "study_id": header.study_id,
+        "accession_number": header.accession_number,
         "created_at": utc_now(),
     }
     return _fitting(Study, row)
@@ -159,6 +161,7 @@ def _series_row(header: Header, study_id: int) -> Row:
         "series_instance_uid": header.series_instance_uid,
         "modality": header.modality,
         "body_part_examined": header.body_part_examined,
+        "laterality": header.laterality,
         "manufacturer": header.manufacturer,
         "created_at": utc_now(),
     }

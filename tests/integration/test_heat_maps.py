@@ -62,7 +62,9 @@ def square(number: int, *, is_bright: bool) -> bytes:
     pixels[-1, 0] = number
     if not is_bright:
         pixels[-1, -2] = 255
-    return to_bytes(make_dataset(pixels, Modality="CR", PatientID=f"P{number}", SOPInstanceUID=f"1.2.3.{number}"))
+    study = {"StudyTime": "101112", "StudyID": "S1", "AccessionNumber": f"A{number}", "BodyPartExamined": "CHEST"}
+    uids = {"PatientID": f"P{number}", "SOPInstanceUID": f"1.2.3.{number}"}
+    return to_bytes(make_dataset(pixels, Modality="CR", **study, **uids))
 
 
 def send(api: Api, package: bytes, *, bright: int = 2, dark: int = 1) -> str:

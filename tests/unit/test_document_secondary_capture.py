@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.errors import NotFoundError
 from shared.heat_map_file import encode_maps
 from tests.dicom_samples import make_dataset, to_bytes
-from tests.document_sources import ENHANCED_CT, PATIENTS, evidence, instance, package, signed, source, study
+from tests.document_sources import ENHANCED_CT, PATIENTS, evidence, instance, package, signed, source, study, unsaid
 from tests.validators import validated
 
 
@@ -106,7 +106,7 @@ def test_validator_finds_nothing_in_an_image(
 
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for name in archive.namelist():
-            assert validated(archive.read(name), tmp_path) == []
+            assert validated(archive.read(name), tmp_path, unsaid=unsaid(patient)) == []
 
 
 def test_same_source_gives_the_same_images_and_another_version_others(

@@ -13,7 +13,18 @@ from pydicom.sr.codedict import codes
 from api.documents.source import Source
 from api.documents.sr import DECISION, OPERATING_POINT, REVIEWED, VERDICT, make_sr
 from tests.dicom_samples import make_uid
-from tests.document_sources import ENHANCED_CT, NOTE, REVIEWER, evidence, instance, signed, situations, source, study
+from tests.document_sources import (
+    ENHANCED_CT,
+    NOTE,
+    REVIEWER,
+    evidence,
+    instance,
+    signed,
+    situations,
+    source,
+    study,
+    unsaid,
+)
 from tests.validators import tool, validated
 
 SITUATIONS = situations()
@@ -27,7 +38,7 @@ def content(of: Source) -> MeasurementReport:
 
 @every_situation
 def test_validator_finds_nothing(of: Source, tmp_path: Path) -> None:
-    assert validated(make_sr(of), tmp_path) == []
+    assert validated(make_sr(of), tmp_path, unsaid=unsaid(of.document["patient"])) == []
 
 
 @every_situation

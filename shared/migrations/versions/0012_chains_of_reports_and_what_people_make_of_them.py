@@ -21,6 +21,9 @@ AT_ONCE = 500
 def upgrade() -> None:
     """Move the schema forward."""
     _chain_reports()
+    for name in ("study_id", "accession_number"):
+        op.add_column("study", sa.Column(name, sa.String(length=16), nullable=False, server_default=sa.text("''")))
+    op.add_column("series", sa.Column("laterality", sa.String(length=16), nullable=False, server_default=sa.text("''")))
     op.create_table(
         "webhook",
         sa.Column("id", _BIG, autoincrement=True, nullable=False),
@@ -201,6 +204,9 @@ def downgrade() -> None:
         "webhook",
     ):
         op.drop_table(table)
+    op.drop_column("series", "laterality")
+    for name in ("study_id", "accession_number"):
+        op.drop_column("study", name)
     with op.batch_alter_table("report") as batch_op:
         batch_op.drop_constraint(op.f("fk_report_principal_id_principal"), type_="foreignkey")
         batch_op.drop_constraint(op.f("fk_report_signs_report"), type_="foreignkey")
