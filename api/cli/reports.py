@@ -93,6 +93,8 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
 def report(session: Session, report_id: str, media: str | None, output: Path | None, *, versions: bool) -> None:
     """Show a report, or fetch it as a document."""
     if versions:
+        if media is not None or output is not None:
+            raise click.UsageError("--versions is a table of its own; leave out --format and --output")
         show_versions(session, f"{REPORTS}/{report_id}")
         return
     if media is None and output is not None:

@@ -13,7 +13,7 @@ from shared.db import reading
 from shared.repositories.principals import list_principals
 from shared.states import Scope
 
-blueprint = APIBlueprint("principals", __name__, url_prefix="/api/v1/principals", tag="Tokens")
+blueprint = APIBlueprint("principals", __name__, url_prefix="/api/v1/principals", tag="Principals")
 
 
 @blueprint.get("")

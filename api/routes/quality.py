@@ -15,7 +15,7 @@ from shared.reports.agreement import Agreement, Group, agreements
 from shared.repositories.quality import signed_verdicts
 from shared.states import Scope
 
-blueprint = APIBlueprint("quality", __name__, url_prefix="/api/v1/quality", tag="Reviews")
+blueprint = APIBlueprint("quality", __name__, url_prefix="/api/v1/quality", tag="Quality")
 
 
 @blueprint.get("")

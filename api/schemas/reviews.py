@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.base import Page, Shape, Wanted
 from api.schemas.jobs import ModelNamed
@@ -22,6 +22,9 @@ MOST_FINDINGS = 1000
 
 class IfMatch(BaseModel):
     """Which content the person had before them."""
+
+    # The framework gives headers by the field's name, the documentation names the header.
+    model_config = ConfigDict(populate_by_name=True)
 
     if_match: str | None = Field(
         None, alias="If-Match", description='The version\'s ETag: its `content_digest` in quotes ("...").'
