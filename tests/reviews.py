@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from scheduler.aggregation.report import Aggregation
 from shared.db import reading
-from shared.models import Instance, ModelVersion, Report
+from shared.models import Instance, ModelVersion, Report, Series, Study
 from shared.repositories.jobs import NewJob, Target, create_job
 from shared.repositories.predictions import NewPrediction, Provenance, add_predictions
 from shared.repositories.principals import default_project
@@ -18,7 +19,6 @@ from tests.conftest import Api, Prepared
 from tests.factories import add_instance, add_model, admin_id
 
 REPORTS = "/api/v1/reports"
-TASK = {"task": "multilabel"}
 CODES = ("effusion", "mass", "nodule")
 NOTHING = (0.1, 0.1, 0.1)
 
@@ -34,29 +34,26 @@ def predict(
 ) -> None:
     """A job on new images of these studies is over, each image with the probabilities given; no report is made yet."""
     with UnitOfWork(prepared.engine) as uow:
-        images = [
-            (add_instance(uow.session, patient_id=patient, study_instance_uid=uid, study_date=_date(uid)), given)
-            for uid, some in studies.items()
-            for given in some
-        ]
+        images = [(_image(uow.session, uid, patient), given) for uid, some in studies.items() for given in some]
         _tell(uow.session, version_id, images)
-        targets = [
-            Target(f"instance:{one.id}", instance_id=one.id, patient_id=_patient(uow.session, one)) for one, _ in images
-        ]
-        _submit(uow.session, version_id, targets)
+        _submit(uow.session, version_id, [one for one, _ in images])
     _work(prepared)
 
 
 def predict_again(prepared: Prepared, version_id: int, given: Sequence[float]) -> None:
     """A job of another version on every image there is is over; it says the same of each."""
     with UnitOfWork(prepared.engine) as uow:
-        images = [(one, given) for one in uow.session.scalars(select(Instance))]
-        _tell(uow.session, version_id, images)
-        targets = [
-            Target(f"instance:{one.id}", instance_id=one.id, patient_id=_patient(uow.session, one)) for one, _ in images
-        ]
-        _submit(uow.session, version_id, targets)
+        images = uow.session.scalars(select(Instance)).all()
+        _tell(uow.session, version_id, [(one, given) for one in images])
+        _submit(uow.session, version_id, images)
     _work(prepared)
+
+
+def fail(prepared: Prepared, version_id: int, study: str, patient: str = "P1") -> None:
+    """A job on one new image of a study is over: it could not be decoded."""
+    with UnitOfWork(prepared.engine) as uow:
+        _submit(uow.session, version_id, [_image(uow.session, study, patient)])
+    _work(prepared, num_failed=1)
 
 
 def aggregate(prepared: Prepared) -> str:
@@ -109,32 +106,28 @@ def sign(api: Api, who: Mapping[str, str], report_id: str, verdict: str = "agree
     return made.json
 
 
-def _date(study: str) -> str:
+def _image(session: Session, study: str, patient: str) -> Instance:
     last = study.rpartition(".")[2]
-    return last if len(last) == len("20260101") else ""
+    day = last if len(last) == len("20260101") else ""
+    return add_instance(session, patient_id=patient, study_instance_uid=study, study_date=day)
 
 
-def _patient(session: Any, instance: Instance) -> int:
-    from shared.models import Series, Study
-
-    statement = select(Study.patient_id).join(Series, Series.study_id == Study.id)
-    found: int = session.scalars(statement.where(Series.id == instance.series_id)).one()
-    return found
-
-
-def _tell(session: Any, version_id: int, images: Sequence[tuple[Instance, Sequence[float]]]) -> None:
+def _tell(session: Session, version_id: int, images: Sequence[tuple[Instance, Sequence[float]]]) -> None:
     version = session.get_one(ModelVersion, version_id)
     provenance = Provenance(version.digest, "keras", "float32", explained=Explain.POSITIVES)
     predictions = [NewPrediction(one.blob_sha256, 1, list(given)) for one, given in images]
     add_predictions(session, predictions, provenance)
 
 
-def _submit(session: Any, version_id: int, targets: Sequence[Target]) -> None:
+def _submit(session: Session, version_id: int, images: Sequence[Instance]) -> None:
+    patients = select(Instance.id, Study.patient_id).join(Instance.series).join(Series.study)
+    patient_of = dict(session.execute(patients.where(Instance.id.in_([one.id for one in images]))).all())
+    targets = [Target(f"instance:{one.id}", instance_id=one.id, patient_id=patient_of[one.id]) for one in images]
     of = {"principal_id": admin_id(session), "project_id": default_project(session).id}
     new = NewJob(**of, model_version_id=version_id, request={}, lane=Lane.ROUTINE)
     create_job(session, new, targets, shard_items=64)
 
 
-def _work(prepared: Prepared) -> None:
+def _work(prepared: Prepared, num_failed: int = 0) -> None:
     while (claimed := take(prepared.engine, "worker-1")) is not None:
-        commit(prepared.engine, claimed)
+        commit(prepared.engine, claimed, num_failed=num_failed)
