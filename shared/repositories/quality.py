@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.models import ModelVersion, Principal, Review, ReviewVerdict
@@ -29,7 +29,7 @@ def signed_verdicts(
     if name is not None:
         where.append(ModelVersion.name == name)
     if version is not None:
-        where.append(cast(ModelVersion.version, String) == str(version))
+        where.append(ModelVersion.version == version)
     if since is not None:
         where.append(Review.created_at >= since)
     statement = (
