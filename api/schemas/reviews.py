@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from api.schemas.base import Page, Shape, Wanted
 from api.schemas.jobs import ModelNamed
@@ -14,9 +14,16 @@ from shared.states import ReportOrigin, ReportStatus, Verdict
 
 # People's sentences: several lines, but nothing that a terminal obeys or a database refuses.
 WORDS = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-Note = Annotated[str, Field(max_length=1000, pattern=WORDS)]
-Comment = Annotated[str, Field(max_length=10_000, pattern=WORDS)]
-Why = Annotated[str, Field(min_length=1, max_length=1000, pattern=rf"{WORDS[:-2]}*\S[^\x00-\x08\x0b-\x1f\x7f]*$")]
+
+
+def _one_kind_of_line_end(given: object) -> object:
+    return given.replace("\r\n", "\n") if isinstance(given, str) else given
+
+
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, pattern=WORDS), BeforeValidator(_one_kind_of_line_end)]
+Note = Annotated[_Words, Field(max_length=1000)]
+Comment = Annotated[_Words, Field(max_length=10_000)]
+Why = Annotated[_Words, Field(min_length=1, max_length=1000)]
 MOST_FINDINGS = 1000
 
 

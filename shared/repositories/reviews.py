@@ -41,10 +41,10 @@ REPLACING = (ReportOrigin.AMENDMENT, ReportOrigin.RETRACTION)
 def own_review(session: Session, report: Report, principal_id: int) -> Document | None:
     """What this person last said on the chain since its last results, where that was not signed."""
     of_chain = (Report.patient_id == report.patient_id, Report.model_name == report.model_name)
-    results = select(func.max(Report.number)).where(*of_chain, Report.origin != ReportOrigin.REVIEW).scalar_subquery()
-    mine = (Report.origin == ReportOrigin.REVIEW, Report.principal_id == principal_id, Report.number > results)
-    statement = select(Report.document).where(*of_chain, *mine).order_by(Report.number.desc()).limit(1)
-    document = session.scalar(statement)
+    unsigned = Report.origin == ReportOrigin.REVIEW
+    last = session.scalar(select(func.max(Report.number)).where(*of_chain, ~unsigned)) or 0
+    mine = select(Report.document).where(*of_chain, unsigned, Report.principal_id == principal_id, Report.number > last)
+    document = session.scalar(mine.order_by(Report.number.desc()).limit(1))
     return document["review"] if document else None
 
 

@@ -154,6 +154,16 @@ def test_review_is_refused_when_the_finding_is_background_or_undecided(api: Api)
     assert [one["finding"] for one in signed["review"]["verdicts"]] == ["bacteria", "virus"]
 
 
+def test_words_of_several_lines_are_kept_and_control_codes_refused(any_api: Api) -> None:
+    first = reported(any_api.prepared, MIXED)
+
+    for comment in ("\x1b[2J", "a\x00b", "\ud800", "x" * 10_001):
+        answer = say(any_api, {}, first, comment=comment)
+        assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/comment"), comment
+    kept = say(any_api, {}, first, comment=" one\r\n\ttwo – drei\n").json
+    assert kept["review"]["comment"] == "one\n\ttwo – drei"
+
+
 @pytest.mark.parametrize("header", [None, "*"])
 def test_review_needs_the_etag_of_what_was_read(api: Api, header: str | None) -> None:
     first = reported(api.prepared, MIXED)
