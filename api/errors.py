@@ -24,6 +24,7 @@ from shared.errors import (
     NotFoundError,
     OverreadError,
     PermanentError,
+    PreconditionRequiredError,
     ScopeError,
     StorageFullError,
     TooManyRequestsError,
@@ -39,6 +40,8 @@ RETRY_AFTER_S = 5
 # Of a body's faults, so many are listed and so many told in the sentence.
 MAX_SHOWN, MAX_SAID = 100, 5
 NOT_JSON = "The body is not JSON; send a JSON object, or files with their type where the request takes files."
+# What of an error's context goes into its document: faults of a body, and what is newer than what it was made for.
+EXTENSIONS = ("errors", "newer")
 TRY_AGAIN = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE, HTTPStatus.TOO_MANY_REQUESTS)
 
 STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
@@ -46,6 +49,7 @@ STATUS_OF: tuple[tuple[type[OverreadError], HTTPStatus], ...] = (
     (ScopeError, HTTPStatus.FORBIDDEN),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
+    (PreconditionRequiredError, HTTPStatus.PRECONDITION_REQUIRED),
     (IdempotencyMismatchError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidRequestError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (MalformedRequestError, HTTPStatus.BAD_REQUEST),
@@ -94,9 +98,8 @@ def register_error_handlers(app: APIFlask) -> None:
 
 
 def _of_overread_error(error: OverreadError) -> Response:
-    extensions = {"reason": error.recorded_reason.value} if isinstance(error, PermanentError) else {}
-    if "errors" in error.context:
-        extensions["errors"] = error.context["errors"]
+    extensions: dict[str, Any] = {"reason": error.recorded_reason.value} if isinstance(error, PermanentError) else {}
+    extensions |= {name: error.context[name] for name in EXTENSIONS if name in error.context}
     retry_after = error.context.get("retry_after_s")
     headers = {"Retry-After": str(retry_after)} if retry_after else None
     return problem(status_of(error), error.message, headers, **extensions)

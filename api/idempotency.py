@@ -19,6 +19,9 @@ from shared.models import IdempotencyKey
 from shared.repositories.history import changed_rows
 from shared.unit_of_work import UnitOfWork
 
+# What is done in the transaction, and what is answered.
+Act = Callable[[UnitOfWork], Response]
+
 MAX_KEY_CHARACTERS = 255
 # A reservation whose maker died is free again after this long.
 RESERVATION_S = 60
@@ -40,15 +43,20 @@ class _Reservation:
         )
 
 
-def once(services: Services, principal_id: int, payload: bytes, act: Callable[[UnitOfWork], Response]) -> Response:
+def once(services: Services, principal_id: int, payload: bytes, act: Act) -> Response:
     """Run `act` in one transaction with the stored answer; a request with the same key gets that answer again.
 
     Without the header, `act` just runs. Raises ConflictError while the first request is still at work, and
     IdempotencyMismatchError when the key came with another payload.
     """
+    return prepared_once(services, principal_id, payload, lambda: act)
+
+
+def prepared_once(services: Services, principal_id: int, payload: bytes, prepare: Callable[[], Act]) -> Response:
+    """`once`, of an act that `prepare` makes before the transaction begins: nobody waits for what takes long."""
     key = _key_of_request()
     if key is None:
-        return _act(services, act, None)
+        return _act(services, prepare(), None)
     fingerprint = hashlib.sha256(request.path.encode() + b"\n" + payload).hexdigest()
     reservation = _Reservation(principal_id, key, new_id())
     try:
@@ -60,7 +68,7 @@ def once(services: Services, principal_id: int, payload: bytes, act: Callable[[U
     if known is not None:
         return known
     try:
-        return _act(services, act, reservation)
+        return _act(services, prepare(), reservation)
     except BaseException:
         _give_up(services, reservation)
         raise
@@ -126,7 +134,7 @@ def _answer(row: IdempotencyKey, fingerprint: str) -> Response:
     return response
 
 
-def _act(services: Services, act: Callable[[UnitOfWork], Response], reservation: _Reservation | None) -> Response:
+def _act(services: Services, act: Act, reservation: _Reservation | None) -> Response:
     with services.unit_of_work() as uow:
         response = act(uow)
         if reservation is not None:

@@ -141,6 +141,14 @@ class ConflictError(OverreadError):
     """The request does not fit the present state of what it names."""
 
 
+class SupersededError(ConflictError):
+    """What the request was made for is not the newest any more: another came before it."""
+
+
+class PreconditionRequiredError(OverreadError):
+    """The request does not say which content it was made for."""
+
+
 class IllegalTransitionError(ConflictError):
     """A move that the state table does not know."""
 

@@ -14,12 +14,10 @@ from sqlalchemy import Engine
 from shared.config import load_settings
 from shared.db import make_engine
 from shared.repositories.imaging import site_named
-from shared.repositories.principals import add_principal, default_project, issue_token, principal_named
+from shared.repositories.principals import ADMIN, add_principal, default_project, issue_token, principal_named
 from shared.schema import lock_schema, upgrade_schema
-from shared.states import Scope
+from shared.states import Role, Scope
 from shared.unit_of_work import UnitOfWork
-
-ADMIN = "admin"
 
 
 def prepare_database(engine: Engine, site: str) -> str | None:
@@ -31,7 +29,7 @@ def prepare_database(engine: Engine, site: str) -> str | None:
         default_project(uow.session)
         if principal_named(uow.session, ADMIN) is not None:
             return None
-        admin = add_principal(uow.session, ADMIN, roles=["admin"])
+        admin = add_principal(uow.session, ADMIN, roles=[Role.ADMIN.value])
         _, secret = issue_token(uow.session, admin, [Scope.ADMIN], name="first token", expires_at=None)
         return secret
 

@@ -225,6 +225,11 @@ class ReportOrigin(StrEnum):
     AMENDMENT = "amendment"
     RETRACTION = "retraction"
 
+    @property
+    def is_signature(self) -> bool:
+        """Whether a physician answers for what the version says."""
+        return self in (ReportOrigin.SIGNATURE, ReportOrigin.AMENDMENT)
+
 
 class Verdict(StrEnum):
     """What a reviewer says of the decision on a finding."""
@@ -363,6 +368,15 @@ class Scope(StrEnum):
     READ = "read"
     REVIEW = "review"
     OPERATE = "operate"
+    ADMIN = "admin"
+
+
+class Role(StrEnum):
+    """What a principal is in the house; a report is signed by a physician."""
+
+    SUBMITTER = "submitter"
+    OPERATOR = "operator"
+    PHYSICIAN = "physician"
     ADMIN = "admin"
 
 

@@ -14,6 +14,7 @@ from api.cli import (
     registry,
     reports,
     retry,
+    reviews,
     schedules,
     services,
     submit,
@@ -60,6 +61,10 @@ for command in (
     retry.retry,
     reports.reports,
     reports.report,
+    reviews.review,
+    reviews.amend,
+    reviews.retract,
+    reviews.quality,
     registry.models,
     labels.labels,
     train.train,
@@ -68,6 +73,7 @@ for command in (
     operate.queues,
     operate.workers,
     operate.token,
+    operate.principals,
     *(services.command_for(name) for name in services.MODULES),
 ):
     main.add_command(command)

@@ -1,6 +1,7 @@
 """`queues`, `workers` and `token`: for whoever operates the system."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import click
@@ -10,9 +11,9 @@ from api.cli.client import Json
 from api.cli.ids import is_id
 from api.cli.output import make_table, moment
 from api.cli.session import Session, client_command, limit_option
-from shared.states import Lane, Scope
+from shared.states import Lane, Role, Scope
 
-QUEUES, TOKENS = "/api/v1/queues", "/api/v1/tokens"
+QUEUES, TOKENS, PRINCIPALS = "/api/v1/queues", "/api/v1/tokens", "/api/v1/principals"
 lane_argument = click.argument("lane", type=click.Choice([str(lane) for lane in Lane]))
 Columns = list[tuple[str, Callable[[Json], Any]]]
 
@@ -55,6 +56,12 @@ TOKEN_COLUMNS: Columns = [
     ("principal", lambda token: token["principal"]),
     ("scopes", lambda token: token["scopes"]),
     ("standing", standing_text),
+]
+PRINCIPAL_COLUMNS: Columns = [
+    ("principal", lambda principal: principal["name"]),
+    ("roles", lambda principal: principal["roles"]),
+    ("since", lambda principal: moment(principal["created_at"])),
+    ("disabled", lambda principal: moment(principal["disabled_at"]) or ""),
 ]
 SPARE_TOKEN_COLUMNS = ("begins with", "requests/min", "open items")
 LISTED_TOKEN_COLUMNS: Columns = [
@@ -110,20 +117,32 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--name", required=True, help="The principal: the person or program that the token is for.")
+@click.option("--principal", "--name", "name", required=True, help="The person or program that the token is for.")
 @click.option(
+    "--scope",
     "--scopes",
+    "scopes",
     required=True,
-    help=f"What it may do, separated by commas: {', '.join(Scope)}.",
-    callback=lambda _context, _parameter, value: _checked_scopes(value),
+    multiple=True,
+    help=f"What it may do, again or separated by commas: {', '.join(Scope)}.",
+    callback=lambda _context, _parameter, values: _checked(values, Scope),
+)
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    help=f"What its principal is from now on, again or separated by commas: {', '.join(Role)}. A physician signs "
+    "reports.  [default: what it is]",
+    callback=lambda _context, _parameter, values: _checked(values, Role) if values else None,
 )
 @click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="Default: it does not expire.")
 @click.option("--max-open-items", type=click.IntRange(min=1), help="Most instances open at once.  [default: as set]")
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="Most requests.  [default: as set]")
 @client_command
-def create(session: Session, name: str, **wanted: Any) -> None:
+def create(session: Session, name: str, roles: list[str] | None, **wanted: Any) -> None:
     """Make a token; it is shown once and stored hashed."""
-    made = session.client.post(TOKENS, {"principal": name} | wanted)
+    given = {} if roles is None else {"roles": roles}
+    made = session.client.post(TOKENS, {"principal": name} | given | wanted)
     session.show(made, lambda: make_table(NEW_TOKEN_COLUMNS, [made], whole=("id", NEW_TOKEN_COLUMNS[-1][0])))
 
 
@@ -147,9 +166,18 @@ def revoke(session: Session, token_id: str) -> None:
     session.show({"revoked": token_id}, lambda: f"The token {token_id} is revoked.")
 
 
-def _checked_scopes(value: str) -> list[str]:
-    scopes = [part.strip() for part in value.split(",") if part.strip()]
-    unknown = sorted(set(scopes) - set(Scope))
-    if unknown or not scopes:
-        raise click.BadParameter(f"{', '.join(unknown) or 'nothing'} was given; expected {', '.join(Scope)}")
-    return scopes
+@click.command()
+@limit_option
+@client_command
+def principals(session: Session, limit: int) -> None:
+    """List the people and programs that tokens are for, with their roles."""
+    found = session.client.collect(PRINCIPALS, limit=limit)
+    session.show_list(found, PRINCIPAL_COLUMNS, "There are no principals.")
+
+
+def _checked(values: Sequence[str], kind: type[StrEnum]) -> list[str]:
+    words = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    unknown = sorted(set(words) - set(kind))
+    if unknown or not words:
+        raise click.BadParameter(f"{', '.join(unknown) or 'nothing'} was given; expected {', '.join(kind)}")
+    return list(dict.fromkeys(words))

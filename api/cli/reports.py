@@ -11,6 +11,7 @@ from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import json_text, make_table, moment, write_private
 from api.cli.session import Session, client_command, limit_option
+from api.cli.versions import show_versions
 
 REPORTS = "/api/v1/reports"
 
@@ -87,9 +88,15 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
     "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+@click.option("--versions", is_flag=True, help="The chain that it belongs to instead, the oldest version first.")
 @client_command
-def report(session: Session, report_id: str, media: str | None, output: Path | None) -> None:
+def report(session: Session, report_id: str, media: str | None, output: Path | None, *, versions: bool) -> None:
     """Show a report, or fetch it as a document."""
+    if versions:
+        if media is not None or output is not None:
+            raise click.UsageError("--versions is a table of its own; leave out --format and --output")
+        show_versions(session, f"{REPORTS}/{report_id}")
+        return
     if media is None and output is not None:
         media = "html" if output.suffix in (".html", ".htm") else "json"
     path = f"{REPORTS}/{report_id}"

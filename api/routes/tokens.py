@@ -1,10 +1,12 @@
 """Tokens of principals: made, listed, revoked."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from apiflask import APIBlueprint
+from sqlalchemy.orm import Session
 
 from api.auth import auth, principal, token
 from api.paging import page_of, uuid_cursor
@@ -13,11 +15,18 @@ from api.schemas.operations import TokenList, TokenListed, TokenShown, TokenWant
 from api.services import services
 from shared.clock import utc_now
 from shared.db import reading
-from shared.errors import ConflictError, NotFoundError
-from shared.models import Token
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError
+from shared.models import Principal, Token
 from shared.repositories.audit import add_audit_event
-from shared.repositories.principals import add_principal, issue_token, list_tokens, principal_named, revoke_token
-from shared.states import Scope
+from shared.repositories.principals import (
+    ADMIN,
+    add_principal,
+    issue_token,
+    list_tokens,
+    principal_named,
+    revoke_token,
+)
+from shared.states import Role, Scope
 
 blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="Tokens")
 
@@ -33,6 +42,8 @@ def post_token(json_data: TokenWanted) -> Any:
     limits = {"max_open_items": json_data.max_open_items, "requests_per_minute": json_data.requests_per_minute}
     with services().unit_of_work() as uow:
         owner = principal_named(uow.session, json_data.principal) or add_principal(uow.session, json_data.principal)
+        if json_data.roles is not None:
+            _give_roles(uow.session, owner, json_data.roles)
         scopes = list(dict.fromkeys(json_data.scopes))
         made, secret = issue_token(uow.session, owner, scopes, name=json_data.name, expires_at=expires_at, **limits)
         names = [scope.value for scope in scopes]
@@ -65,6 +76,17 @@ def delete_token(token_id: UUID) -> Any:
             raise NotFoundError("There is no such token, or it was revoked before.")
         add_audit_event(uow.session, principal().id, "token.revoke", "token", token_id)
     return ""
+
+
+def _give_roles(session: Session, owner: Principal, roles: Sequence[Role]) -> None:
+    if owner.name == ADMIN and Role.PHYSICIAN in roles:
+        raise InvalidRequestError(
+            f"The first admin, {ADMIN}, is nobody's name, so it signs nothing; give the role to a person's principal."
+        )
+    before, after = list(owner.roles), [role.value for role in dict.fromkeys(roles)]
+    if before != after:
+        owner.roles = after
+        add_audit_event(session, principal().id, "principal.roles", "principal", owner.id, before=before, after=after)
 
 
 def _listed(one: Token) -> TokenListed:

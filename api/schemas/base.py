@@ -65,3 +65,4 @@ class Problem(Shape):
     instance: str
     reason: str | None = None
     errors: list[dict[str, Any]] | None = None
+    newer: dict[str, Any] | None = None

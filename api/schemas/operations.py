@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
-from shared.states import Lane, ModelState, PromotionKind, ProofState, Scope
+from shared.states import Lane, ModelState, PromotionKind, ProofState, Role, Scope
 
 MOST = 2**31 - 1  # what a column of the database holds
 
@@ -166,9 +166,28 @@ class TokenWanted(Wanted):
     principal: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")
     name: str = Field("", max_length=64)
     scopes: list[Scope] = Field(min_length=1)
+    roles: list[Role] | None = Field(
+        None, description="Of the principal, in place of those it has; null: as they are. A physician signs reports."
+    )
     expires_days: float | None = Field(None, gt=0, le=3650)
     max_open_items: int | None = Field(None, ge=1, le=MOST, description="Most instances open at once; null: as set.")
     requests_per_minute: int | None = Field(None, ge=1, le=MOST, description="Most requests; null: as set.")
+
+
+class PrincipalShown(Shape):
+    """A named user or service."""
+
+    name: str
+    roles: list[Role]
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class PrincipalList(Shape):
+    """A page of principals, the newest first."""
+
+    items: list[PrincipalShown]
+    next: str | None
 
 
 class TokenListed(Shape):

@@ -1,6 +1,7 @@
 """Labels, a person's truth, and what each labelled patient's images are for."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -17,8 +18,8 @@ _STANDS = text("superseded_at IS NULL")
 class Label(Base):
     """What one source says of one finding of an instance, study or patient; its next word supersedes this one.
 
-    `target_id` is the row of the level's table. Sources that disagree stand beside each other:
-    shared.repositories.labels says which one decides.
+    `target_id` is the row of the level's table, `review_id` the signed review that said it, if one did. Sources that
+    disagree stand beside each other: shared.repositories.labels says which one decides.
     """
 
     __tablename__ = "label"
@@ -34,6 +35,7 @@ class Label(Base):
             postgresql_where=_STANDS,
         ),
         Index("ix_label_patient_id", "patient_id"),
+        Index("ix_label_review_id", "review_id"),
     )
 
     id: Mapped[RowId]
@@ -45,6 +47,7 @@ class Label(Base):
     source: Mapped[str] = mapped_column(String(64))
     who: Mapped[str] = mapped_column(String(128))
     principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
+    review_id: Mapped[UUID | None] = mapped_column(ForeignKey("review.id"))
     created_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]
 

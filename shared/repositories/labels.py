@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
@@ -15,6 +16,7 @@ from shared.clock import utc_now
 from shared.db import AdvisoryLock, take_lock
 from shared.models import Instance, Label, Patient, Series, Study
 from shared.models.label import REVIEW
+from shared.repositories.history import changed_rows
 from shared.repositories.parts import in_parts
 from shared.states import TargetLevel
 
@@ -39,6 +41,9 @@ class Target:
     issuer: str
 
 
+Said = tuple[bool, str, UUID | None]
+
+
 @dataclass(frozen=True)
 class NewLabel:
     """What a source says of one finding."""
@@ -48,6 +53,12 @@ class NewLabel:
     value: bool
     source: str
     who: str
+    review_id: UUID | None = None
+
+    @property
+    def said(self) -> Said:
+        """What is kept of it as it is; a review that says it again is another word."""
+        return self.value, self.who, self.review_id
 
     @property
     def key(self) -> tuple[TargetLevel, int, str, str]:
@@ -91,13 +102,12 @@ def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) 
     standing = _standing(session, labels)
     outcomes: Counter[str] = Counter()
     latest: dict[tuple[TargetLevel, int, str, str], NewLabel] = {}
-    said = {key: (value, who) for key, (_, value, who) in standing.items()}
+    said = {key: found for key, (_, found) in standing.items()}
     for label in labels:
-        now = (label.value, label.who)
         before = said.get(label.key)
-        outcomes["added" if before is None else "unchanged" if before == now else "changed"] += 1
-        said[label.key], latest[label.key] = now, label
-    fresh = [label for key, label in latest.items() if key not in standing or standing[key][1:] != said[key]]
+        outcomes["added" if before is None else "unchanged" if before == label.said else "changed"] += 1
+        said[label.key], latest[label.key] = label.said, label
+    fresh = [label for key, label in latest.items() if key not in standing or standing[key][1] != said[key]]
     at = utc_now()
     for some in in_parts([standing[label.key][0] for label in fresh if label.key in standing]):
         session.execute(update(Label).where(Label.id.in_(some)).values(superseded_at=at))
@@ -111,6 +121,7 @@ def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) 
             "source": label.source,
             "who": label.who,
             "principal_id": principal_id,
+            "review_id": label.review_id,
             "created_at": at,
         }
         for label in fresh
@@ -120,15 +131,28 @@ def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) 
     return outcomes
 
 
+def withdraw_labels(session: Session, *, review_id: UUID) -> int:
+    """What a review said stands no more, and nothing takes its place; how many labels that were."""
+    of_review = (Label.review_id == review_id, Label.superseded_at.is_(None))
+    return changed_rows(session.execute(update(Label).where(*of_review).values(superseded_at=utc_now())))
+
+
+def withdraw_label(session: Session, target: Target, finding: str, source: str) -> int:
+    """The source takes back what it said of one thing, if it said anything."""
+    of_it = (Label.level == target.level, Label.target_id == target.id, Label.finding == finding)
+    statement = update(Label).where(*of_it, Label.source == source, Label.superseded_at.is_(None))
+    return changed_rows(session.execute(statement.values(superseded_at=utc_now())))
+
+
 def _standing(
     session: Session, labels: Sequence[NewLabel]
-) -> Mapping[tuple[TargetLevel, int, str, str], tuple[int, bool, str]]:
+) -> Mapping[tuple[TargetLevel, int, str, str], tuple[int, Said]]:
     columns = (Label.level, Label.target_id, Label.finding, Label.source)
-    found: dict[tuple[TargetLevel, int, str, str], tuple[int, bool, str]] = {}
+    found: dict[tuple[TargetLevel, int, str, str], tuple[int, Said]] = {}
     for some in in_parts(sorted({label.key for label in labels})):
-        statement = select(*columns, Label.id, Label.value, Label.who)
+        statement = select(*columns, Label.id, Label.value, Label.who, Label.review_id)
         rows = session.execute(statement.where(tuple_(*columns).in_(some), Label.superseded_at.is_(None)))
-        found.update({(row[0], row[1], row[2], row[3]): (row[4], row[5], row[6]) for row in rows})
+        found.update({(row[0], row[1], row[2], row[3]): (row[4], (row[5], row[6], row[7])) for row in rows})
     return found
 
 

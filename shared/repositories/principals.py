@@ -16,6 +16,8 @@ from shared.repositories.history import changed_rows
 from shared.states import Scope
 
 TOKEN_PREFIX = "ovr_"  # noqa: S105 - the visible start of every token, not a secret
+# The one that every installation begins with.
+ADMIN = "admin"
 DEFAULT_PROJECT = "default"
 
 
@@ -30,6 +32,14 @@ def add_principal(session: Session, name: str, *, kind: str = "user", roles: Seq
     session.add(principal)
     session.flush()
     return principal
+
+
+def list_principals(session: Session, *, before: int | None, limit: int) -> Sequence[Principal]:
+    """Principals, the newest first, from before the cursor `before`; also those that are disabled."""
+    statement = select(Principal).order_by(Principal.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(Principal.id < before)
+    return session.scalars(statement).all()
 
 
 def issue_token(

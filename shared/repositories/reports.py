@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload
 
-from shared.models import JobPatient, ModelVersion, Patient, Report
+from shared.models import JobPatient, ModelVersion, Patient, Principal, Report
 from shared.reports.versions import NewestReport
 
 
@@ -47,6 +47,14 @@ def newest_reports(session: Session, patient_ids: Sequence[int], model_name: str
     return {
         row.patient_id: NewestReport(row.id, row.number, row.status, row.inputs_digest, row.document) for row in rows
     }
+
+
+def versions_of(session: Session, report: Report, *, after: int = 0, limit: int) -> Sequence[tuple[Report, str | None]]:
+    """The chain of a report from the version after number `after` on, the oldest first, each with who made it."""
+    statement = _with_nouns().add_columns(Principal.name).outerjoin(Principal, Principal.id == Report.principal_id)
+    of_chain = (Report.patient_id == report.patient_id, Report.model_name == report.model_name)
+    rows = session.execute(statement.where(*of_chain, Report.number > after).order_by(Report.number).limit(limit))
+    return [(row[0], row[1]) for row in rows]
 
 
 def list_reports(

@@ -41,6 +41,13 @@ def drawn_splits(session: Session, patients: Sequence[int], settings: Settings) 
     return drawn
 
 
+def settle_splits(session: Session, patients: Sequence[int], settings: Settings) -> None:
+    """Draw for those who have no split yet; call `lock_labels` first."""
+    before = splits_of(session, patients)
+    drawn = drawn_splits(session, [one for one in patients if one not in before], settings)
+    keep_splits(session, before, drawn | before)
+
+
 def keep_splits(session: Session, before: Mapping[int, Split | None], after: Mapping[int, Split | None]) -> None:
     """Write what is new in `after` or differs from `before`."""
     at = utc_now()

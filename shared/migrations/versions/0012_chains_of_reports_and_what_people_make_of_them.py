@@ -147,6 +147,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_review_verdict")),
         sa.UniqueConstraint("review_id", "finding", name=op.f("uq_review_verdict_review_id_finding")),
     )
+    with op.batch_alter_table("label") as batch_op:
+        batch_op.add_column(sa.Column("review_id", sa.Uuid(), nullable=True))
+        batch_op.create_foreign_key(op.f("fk_label_review_id_review"), "review", ["review_id"], ["id"])
+        batch_op.create_index("ix_label_review_id", ["review_id"])
 
 
 def _chain_reports() -> None:
@@ -194,6 +198,10 @@ def _digest_documents(connection: sa.Connection) -> None:
 
 def downgrade() -> None:
     """Move the schema back; reports keep their numbers in the chain, which are unique for each version too."""
+    with op.batch_alter_table("label") as batch_op:
+        batch_op.drop_index("ix_label_review_id")
+        batch_op.drop_constraint(op.f("fk_label_review_id_review"), type_="foreignkey")
+        batch_op.drop_column("review_id")
     for table in (
         "review_verdict",
         "review",
