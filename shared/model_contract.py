@@ -1,7 +1,7 @@
 """The contract of `model.json`: all that Overread knows of a model; nothing about one is written in code."""
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,6 +18,11 @@ Margin = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it, made once: whoever needs another one makes a copy."""
+        return self.model_dump(mode="json")
 
 
 class Accepts(_Part):
@@ -112,6 +117,10 @@ class MajorityRule(_Part):
 
 
 Rule = Annotated[MaxRule | MeanRule | MeanTopKRule | NoisyOrRule | MajorityRule, Field(discriminator="kind")]
+
+
+# What is rolled up into one: the frames of an instance, the instances of a series, and so on.
+Level = Literal["frames", "instances", "series", "studies"]
 
 
 class Aggregation(_Part):
@@ -291,6 +300,12 @@ class ModelContract(_Part):
     def rules_of(self, finding: Finding) -> Aggregation:
         """How the probabilities of a finding are rolled up."""
         return finding.aggregation or self.aggregation
+
+    @cached_property
+    def rules(self) -> dict[Level, tuple[Rule, ...]]:
+        """The rules of each level, one for each finding."""
+        by_finding = [self.rules_of(finding) for finding in self.findings]
+        return {level: tuple(getattr(rules, level) for rules in by_finding) for level in get_args(Level)}
 
     @cached_property
     def text(self) -> str:

@@ -5,19 +5,20 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import gather
 from shared.clock import utc_now
 from shared.model_contract import ModelContract
-from shared.models import Item, ModelVersion, Patient
+from shared.models import Item, ModelVersion, Patient, table_of
 from shared.reports.trend import trend
 from shared.reports.versions import Act, NewestReport, next_version
 from shared.repositories.reports import newest_reports
 from shared.states import ItemState, ReportOrigin, ReportStatus
 
+_PATIENTS = select(table_of(Patient)).where(Patient.id.in_(bindparam("patient_ids", expanding=True)))
 NEWEST_COLUMNS = [field.name for field in fields(NewestReport)]
 
 
@@ -53,7 +54,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
-    patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
+    patients = {row.id: row for row in session.execute(_PATIENTS, {"patient_ids": patient_ids})}
     drafts = []
     for pair in pairs:
         found = evidence[pair.patient_id]
@@ -85,7 +86,7 @@ def _of_chain(patient_id: int, version: ModelVersion) -> dict[str, Any]:
     return {"patient_id": patient_id, "model_name": version.name, "model_version_id": version.id}
 
 
-def _nouns(patient: Patient, version: ModelVersion, contract: ModelContract) -> dict[str, object]:
+def _nouns(patient: Any, version: ModelVersion, contract: ModelContract) -> dict[str, object]:
     return {
         "patient": {
             "key": patient.key,

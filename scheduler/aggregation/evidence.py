@@ -5,10 +5,8 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
@@ -17,11 +15,11 @@ from shared.models import Instance, Item, ModelVersion, Prediction, Series, Stud
 from shared.reasons import Reason
 from shared.states import ItemState
 
-Vector = NDArray[np.float64]
+# The probability of each finding.
+Vector = tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(NamedTuple):
     """What computed a frame's probabilities; no size of batch in rows from before that was recorded."""
 
     engine: str
@@ -77,7 +75,7 @@ class Evidence:
                 instance.blob_sha256,
                 instance.reason or "",
                 instance.conflict,
-                [[frame, vector.tolist()] for frame, vector in instance.frames],
+                [[frame, vector] for frame, vector in instance.frames],
             ]
             for instance in self.instances
         )
@@ -154,24 +152,27 @@ def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) 
 
 
 def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any]) -> Evidence:
-    instances: list[InstanceEvidence] = []
-    studies: dict[int, StudyFacts] = {}
-    for row in rows:
-        evidence = _evidence(row, frames.get(row.blob_sha256), outcomes.get(row.id))
-        if evidence is None:
-            continue
-        instances.append(evidence)
-        known = studies.get(row.study_row)
-        modalities = {row.modality} | set(known.modalities if known else ())
-        studies[row.study_row] = StudyFacts(
-            row.study_row,
-            row.study_instance_uid,
-            row.study_date,
-            row.study_time,
-            row.patient_conflict,
-            tuple(sorted(modalities - {""})),
-        )
-    return Evidence(tuple(studies.values()), tuple(instances))
+    asked = [(row, outcomes[row.id]) for row in rows if row.id in outcomes]
+    by_study: dict[int, list[Any]] = {}
+    for row, _ in asked:
+        by_study.setdefault(row.study_row, []).append(row)
+    return Evidence(
+        tuple(_study(of_study) for of_study in by_study.values()),
+        tuple(_instance(row, frames.get(row.blob_sha256, {}), outcome) for row, outcome in asked),
+    )
+
+
+def _study(rows: Sequence[Any]) -> StudyFacts:
+    modalities = {row.modality for row in rows} - {""}
+    one = rows[0]
+    return StudyFacts(
+        one.study_row,
+        one.study_instance_uid,
+        one.study_date,
+        one.study_time,
+        one.patient_conflict,
+        tuple(sorted(modalities)),
+    )
 
 
 def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
@@ -179,7 +180,7 @@ def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frame
     found: _Frames = defaultdict(dict)
     for row in session.execute(_PREDICTIONS, {"patient_ids": patient_ids, "model_digest": digest}):
         computed = Computed(row.engine, row.precision, row.batch_size)
-        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
+        found[row.blob_sha256][row.frame] = tuple(map(float, row.probabilities)), computed
     return found
 
 
@@ -190,12 +191,10 @@ def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: in
     return {row.instance_id: row for row in rows}
 
 
-def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outcome: Any) -> InstanceEvidence | None:
+def _instance(row: Any, frames: Mapping[int, tuple[Vector, Computed]], outcome: Any) -> InstanceEvidence:
     """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
-    if outcome is None:
-        return None
     done = outcome.state is ItemState.DONE and bool(frames)
-    shown = sorted((frames or {}).items()) if done else []
+    shown = sorted(frames.items()) if done else []
     return InstanceEvidence(
         blob_sha256=row.blob_sha256,
         sop_instance_uid=row.sop_instance_uid,

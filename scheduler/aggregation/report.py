@@ -35,7 +35,7 @@ _SETTLE = (
 )
 # One look takes this many, so that recovery never waits long for its turn.
 DUE_AT_ONCE = 200
-PATIENTS_A_TRANSACTION = 20
+PATIENTS_A_TRANSACTION = 200
 # A patient whose report cannot be made is tried again after this long; the others go on.
 RETRY_S = 60.0
 
