@@ -1,12 +1,11 @@
 """A cohort of made rows whose reports are all due: chest films, two studies a patient, two films a study, no pixels."""
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Engine, select, text
 
 from bench.copied_rows import columns_of, copy_row, job_id, vacuum, without_foreign_keys
-from shared.db import reading
-from shared.models import Instance, ModelVersion
+from shared.models import Instance
 from shared.unit_of_work import UnitOfWork
-from tests.factories import add_model, add_prediction, done, submit_job
+from tests.factories import add_model, add_prediction, submit_job
 
 STUDIES, FILMS = 2, 2
 PATIENTS_A_JOB = 5000
