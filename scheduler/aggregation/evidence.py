@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from shared.db import among
 from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.reasons import Reason
@@ -84,7 +85,6 @@ class Evidence:
 
 
 # Made once: a look at a few patients takes less time than building its statements.
-_OF_PATIENTS = Study.patient_id.in_(bindparam("patient_ids", expanding=True))
 _INSTANCES = (
     select(
         Study.patient_id,
@@ -105,7 +105,7 @@ _INSTANCES = (
     )
     .join(Series, Series.id == Instance.series_id)
     .join(Study, Study.id == Series.study_id)
-    .where(_OF_PATIENTS)
+    .where(among(Study.patient_id, "patient_ids"))
     .order_by(Instance.id)
 )
 _PREDICTIONS = (
@@ -117,10 +117,7 @@ _PREDICTIONS = (
         Prediction.precision,
         Prediction.batch_size,
     )
-    .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
-    .join(Series, Series.id == Instance.series_id)
-    .join(Study, Study.id == Series.study_id)
-    .where(_OF_PATIENTS, Prediction.model_digest == bindparam("model_digest"))
+    .where(among(Prediction.blob_sha256, "blobs"), Prediction.model_digest == bindparam("model_digest"))
     .order_by(Prediction.generation)
 )
 
@@ -130,7 +127,7 @@ _PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CA
 _NEWEST = (
     select(func.max(Item.id))
     .where(
-        Item.patient_id.in_(bindparam("patient_ids", expanding=True)),
+        among(Item.instance_id, "instance_ids"),
         Item.model_version_id == bindparam("model_version_id"),
         Item.state.in_(_PRECEDENCE),
     )
@@ -143,8 +140,8 @@ def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) 
     """Read the patients' evidence; instances this model was never asked about are not part of it."""
     rows = session.execute(_INSTANCES, {"patient_ids": patient_ids}).all()
     # In this order: what is known to be done has its frames by then, also where every query sees what is new.
-    outcomes = _outcomes(session, patient_ids, version.id)
-    frames = _frames(session, patient_ids, version.digest)
+    outcomes = _outcomes(session, [row.id for row in rows], version.id)
+    frames = _frames(session, [row.blob_sha256 for row in rows], version.digest)
     by_patient: dict[int, list[Any]] = {patient_id: [] for patient_id in patient_ids}
     for row in rows:
         by_patient[row.patient_id].append(row)
@@ -175,18 +172,18 @@ def _study(rows: Sequence[Any]) -> StudyFacts:
     )
 
 
-def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
+def _frames(session: Session, blobs: Sequence[str], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
     found: _Frames = defaultdict(dict)
-    for row in session.execute(_PREDICTIONS, {"patient_ids": patient_ids, "model_digest": digest}):
+    for row in session.execute(_PREDICTIONS, {"blobs": blobs, "model_digest": digest}):
         computed = Computed(row.engine, row.precision, row.batch_size)
         found[row.blob_sha256][row.frame] = tuple(map(float, row.probabilities)), computed
     return found
 
 
-def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
+def _outcomes(session: Session, instance_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
     """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
-    given = {"patient_ids": patient_ids, "model_version_id": model_version_id}
+    given = {"instance_ids": instance_ids, "model_version_id": model_version_id}
     rows = sorted(session.execute(_OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
     return {row.instance_id: row for row in rows}
 

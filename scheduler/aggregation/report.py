@@ -32,7 +32,7 @@ _UNREPORTED = (
     .with_for_update(of=JobPatient, skip_locked=True)
 )
 # In the index's order: to sort all that is due, for a few of them, takes longer than to report on those.
-_DUE = _UNREPORTED.order_by(JobPatient.items_open).limit(bindparam("most", type_=Integer))
+_DUE = _UNREPORTED.order_by(JobPatient.reported_at, JobPatient.items_open).limit(bindparam("most", type_=Integer))
 _OF_PAIR = _UNREPORTED.where(JobPatient.job_id == bindparam("job_id"), JobPatient.patient_id == bindparam("patient_id"))
 _SETTLE = (
     update(table_of(JobPatient))
