@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 CodeString = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _]{1,16}$")]  # PS3.5, 6.2: CS
@@ -145,7 +145,10 @@ class Finding(_Part):
 
     code: Code
     display: Annotated[str, Field(min_length=1, max_length=200)]
-    threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
+    # -0.0 is 0.0: not every database gives it back.
+    threshold: Annotated[
+        float, Field(ge=0.0, le=1.0, description="Present at this probability or more."), AfterValidator(abs)
+    ]
     background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
     aggregation: Aggregation | None = Field(None, description="How it is rolled up; left out: as the package says.")
     calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")

@@ -19,7 +19,7 @@ from shared.reports.versions import Act, NewestReport, next_version
 from shared.repositories.reports import newest_reports
 from shared.states import ItemState, ReportOrigin, ReportStatus
 
-_PATIENTS = select(table_of(Patient)).where(among(Patient.id, "patient_ids"))
+PATIENTS = select(table_of(Patient)).where(among(Patient.id, "patient_ids"))
 # By way of the instances: a job's items have no order by patient, and a job can have a million.
 _KNOWN = (
     select(Item.job_id, Study.patient_id)
@@ -65,7 +65,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
-    patients = {row.id: row for row in session.execute(_PATIENTS, {"patient_ids": patient_ids})}
+    patients = {row.id: row for row in session.execute(PATIENTS, {"patient_ids": patient_ids})}
     blank = {row for row, found in evidence.items() if not any(one.frames for one in found.instances)}
     known = _known(session, sorted(blank), version_id) if blank else set()
     drafts = []

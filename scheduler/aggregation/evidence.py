@@ -85,7 +85,7 @@ class Evidence:
 
 
 # Made once: a look at a few patients takes less time than building its statements.
-_INSTANCES = (
+INSTANCES = (
     select(
         Study.patient_id,
         Instance.id,
@@ -108,7 +108,7 @@ _INSTANCES = (
     .where(among(Study.patient_id, "patient_ids"))
     .order_by(Instance.id)
 )
-_PREDICTIONS = (
+PREDICTIONS = (
     select(
         Prediction.blob_sha256,
         Prediction.frame,
@@ -133,12 +133,12 @@ _NEWEST = (
     )
     .group_by(Item.instance_id, Item.state)
 )
-_OUTCOMES = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(_NEWEST))
+OUTCOMES = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(_NEWEST))
 
 
 def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) -> dict[int, Evidence]:
     """Read the patients' evidence; instances this model was never asked about are not part of it."""
-    rows = session.execute(_INSTANCES, {"patient_ids": patient_ids}).all()
+    rows = session.execute(INSTANCES, {"patient_ids": patient_ids}).all()
     # In this order: what is known to be done has its frames by then, also where every query sees what is new.
     outcomes = _outcomes(session, [row.id for row in rows], version.id)
     frames = _frames(session, [row.blob_sha256 for row in rows], version.digest)
@@ -175,16 +175,21 @@ def _study(rows: Sequence[Any]) -> StudyFacts:
 def _frames(session: Session, blobs: Sequence[str], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
     found: _Frames = defaultdict(dict)
-    for row in session.execute(_PREDICTIONS, {"blobs": blobs, "model_digest": digest}):
+    for row in session.execute(PREDICTIONS, {"blobs": blobs, "model_digest": digest}):
         computed = Computed(row.engine, row.precision, row.batch_size)
-        found[row.blob_sha256][row.frame] = tuple(map(float, row.probabilities)), computed
+        found[row.blob_sha256][row.frame] = _vector(row.probabilities), computed
     return found
+
+
+def _vector(probabilities: Sequence[float]) -> Vector:
+    """Each a float, and none -0.0, which not every database gives back."""
+    return tuple([float(one) or 0.0 for one in probabilities])
 
 
 def _outcomes(session: Session, instance_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
     """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
     given = {"instance_ids": instance_ids, "model_version_id": model_version_id}
-    rows = sorted(session.execute(_OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
+    rows = sorted(session.execute(OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
     return {row.instance_id: row for row in rows}
 
 

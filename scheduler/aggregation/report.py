@@ -32,7 +32,7 @@ _UNREPORTED = (
     .with_for_update(of=JobPatient, skip_locked=True)
 )
 # In the index's order: to sort all that is due, for a few of them, takes longer than to report on those.
-_DUE = _UNREPORTED.order_by(JobPatient.reported_at, JobPatient.items_open).limit(bindparam("most", type_=Integer))
+DUE = _UNREPORTED.order_by(JobPatient.reported_at, JobPatient.items_open).limit(bindparam("most", type_=Integer))
 _OF_PAIR = _UNREPORTED.where(JobPatient.job_id == bindparam("job_id"), JobPatient.patient_id == bindparam("patient_id"))
 _SETTLE = (
     update(table_of(JobPatient))
@@ -72,13 +72,13 @@ class Aggregation:
         """Report on some patients; where that fails, on each by itself: what fails costs no neighbour."""
         began, num_wanted = time.monotonic(), self._at_once
         try:
-            settled = self._settle(_DUE, most=num_wanted + len(self._resting))
+            settled = self._settle(DUE, most=num_wanted + len(self._resting))
         except Exception as error:
             if _is_outage(error):
                 raise
             self._at_once = FEWEST
             with reading(self._engine) as session:
-                due = self._due(session, _DUE, most=FEWEST + len(self._resting))
+                due = self._due(session, DUE, most=FEWEST + len(self._resting))
             return sum(self._settle_one(pair) for pairs in due.values() for pair in pairs)
         took_s = time.monotonic() - began
         if took_s > 2 * SOON_S:
@@ -104,14 +104,14 @@ class Aggregation:
             # What is due is held until it is written, so that no other scheduler does the same work.
             with UnitOfWork(self._engine) as uow:
                 drafts = self._drafts(uow.session, which, **given)
-                _write(uow.session, drafts)
+                write_reports(uow.session, drafts)
             return len(drafts)
         # The workers wait for who writes, so everything is read and computed before.
         with reading(self._engine) as session:
             drafts = self._drafts(session, which, **given)
         if drafts:
             with UnitOfWork(self._engine) as uow:
-                _write(uow.session, drafts)
+                write_reports(uow.session, drafts)
         return len(drafts)
 
     def _drafts(self, session: Session, which: _Due, **given: Any) -> list[Draft]:
@@ -150,7 +150,8 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, SQLAlchemyError) and is_outage(error)
 
 
-def _write(session: Session, drafts: Sequence[Draft]) -> None:
+def write_reports(session: Session, drafts: Sequence[Draft]) -> None:
+    """Drafts -> rows, in the caller's transaction."""
     reports = [draft.report for draft in drafts if draft.report]
     if reports:
         session.execute(_ADD_REPORT, reports)
