@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from api.app import create_app
 from api.serve import leave_out_of_collections
+from bench.copied_rows import columns_of, copy_row, job_id, vacuum, without_foreign_keys
 from shared.config import Settings
 from shared.db import make_engine
 from shared.migrate import prepare_database
@@ -27,52 +28,20 @@ STATE = (
 LANE = "CASE WHEN n % 3 = 0 THEN 'urgent' WHEN n % 3 = 1 THEN 'routine' ELSE 'background' END"
 
 
-def _job_id(number: str) -> str:
-    """Time-ordered ids, as the product makes them: a UUIDv7's first 48 bits count milliseconds."""
-    return (
-        f"(lpad(to_hex(1700000000000 + ({number}) * 1000), 12, '0') || '7' || lpad(to_hex(({number}) % 4096), 3, '0') "
-        f"|| '8' || lpad(to_hex({number}), 15, '0'))::uuid"
-    )
-
-
 def fill(engine: Engine, jobs: int) -> None:
     """Rows by the server itself, as many jobs as asked and ten items each, with what the product keeps beside them."""
     with engine.begin() as connection:
-        # Foreign keys of copied rows hold by construction; checking ten million takes minutes.
-        connection.execute(text("SET session_replication_role = replica"))
-        columns = _columns(connection)
+        without_foreign_keys(connection)
+        columns = columns_of(connection)
         _fill_jobs(connection, columns, jobs)
         _fill_shards_and_items(connection, columns, jobs)
         _fill_counters(connection)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE"))
-
-
-def _columns(connection: Connection) -> dict[str, list[str]]:
-    rows = connection.execute(
-        text("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'")
-    )
-    found: dict[str, list[str]] = {}
-    for table, column in rows:
-        found.setdefault(table, []).append(column)
-    return found
-
-
-def _copy(connection: Connection, columns: list[str], table: str, rows: int, changed: dict[str, str]) -> None:
-    """Copies of the table's first row, numbered n, with these columns computed."""
-    chosen = [column for column in columns if changed.get(column) != ""]
-    values = ", ".join(changed.get(column, f"model.{column}") for column in chosen)
-    connection.execute(
-        text(
-            f"INSERT INTO {table} ({', '.join(chosen)}) SELECT {values} FROM generate_series(1, {rows}) AS n, "
-            f"(SELECT * FROM {table} ORDER BY id LIMIT 1) AS model"
-        )
-    )
+    vacuum(engine)
 
 
 def _fill_jobs(connection: Connection, columns: dict[str, list[str]], jobs: int) -> None:
     changed = {
-        "id": _job_id("n"),
+        "id": job_id("n"),
         "state": STATE,
         "lane": LANE,
         "label": "'night ' || n % 300",
@@ -80,28 +49,28 @@ def _fill_jobs(connection: Connection, columns: dict[str, list[str]], jobs: int)
         "items_done": f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 0 ELSE {ITEMS_A_JOB} END",
         "created_at": "now() - n * interval '1 second'",
     }
-    _copy(connection, columns["job"], "job", jobs, changed)
+    copy_row(connection, columns["job"], "job", jobs, changed)
 
 
 def _fill_shards_and_items(connection: Connection, columns: dict[str, list[str]], jobs: int) -> None:
     state = f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 'queued' ELSE 'done' END"
     shard = {
         "id": "n + 1000",
-        "job_id": _job_id("n"),
+        "job_id": job_id("n"),
         "state": state,
         "lane": LANE,
         "turn": f"n * {ITEMS_A_JOB}",
         "items_total": str(ITEMS_A_JOB),
     }
-    _copy(connection, columns["shard"], "shard", jobs, shard)
+    copy_row(connection, columns["shard"], "shard", jobs, shard)
     item = {
         "id": "n + 1000",
-        "job_id": _job_id("(n - 1) / 10 + 1"),
+        "job_id": job_id("(n - 1) / 10 + 1"),
         "shard_id": "(n - 1) / 10 + 1001",
         "target": "'instance:' || n",
         "state": f"CASE WHEN ((n - 1) / 10 + 1) % {ONE_QUEUED_IN} = 0 THEN 'pending' ELSE 'done' END",
     }
-    _copy(connection, columns["item"], "item", jobs * ITEMS_A_JOB, item)
+    copy_row(connection, columns["item"], "item", jobs * ITEMS_A_JOB, item)
 
 
 def _fill_counters(connection: Connection) -> None:

@@ -1,19 +1,33 @@
 """Engine and sessions, the same on SQLite (WAL, foreign keys, synchronous=FULL) and PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import DateTime, Dialect, Engine, Float, create_engine, event, literal, select, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Boolean,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    bindparam,
+    create_engine,
+    event,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.config import Settings
 
@@ -79,6 +93,46 @@ def _sqlite_now(element: db_now, compiler: Any, **given: Any) -> str:
 @compiles(db_now, "postgresql")
 def _postgresql_now(element: db_now, compiler: Any, **given: Any) -> str:
     return f"(clock_timestamp() + {compiler.process(element.clauses, **given)} * interval '1 second')"
+
+
+class _List(TypeDecorator[Sequence[Any]]):
+    """Many values as one parameter."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, kind: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """An array on PostgreSQL; SQLite has none."""
+        return dialect.type_descriptor(ARRAY(self.kind) if dialect.name == "postgresql" else JSON())
+
+
+class among(FunctionElement[bool]):  # noqa: N801 - reads as the SQL it is
+    """`column IN` the list that is given under this name.
+
+    One parameter, however many there are: they have no limit, and PostgreSQL does not plan for each of them.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: InstrumentedAttribute[Any], name: str) -> None:
+        super().__init__(column, bindparam(name, type_=_List(column.type)))
+
+
+@compiles(among, "sqlite")
+def _sqlite_among(element: among, compiler: Any, **given: Any) -> str:
+    column, values = (compiler.process(clause, **given) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are SQL that the compiler made
+
+
+@compiles(among, "postgresql")
+def _postgresql_among(element: among, compiler: Any, **given: Any) -> str:
+    column, values = (compiler.process(clause, **given) for clause in element.clauses)
+    return f"{column} = ANY({values})"
 
 
 def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:

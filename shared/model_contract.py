@@ -1,9 +1,9 @@
 """The contract of `model.json`: all that Overread knows of a model; nothing about one is written in code."""
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 CodeString = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _]{1,16}$")]  # PS3.5, 6.2: CS
@@ -18,6 +18,11 @@ Margin = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it, made once: whoever needs another one makes a copy."""
+        return self.model_dump(mode="json")
 
 
 class Accepts(_Part):
@@ -114,6 +119,10 @@ class MajorityRule(_Part):
 Rule = Annotated[MaxRule | MeanRule | MeanTopKRule | NoisyOrRule | MajorityRule, Field(discriminator="kind")]
 
 
+# What is rolled up into one: the frames of an instance, the instances of a series, and so on.
+Level = Literal["frames", "instances", "series", "studies"]
+
+
 class Aggregation(_Part):
     """How probabilities are rolled up: frame -> instance -> series -> study -> patient."""
 
@@ -136,7 +145,10 @@ class Finding(_Part):
 
     code: Code
     display: Annotated[str, Field(min_length=1, max_length=200)]
-    threshold: Annotated[float, Field(ge=0.0, le=1.0, description="Present at this probability or more.")]
+    # -0.0 is 0.0: not every database gives it back.
+    threshold: Annotated[
+        float, Field(ge=0.0, le=1.0, description="Present at this probability or more."), AfterValidator(abs)
+    ]
     background: bool = Field(False, description="The class of a multiclass model that means nothing found.")
     aggregation: Aggregation | None = Field(None, description="How it is rolled up; left out: as the package says.")
     calibration: Platt | None = Field(None, description="From a patient's probability to how often it is so.")
@@ -291,6 +303,12 @@ class ModelContract(_Part):
     def rules_of(self, finding: Finding) -> Aggregation:
         """How the probabilities of a finding are rolled up."""
         return finding.aggregation or self.aggregation
+
+    @cached_property
+    def rules(self) -> dict[Level, tuple[Rule, ...]]:
+        """The rules of each level, one for each finding."""
+        by_finding = [self.rules_of(finding) for finding in self.findings]
+        return {level: tuple(getattr(rules, level) for rules in by_finding) for level in get_args(Level)}
 
     @cached_property
     def text(self) -> str:

@@ -92,7 +92,7 @@ def stacks_of(slices: Sequence[Slice]) -> list[Stack]:
     planes = {index: one.plane for index, one in enumerate(slices) if one.plane is not None}
     # By what the slices are, not by where they stand in the list: the first of each orientation leads its stack.
     known = sorted(planes, key=lambda index: (planes[index], slices[index].number, slices[index].name))
-    groups = list(islice(_by_orientation(known, planes), MAX_ORIENTATIONS))
+    groups = list(islice(_by_orientation(known, planes), MAX_ORIENTATIONS)) if planes else []
     stacks = sorted((_along_the_normal(group, planes) for group in groups), key=lambda stack: -len(stack.places))
     placed = {index for group in groups for index in group}
     rest = [index for index in range(len(slices)) if index not in placed]

@@ -17,7 +17,7 @@ from api.cli import valkey
 from api.cli.child import Service, leashed, open_log
 from api.cli.errors import StartError
 from api.cli.folders import check_free_space, keep_token, prepare_data_dir, sole_use
-from api.cli.places import worker_places
+from api.cli.places import default_schedulers, worker_places
 from api.cli.services import MODULES, python_module, service_environment
 from api.cli.supervisor import RestartPolicy, Supervisor
 from shared.config import Settings, load_settings
@@ -42,7 +42,7 @@ class RunningSystem:
 
 @dataclass(frozen=True)
 class Layout:
-    """How many processes of a service run (one, unless named), with which settings beside the environment's."""
+    """How many processes of a service run, those that are named, with which settings beside the environment's."""
 
     copies: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def _services(settings: Settings, socket_path: Path | None, copies: Mapping[str,
     if socket_path is not None:
         yield valkey.valkey_service(settings.data_dir, socket_path, environment)
     for name in START_ORDER:
-        number = copies.get(name, 1)
+        number = copies.get(name, default_schedulers(settings) if name == "scheduler" else 1)
         places = worker_places(number, settings) if name == "worker" else [{}] * number
         for copy, place in enumerate(places, start=1):
             called = name if copy == 1 else f"{name}-{copy}"

@@ -1,7 +1,12 @@
-"""Which GPU each worker of the embedded system gets: one process, one GPU; those on the same one share its memory."""
+"""How many processes of the embedded system run, and which GPU each worker gets.
+
+One process, one GPU; workers on the same one share its memory.
+"""
 
 import math
 import os
+
+from sqlalchemy import make_url
 
 from shared.config import Settings
 from shared.errors import EngineMissingError
@@ -11,6 +16,12 @@ from shared.gpus import VISIBLE, Gpu, visible_gpus
 def default_workers() -> int:
     """One for each GPU; one where there is none, because a worker uses all cores."""
     return max(1, len(_gpus()))
+
+
+def default_schedulers(settings: Settings) -> int:
+    """Two on PostgreSQL, which make reports side by side where there are cores for both; SQLite has one writer."""
+    is_postgresql = make_url(settings.database_url).get_backend_name() == "postgresql"
+    return 2 if is_postgresql and (os.cpu_count() or 1) > 1 else 1
 
 
 def worker_places(number: int, settings: Settings) -> list[dict[str, str]]:

@@ -3,19 +3,18 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Literal
+from datetime import date
+from heapq import nsmallest
+from typing import Any
 
 import numpy as np
 
 from scheduler.aggregation.evidence import Computed, Evidence, InstanceEvidence, StudyFacts, Vector
 from scheduler.aggregation.slices import SliceFacts, slice_facts
 from shared.calibration import calibrated
-from shared.model_contract import Finding, ModelContract
+from shared.model_contract import Finding, Level, ModelContract
 from shared.reasons import REASON_TEXTS, Reason
 from shared.rollup import in_scope, roll_up
-
-Level = Literal["frames", "instances", "series", "studies"]
 
 DOCUMENT_SCHEMA = "overread.report/2"
 # How many instances a finding names as its evidence.
@@ -24,7 +23,7 @@ MAX_EVIDENCE = 5
 
 @dataclass(frozen=True)
 class Scored:
-    """An instance with its probability vector, shape (findings,), and the frame that leads each finding."""
+    """An instance with its probability of each finding, and the frame that leads each finding."""
 
     instance: InstanceEvidence
     vector: Vector
@@ -34,10 +33,10 @@ class Scored:
 def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any]:
     """What the report says, and why."""
     scored = [_score(contract, instance) for instance in evidence.instances if instance.frames]
-    by_study = {
-        study.row: _study_vector(contract, [one for one in scored if one.instance.study_row == study.row])
-        for study in evidence.studies
-    }
+    of_study: dict[int, list[Scored]] = {study.row: [] for study in evidence.studies}
+    for one in scored:
+        of_study[one.instance.study_row].append(one)
+    by_study = {row: _study_vector(contract, members) for row, members in of_study.items()}
     scope = studies_in_scope(contract, evidence.studies)
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
@@ -60,8 +59,8 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
         "excluded": [_excluded(instance) for instance in asked if not instance.frames],
         "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
         "series": slices.series,
-        "time_scope": contract.time_scope.model_dump(mode="json"),
-        "aggregation": contract.aggregation.model_dump(mode="json"),
+        "time_scope": contract.time_scope.document,
+        "aggregation": contract.aggregation.document,
     }
 
 
@@ -72,25 +71,27 @@ def studies_in_scope(contract: ModelContract, studies: Sequence[StudyFacts]) -> 
 
 
 def _date(study: StudyFacts) -> date | None:
+    text = study.study_date
     try:
-        return datetime.strptime(study.study_date, "%Y%m%d").date()  # noqa: DTZ007 - DICOM dates have no zone
+        return date.fromisoformat(text) if len(text) == len("YYYYMMDD") and text.isdigit() else None
     except ValueError:
         return None
 
 
 def _combine(contract: ModelContract, level: Level, vectors: Sequence[Vector]) -> Vector | None:
-    """Probability vectors, each (findings,), of one level into one of the level above; None of none."""
+    """The probabilities of each finding of one level into those of the level above; None of none."""
     if not vectors:
         return None
-    columns = zip(contract.findings, np.stack(vectors).T, strict=True)
-    return np.array([roll_up(getattr(contract.rules_of(finding), level), column) for finding, column in columns])
+    columns = zip(contract.rules[level], zip(*vectors, strict=True), strict=True)
+    return tuple([roll_up(rule, column) for rule, column in columns])
 
 
 def _score(contract: ModelContract, instance: InstanceEvidence) -> Scored:
-    vectors = [vector for _, vector in instance.frames]
-    vector = _combine(contract, "frames", vectors)
+    vector = _combine(contract, "frames", [vector for _, vector in instance.frames])
     if vector is None:
         raise AssertionError("an instance without frames is not scored")
+    if len(instance.frames) == 1:
+        return Scored(instance, vector, (instance.frames[0][0],) * len(vector))
     leading = tuple(
         max(instance.frames, key=lambda frame, index=index: (frame[1][index], -frame[0]))[0]  # type: ignore[misc]
         for index in range(len(vector))
@@ -109,32 +110,34 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
 def _finding(
     index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored], slices: SliceFacts
 ) -> dict[str, Any]:
-    rolled_up = None if patient is None else float(patient[index])
-    over = [one for one in counted if one.vector[index] >= finding.threshold]
-    leading = sorted(counted, key=lambda one: (-one.vector[index], one.instance.sop_instance_uid))
-    driving = [one for one in leading[:MAX_EVIDENCE] if one in over] or leading[:1]
+    rolled_up = None if patient is None else patient[index]
+    num_over = sum(one.vector[index] >= finding.threshold for one in counted)
+    leading = nsmallest(MAX_EVIDENCE, counted, key=lambda one: (-one.vector[index], one.instance.sop_instance_uid))
+    driving = leading[: max(1, num_over)]
     return {
         "code": finding.code,
         "display": finding.display,
         "background": finding.background,
         "probability": _calibrated(finding, rolled_up),
         "threshold": _calibrated(finding, finding.threshold),
-        "aggregation": finding.aggregation.model_dump(mode="json") if finding.aggregation else None,
+        "aggregation": finding.aggregation.document if finding.aggregation else None,
         "uncalibrated": {"probability": rolled_up, "threshold": finding.threshold} if finding.calibration else None,
         "decision": None if rolled_up is None or finding.background else rolled_up >= finding.threshold,
-        "counts": {"instances": len(counted), "over_threshold": len(over)},
+        "counts": {"instances": len(counted), "over_threshold": num_over},
         "evidence": [_evidence(index, one, slices) for one in driving],
     }
 
 
 def _calibrated(finding: Finding, probability: float | None) -> float | None:
-    return None if probability is None else float(calibrated(finding, np.array(probability)))
+    if probability is None or finding.calibration is None:
+        return probability
+    return float(calibrated(finding, np.array(probability)))
 
 
 def _engines(counted: Sequence[Scored]) -> list[dict[str, Any]]:
     """What computed the frames that the report counts, and how many of them."""
     frames = Counter(computed for one in counted for computed in one.instance.computed_by)
-    return [vars(computed) | {"frames": count} for computed, count in sorted(frames.items(), key=_by_engine)]
+    return [computed._asdict() | {"frames": count} for computed, count in sorted(frames.items(), key=_by_engine)]
 
 
 def _by_engine(entry: tuple[Computed, int]) -> tuple[str, str, int]:
@@ -149,7 +152,7 @@ def _evidence(index: int, one: Scored, slices: SliceFacts) -> dict[str, Any]:
         "blob_sha256": one.instance.blob_sha256,
         "frame": one.leading_frames[index],
         "slice": slices.place_of.get((one.instance.blob_sha256, one.leading_frames[index])),
-        "probability": float(one.vector[index]),
+        "probability": one.vector[index],
         "conflict": one.instance.conflict,
     }
 
@@ -172,7 +175,7 @@ def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, is
         "in_scope": is_in_scope,
         "conflict": study.conflict,
         "probabilities": {
-            finding.code: None if vector is None else _calibrated(finding, float(vector[index]))
+            finding.code: None if vector is None else _calibrated(finding, vector[index])
             for index, finding in enumerate(contract.findings)
         },
     }

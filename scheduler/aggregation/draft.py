@@ -5,19 +5,31 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import gather
 from shared.clock import utc_now
+from shared.db import among
 from shared.model_contract import ModelContract
-from shared.models import Item, ModelVersion, Patient
+from shared.models import Instance, Item, ModelVersion, Patient, Series, Study, table_of
 from shared.reports.trend import trend
 from shared.reports.versions import Act, NewestReport, next_version
 from shared.repositories.reports import newest_reports
 from shared.states import ItemState, ReportOrigin, ReportStatus
 
+PATIENTS = select(table_of(Patient)).where(among(Patient.id, "patient_ids"))
+# By way of the instances: a job's items have no order by patient, and a job can have a million.
+_KNOWN = (
+    select(Item.job_id, Study.patient_id)
+    .join(Instance, Instance.id == Item.instance_id)
+    .join(Series, Series.id == Instance.series_id)
+    .join(Study, Study.id == Series.study_id)
+    .where(among(Study.patient_id, "patient_ids"), Item.model_version_id == bindparam("model_version_id"))
+    .where(Item.state.not_in((ItemState.CANCELLED, ItemState.SKIPPED)))
+    .distinct()
+)
 NEWEST_COLUMNS = [field.name for field in fields(NewestReport)]
 
 
@@ -53,11 +65,13 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
-    patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
+    patients = {row.id: row for row in session.execute(PATIENTS, {"patient_ids": patient_ids})}
+    blank = {row for row, found in evidence.items() if not any(one.frames for one in found.instances)}
+    known = _known(session, sorted(blank), version_id) if blank else set()
     drafts = []
     for pair in pairs:
         found = evidence[pair.patient_id]
-        if not any(one.frames for one in found.instances) and _nothing_known(session, pair):
+        if pair.patient_id in blank and pair not in known:
             drafts.append(Draft(pair, None))
             continue
         previous, inputs_digest = newest.get(pair.patient_id), found.digest(version.digest)
@@ -73,19 +87,17 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     return drafts
 
 
-def _nothing_known(session: Session, pair: JobAndPatient) -> bool:
-    """What was to be predicted on was cancelled, all of it."""
-    nothing = (ItemState.CANCELLED, ItemState.SKIPPED)
-    of_pair = (Item.job_id == pair.job_id, Item.patient_id == pair.patient_id)
-    statement = select(Item.id).where(*of_pair, Item.state.not_in(nothing))
-    return session.scalar(statement.limit(1)) is None
+def _known(session: Session, patient_ids: Sequence[int], version_id: int) -> set[JobAndPatient]:
+    """Where not all that was to be predicted on was cancelled."""
+    rows = session.execute(_KNOWN, {"patient_ids": patient_ids, "model_version_id": version_id})
+    return {JobAndPatient(row.job_id, row.patient_id) for row in rows}
 
 
 def _of_chain(patient_id: int, version: ModelVersion) -> dict[str, Any]:
     return {"patient_id": patient_id, "model_name": version.name, "model_version_id": version.id}
 
 
-def _nouns(patient: Patient, version: ModelVersion, contract: ModelContract) -> dict[str, object]:
+def _nouns(patient: Any, version: ModelVersion, contract: ModelContract) -> dict[str, object]:
     return {
         "patient": {
             "key": patient.key,

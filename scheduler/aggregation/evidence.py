@@ -5,23 +5,22 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from shared.db import among
 from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.reasons import Reason
 from shared.states import ItemState
 
-Vector = NDArray[np.float64]
+# The probability of each finding.
+Vector = tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(NamedTuple):
     """What computed a frame's probabilities; no size of batch in rows from before that was recorded."""
 
     engine: str
@@ -77,7 +76,7 @@ class Evidence:
                 instance.blob_sha256,
                 instance.reason or "",
                 instance.conflict,
-                [[frame, vector.tolist()] for frame, vector in instance.frames],
+                [[frame, vector] for frame, vector in instance.frames],
             ]
             for instance in self.instances
         )
@@ -86,8 +85,7 @@ class Evidence:
 
 
 # Made once: a look at a few patients takes less time than building its statements.
-_OF_PATIENTS = Study.patient_id.in_(bindparam("patient_ids", expanding=True))
-_INSTANCES = (
+INSTANCES = (
     select(
         Study.patient_id,
         Instance.id,
@@ -107,10 +105,10 @@ _INSTANCES = (
     )
     .join(Series, Series.id == Instance.series_id)
     .join(Study, Study.id == Series.study_id)
-    .where(_OF_PATIENTS)
+    .where(among(Study.patient_id, "patient_ids"))
     .order_by(Instance.id)
 )
-_PREDICTIONS = (
+PREDICTIONS = (
     select(
         Prediction.blob_sha256,
         Prediction.frame,
@@ -119,10 +117,7 @@ _PREDICTIONS = (
         Prediction.precision,
         Prediction.batch_size,
     )
-    .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
-    .join(Series, Series.id == Instance.series_id)
-    .join(Study, Study.id == Series.study_id)
-    .where(_OF_PATIENTS, Prediction.model_digest == bindparam("model_digest"))
+    .where(among(Prediction.blob_sha256, "blobs"), Prediction.model_digest == bindparam("model_digest"))
     .order_by(Prediction.generation)
 )
 
@@ -132,21 +127,21 @@ _PRECEDENCE = (ItemState.DONE, ItemState.FAILED, ItemState.SKIPPED, ItemState.CA
 _NEWEST = (
     select(func.max(Item.id))
     .where(
-        Item.patient_id.in_(bindparam("patient_ids", expanding=True)),
+        among(Item.instance_id, "instance_ids"),
         Item.model_version_id == bindparam("model_version_id"),
         Item.state.in_(_PRECEDENCE),
     )
     .group_by(Item.instance_id, Item.state)
 )
-_OUTCOMES = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(_NEWEST))
+OUTCOMES = select(Item.instance_id, Item.state, Item.reason, Item.detail).where(Item.id.in_(_NEWEST))
 
 
 def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) -> dict[int, Evidence]:
     """Read the patients' evidence; instances this model was never asked about are not part of it."""
-    rows = session.execute(_INSTANCES, {"patient_ids": patient_ids}).all()
+    rows = session.execute(INSTANCES, {"patient_ids": patient_ids}).all()
     # In this order: what is known to be done has its frames by then, also where every query sees what is new.
-    outcomes = _outcomes(session, patient_ids, version.id)
-    frames = _frames(session, patient_ids, version.digest)
+    outcomes = _outcomes(session, [row.id for row in rows], version.id)
+    frames = _frames(session, [row.blob_sha256 for row in rows], version.digest)
     by_patient: dict[int, list[Any]] = {patient_id: [] for patient_id in patient_ids}
     for row in rows:
         by_patient[row.patient_id].append(row)
@@ -154,48 +149,54 @@ def gather(session: Session, patient_ids: Sequence[int], version: ModelVersion) 
 
 
 def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any]) -> Evidence:
-    instances: list[InstanceEvidence] = []
-    studies: dict[int, StudyFacts] = {}
-    for row in rows:
-        evidence = _evidence(row, frames.get(row.blob_sha256), outcomes.get(row.id))
-        if evidence is None:
-            continue
-        instances.append(evidence)
-        known = studies.get(row.study_row)
-        modalities = {row.modality} | set(known.modalities if known else ())
-        studies[row.study_row] = StudyFacts(
-            row.study_row,
-            row.study_instance_uid,
-            row.study_date,
-            row.study_time,
-            row.patient_conflict,
-            tuple(sorted(modalities - {""})),
-        )
-    return Evidence(tuple(studies.values()), tuple(instances))
+    asked = [(row, outcomes[row.id]) for row in rows if row.id in outcomes]
+    by_study: dict[int, list[Any]] = {}
+    for row, _ in asked:
+        by_study.setdefault(row.study_row, []).append(row)
+    return Evidence(
+        tuple(_study(of_study) for of_study in by_study.values()),
+        tuple(_instance(row, frames.get(row.blob_sha256, {}), outcome) for row, outcome in asked),
+    )
 
 
-def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
+def _study(rows: Sequence[Any]) -> StudyFacts:
+    modalities = {row.modality for row in rows} - {""}
+    one = rows[0]
+    return StudyFacts(
+        one.study_row,
+        one.study_instance_uid,
+        one.study_date,
+        one.study_time,
+        one.patient_conflict,
+        tuple(sorted(modalities)),
+    )
+
+
+def _frames(session: Session, blobs: Sequence[str], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
     found: _Frames = defaultdict(dict)
-    for row in session.execute(_PREDICTIONS, {"patient_ids": patient_ids, "model_digest": digest}):
+    for row in session.execute(PREDICTIONS, {"blobs": blobs, "model_digest": digest}):
         computed = Computed(row.engine, row.precision, row.batch_size)
-        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
+        found[row.blob_sha256][row.frame] = _vector(row.probabilities), computed
     return found
 
 
-def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
+def _vector(probabilities: Sequence[float]) -> Vector:
+    """Each a float, and none -0.0, which not every database gives back."""
+    return tuple([float(one) or 0.0 for one in probabilities])
+
+
+def _outcomes(session: Session, instance_ids: Sequence[int], model_version_id: int) -> dict[int, Any]:
     """The outcome that speaks for each instance: of the first state of `_PRECEDENCE` there is, the newest item."""
-    given = {"patient_ids": patient_ids, "model_version_id": model_version_id}
-    rows = sorted(session.execute(_OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
+    given = {"instance_ids": instance_ids, "model_version_id": model_version_id}
+    rows = sorted(session.execute(OUTCOMES, given), key=lambda row: _PRECEDENCE.index(row.state), reverse=True)
     return {row.instance_id: row for row in rows}
 
 
-def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outcome: Any) -> InstanceEvidence | None:
+def _instance(row: Any, frames: Mapping[int, tuple[Vector, Computed]], outcome: Any) -> InstanceEvidence:
     """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
-    if outcome is None:
-        return None
     done = outcome.state is ItemState.DONE and bool(frames)
-    shown = sorted((frames or {}).items()) if done else []
+    shown = sorted(frames.items()) if done else []
     return InstanceEvidence(
         blob_sha256=row.blob_sha256,
         sop_instance_uid=row.sop_instance_uid,

@@ -44,7 +44,7 @@ def slice_facts(rule: SliceRule, studies: Sequence[StudyFacts], instances: Seque
     for (study_uid, series_uid), members in sorted(series.items()):
         told: dict[str, Any] = {"study_instance_uid": study_uid, "series_instance_uid": series_uid}
         stacks = list(_stacks_told(facts, rule, sorted(members, key=lambda one: one.blob_sha256)))
-        told |= {"select": rule.model_dump(mode="json"), "num_stacks": len(stacks), "stacks": stacks[:MAX_STACKS]}
+        told |= {"select": rule.document, "num_stacks": len(stacks), "stacks": stacks[:MAX_STACKS]}
         facts.series.append(told)
     return facts
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload
 
+from shared.db import among
 from shared.models import JobPatient, ModelVersion, Patient, Principal, Report
 from shared.reports.versions import NewestReport
 
@@ -35,7 +36,7 @@ _NEWEST_OF_MODEL_VERSION = _is_newest(Report.model_version_id, _NEWER.model_vers
 _NEWEST = select(
     Report.patient_id, Report.id, Report.number, Report.status, Report.inputs_digest, Report.document
 ).where(
-    Report.patient_id.in_(bindparam("patient_ids", expanding=True)),
+    among(Report.patient_id, "patient_ids"),
     Report.model_name == bindparam("model_name"),
     _NEWEST_OF_CHAIN,
 )

@@ -32,7 +32,7 @@ def study(row: int, day: str = "20260101", time: str = "120000") -> StudyFacts:
 
 
 def instance(number: int, *probabilities: float, study_row: int = 1, series: str = "1.3") -> InstanceEvidence:
-    frames = tuple((frame, np.array([value])) for frame, value in enumerate(probabilities, start=1))
+    frames = tuple((frame, (value,)) for frame, value in enumerate(probabilities, start=1))
     reason = None if frames else Reason.DECODE_FAILED
     return InstanceEvidence(f"{number:064d}", f"1.4.{number}", series, study_row, False, frames, reason)
 
@@ -96,7 +96,7 @@ def test_finding_is_rolled_up_by_its_own_rules_where_it_has_some() -> None:
     package = ModelContract.model_validate(
         contract_fields(task="multilabel") | {"findings": [lesion, own], "time_scope": {"kind": "all"}}
     )
-    given = (replace(instance(at, 0.0), frames=((1, np.array([p, p])),)) for at, p in enumerate((0.2, 0.8), start=1))
+    given = (replace(instance(at, 0.0), frames=((1, (p, p)),)) for at, p in enumerate((0.2, 0.8), start=1))
 
     found = build_document(package, Evidence((study(1),), tuple(given)))["findings"]
 

@@ -5,6 +5,7 @@ from datetime import date
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,20 @@ def test_order_does_not_matter_and_what_comes_is_a_probability(rule: Rule, value
 
     assert roll_up(rule, values) == rolled_up
     assert 0.0 <= rolled_up <= 1.0
+
+
+@given(st.sampled_from(RULES), st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_sums_are_to_the_last_bit_those_of_numpy(rule: Rule, values: list[float]) -> None:
+    falling = np.sort(np.array(values))[::-1]
+    expected = {
+        "max": falling[0],
+        "mean": falling.mean(),
+        "mean_top_k": falling[:2].mean(),
+        "noisy_or": 1.0 - np.prod(1.0 - falling),
+        "majority": falling[len(falling) // 2],
+    }
+
+    assert roll_up(rule, values) == expected[rule.kind]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
