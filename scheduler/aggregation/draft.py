@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.document import build_document
+from scheduler.aggregation.document import build_document, studies_in_scope
 from scheduler.aggregation.evidence import gather
+from scheduler.aggregation.provenance import Origins
 from shared.clock import utc_now
 from shared.model_contract import ModelContract
 from shared.models import Item, ModelVersion, Patient
@@ -53,6 +54,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
+    origins = Origins(session, {pair.job_id for pair in pairs})
     patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
     drafts = []
     for pair in pairs:
@@ -65,6 +67,9 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
             drafts.append(Draft(pair, previous.id))
             continue
         document = build_document(contract, found) | _nouns(patients[pair.patient_id], version, contract)
+        counted = studies_in_scope(contract, found.studies)
+        made = origins.provenance(pair.job_id, found, version, counted)
+        document["provenance"] = made | {"inputs_digest": inputs_digest}
         document["trend"] = trend(previous.document if previous else None, document)
         act = Act(ReportOrigin.RESULTS, ReportStatus.PRELIMINARY, utc_now())
         report = next_version(act, document, inputs_digest, previous)

@@ -1,10 +1,7 @@
 """What one model version has said about patients so far: predictions, and instances left out with reasons."""
 
-import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.reasons import Reason
+from shared.reports.provenance import inputs_digest
 from shared.states import ItemState
 
 Vector = NDArray[np.float64]
@@ -29,8 +27,16 @@ class Computed:
     batch_size: int | None
 
 
-# By the sha256 of the blob and the frame's number.
-_Frames = dict[str, dict[int, tuple[Vector, Computed]]]
+@dataclass
+class _Predicted:
+    """The newest generation of one blob's predictions, by the frame's number."""
+
+    generation: int
+    frames: dict[int, tuple[Vector, Computed]] = field(default_factory=dict)
+
+
+# By the sha256 of the blob.
+_Frames = dict[str, _Predicted]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class InstanceEvidence:
     number_of_frames: int = 1
     instance_number: int = 0
     planes: Planes = ()
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,17 +79,9 @@ class Evidence:
 
     def digest(self, model_digest: str) -> str:
         """sha256 of the inputs: the same inputs make no new report version."""
-        inputs = sorted(
-            [
-                instance.blob_sha256,
-                instance.reason or "",
-                instance.conflict,
-                [[frame, vector.tolist()] for frame, vector in instance.frames],
-            ]
-            for instance in self.instances
-        )
-        studies = sorted([study.study_instance_uid, study.study_date, study.conflict] for study in self.studies)
-        return hashlib.sha256(json.dumps([model_digest, studies, inputs]).encode()).hexdigest()
+        studies = ((one.study_instance_uid, one.study_date, one.conflict) for one in self.studies)
+        inputs = ((one.blob_sha256, one.reason or "", one.conflict, one.frames) for one in self.instances)
+        return inputs_digest(model_digest, studies, inputs)
 
 
 # Made once: a look at a few patients takes less time than building its statements.
@@ -118,6 +117,7 @@ _PREDICTIONS = (
         Prediction.engine,
         Prediction.precision,
         Prediction.batch_size,
+        Prediction.generation,
     )
     .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
     .join(Series, Series.id == Instance.series_id)
@@ -176,10 +176,14 @@ def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any
 
 def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
-    found: _Frames = defaultdict(dict)
+    found: _Frames = {}
     for row in session.execute(_PREDICTIONS, {"patient_ids": patient_ids, "model_digest": digest}):
+        known = found.get(row.blob_sha256)
+        # An instance's frames are predicted all or none, so a generation is never mixed with another.
+        if known is None or known.generation < row.generation:
+            known = found[row.blob_sha256] = _Predicted(row.generation)
         computed = Computed(row.engine, row.precision, row.batch_size)
-        found[row.blob_sha256][row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
+        known.frames[row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
     return found
 
 
@@ -190,12 +194,12 @@ def _outcomes(session: Session, patient_ids: Sequence[int], model_version_id: in
     return {row.instance_id: row for row in rows}
 
 
-def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outcome: Any) -> InstanceEvidence | None:
+def _evidence(row: Any, predicted: _Predicted | None, outcome: Any) -> InstanceEvidence | None:
     """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
     if outcome is None:
         return None
-    done = outcome.state is ItemState.DONE and bool(frames)
-    shown = sorted((frames or {}).items()) if done else []
+    done = predicted is not None and outcome.state is ItemState.DONE
+    shown = sorted(predicted.frames.items()) if predicted and done else []
     return InstanceEvidence(
         blob_sha256=row.blob_sha256,
         sop_instance_uid=row.sop_instance_uid,
@@ -209,4 +213,5 @@ def _evidence(row: Any, frames: dict[int, tuple[Vector, Computed]] | None, outco
         number_of_frames=row.number_of_frames,
         instance_number=row.instance_number,
         planes=planes_of_document(row.planes),
+        generation=predicted.generation if predicted else 0,
     )

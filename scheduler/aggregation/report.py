@@ -99,8 +99,8 @@ def _write(session: Session, drafts: Sequence[Draft]) -> None:
     reports = [draft.report for draft in drafts if draft.report]
     if reports:
         session.execute(_ADD_REPORT, reports)
-        numbers = {report["id"]: {"number": report["number"]} for report in reports}
-        add_audit_events(session, None, "report.make", "report", numbers)
+        told = {one["id"]: {name: one[name] for name in ("number", "content_digest")} for one in reports}
+        add_audit_events(session, None, "report.make", "report", told)
     now = utc_now()
     session.execute(
         _SETTLE,

@@ -17,6 +17,7 @@ from shared.models.review import Review, ReviewVerdict
 from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.training import TrainingRun
 from shared.models.upload import Upload, UploadFile
+from shared.models.verification import Verification
 
 __all__ = [
     "AuditEvent",
@@ -61,6 +62,7 @@ __all__ = [
     "TrainingRun",
     "Upload",
     "UploadFile",
+    "Verification",
     "Webhook",
     "WorkerProcess",
     "table_of",
