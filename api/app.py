@@ -7,6 +7,7 @@ from flask import request
 
 from api.errors import register_error_handlers
 from api.routes import (
+    audit,
     datasets,
     docs,
     health,
@@ -21,6 +22,7 @@ from api.routes import (
     schedules,
     tokens,
     uploads,
+    verifications,
 )
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
@@ -65,6 +67,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         retries.blueprint,
         queues.blueprint,
         reports.blueprint,
+        verifications.blueprint,
         heat_maps.blueprint,
         labels.blueprint,
         schedules.blueprint,
@@ -72,6 +75,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         models.blueprint,
         model_cards.blueprint,
         tokens.blueprint,
+        audit.blueprint,
         health.blueprint,
         docs.blueprint,
     ):

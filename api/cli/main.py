@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from api.cli import (
+    audit,
     datasets,
     demo,
     jobs,
@@ -68,6 +69,7 @@ for command in (
     operate.queues,
     operate.workers,
     operate.token,
+    audit.audit,
     *(services.command_for(name) for name in services.MODULES),
 ):
     main.add_command(command)

@@ -11,6 +11,7 @@ from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import json_text, make_table, moment, write_private
 from api.cli.session import Session, client_command, limit_option
+from api.cli.verification import sample_of, verify_report
 
 REPORTS = "/api/v1/reports"
 
@@ -87,9 +88,18 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
     "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+@click.option("--verify", is_flag=True, help="Check its record, and predict on its images again; exit 1: it differs.")
+@click.option("--sample", metavar="N|all", callback=sample_of, help="On so many of the images.  [default: 8]")
 @client_command
-def report(session: Session, report_id: str, media: str | None, output: Path | None) -> None:
-    """Show a report, or fetch it as a document."""
+def report(
+    session: Session, report_id: str, media: str | None, output: Path | None, verify: bool, sample: int | str | None
+) -> None:
+    """Show a report, fetch it as a document, or verify it."""
+    if verify:
+        verify_report(session, report_id, sample)
+        return
+    if sample is not None:
+        raise click.UsageError("--sample goes with --verify")
     if media is None and output is not None:
         media = "html" if output.suffix in (".html", ".htm") else "json"
     path = f"{REPORTS}/{report_id}"

@@ -8,6 +8,7 @@ from uuid import UUID
 from shared.db import reading
 from shared.models import Item, Job, Report
 from shared.reasons import Reason
+from shared.reports.provenance import inputs_of
 from shared.repositories.claims import finish, hold
 from shared.repositories.items import PendingItem, pending_items
 from shared.repositories.job_moves import settle_jobs
@@ -90,16 +91,12 @@ def _read_work(runtime: Runtime, held: HeldShards, reports: dict[UUID, Report]) 
         job_of = {claim.shard_id: claim.job_id for claim in held.claims}
         items = pending_items(session, list(job_of), model.contract.slices.select)
         by_generation: dict[int, list[PendingItem]] = defaultdict(list)
-        generations = {job_id: _generations(report) for job_id, report in reports.items()}
+        generations = {job_id: inputs_of(report.document) for job_id, report in reports.items()}
         for item in items:
-            by_generation[generations[job_of[item.shard_id]][item.blob_sha256]].append(item)
+            by_generation[generations[job_of[item.shard_id]].get(item.blob_sha256, 0)].append(item)
         stored: dict[int, list[StoredFrame]] = {}
         for generation, some in by_generation.items():
             found = frames_of(session, model.digest, generation, [item.blob_sha256 for item in some])
             stored |= {item.item_id: found.get(item.blob_sha256, []) for item in some}
     still_open = Counter(item.shard_id for item in items)
     return Recomputation(model, job.generation, job.explain, items, still_open, stored)
-
-
-def _generations(report: Report) -> dict[str, int]:
-    return {one["blob_sha256"]: one["generation"] for one in report.document["provenance"]["inputs"]}
