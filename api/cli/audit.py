@@ -26,9 +26,7 @@ EVENT_COLUMNS: Columns = [
 
 @click.command()
 @click.option("--check", is_flag=True, help="Compute the chain again instead of listing events.")
-@click.option(
-    "--kept", metavar="SEAL", help="With --check: a head that was kept elsewhere; the chain must go through it."
-)
+@click.option("--kept", metavar="SEAL", help="With --check: a head that was kept elsewhere; is it in the chain?")
 @click.option("--object", "named", nargs=2, metavar="KIND ID", help="Only what was done to it, such as: report ID.")
 @click.option("--principal", help="Only what this person or program did.")
 @click.option("--action", help="Only such acts, such as report.make.")
@@ -59,7 +57,7 @@ def _check(session: Session, kept: str | None) -> None:
     while found["holds"] and found["next"]:
         found = session.client.get(f"{AUDIT}/chain", {"cursor": found["next"]})
     if found["holds"] and kept is not None:
-        through = session.client.get(f"{AUDIT}/chain", {"cursor": kept, "limit": 1})
+        through = session.client.get(f"{AUDIT}/chain", {"cursor": kept, "limit": "1"})
         found = found if through["holds"] else found | {name: through[name] for name in ("holds", "broken")}
     session.show(found, lambda: make_table([("", lambda row: row[0]), ("", lambda row: row[1])], _rows(found)))
     click.get_current_context().exit(0 if found["holds"] else EXIT_DIFFERS)

@@ -39,7 +39,7 @@ def sample_of(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def verify_report(session: Session, report_id: str, sample: int | str | None) -> None:
-    """Ask for it, wait for its end, show what it found; exit code 0: passed, 1: something differs, 5: not all checked."""
+    """Ask for it, wait for its end, show what it found; exit code 0: passed, 1: it differs, 5: not all was checked."""
     wanted = {} if sample is None else {"sample": sample}
     job = session.client.post(f"/api/v1/reports/{report_id}/verify", wanted)
     watch_job(session, job["id"])

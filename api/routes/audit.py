@@ -26,9 +26,7 @@ blueprint = APIBlueprint("audit", __name__, url_prefix="/api/v1/audit", tag="Aud
 def get_audit(query_data: AuditQuery) -> Any:
     """Every act, the newest first; it names things by their ids, and no patient."""
     if query_data.object_id is not None and query_data.object_kind is None:
-        raise InvalidRequestError(
-            "The query names an object without its kind; give `object_kind` too, such as `report`."
-        )
+        raise InvalidRequestError("The query names an object without its kind; give `object_kind`, too.")
     wanted = AuditFilter(**query_data.model_dump(exclude={"cursor", "limit"}))
     with reading(services().engine) as session:
         before = integer_cursor(query_data.cursor)

@@ -22,7 +22,7 @@ from shared.repositories.verifications import verification_of, verifications_of
 from shared.states import Explain, Scope
 from shared.unit_of_work import UnitOfWork
 
-blueprint = APIBlueprint("verifications", __name__, url_prefix="/api/v1", tag="Reports")
+blueprint = APIBlueprint("verifications", __name__, url_prefix="/api/v1", tag="Verifications")
 
 NO_REPORT = "There is no such report."
 

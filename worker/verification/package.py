@@ -1,6 +1,5 @@
 """Whether the model package of a report is the one that was registered, file by file."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ from shared.errors import InvalidModelPackageError
 from shared.model_package import ModelContract, load_contract, package_digest
 from shared.models import ModelVersion
 from shared.storage import ContentStore
+from worker.verification.stored import fault_of
 
 
 def package_faults(store: ContentStore, version: ModelVersion, document: dict[str, Any]) -> Iterator[str]:
@@ -25,14 +25,10 @@ def _said_otherwise(version: ModelVersion, document: dict[str, Any]) -> Iterator
 
 
 def _faults(store: ContentStore, version: ModelVersion) -> Iterator[str]:
-    try:
-        text = store.path(version.contract_sha256).read_bytes()
-    except FileNotFoundError:
-        yield f"the contract, blob {version.contract_sha256}, is gone"
+    if fault := fault_of(store, version.contract_sha256):
+        yield fault.told
         return
-    if hashlib.sha256(text).hexdigest() != version.contract_sha256:
-        yield f"the contract, blob {version.contract_sha256}, has other bytes"
-        return
+    text = store.path(version.contract_sha256).read_bytes()
     try:
         contract = load_contract(text)
     except InvalidModelPackageError:
@@ -44,7 +40,6 @@ def _faults(store: ContentStore, version: ModelVersion) -> Iterator[str]:
     if ModelContract.model_validate(version.contract) != contract:
         yield "the contract in the registry is not the package's"
     golden = contract.proof.golden
-    parts = [("weights", contract.weights.sha256), *([("golden set", golden.sha256)] if golden else [])]
-    for part, sha256 in parts:
-        if not store.is_whole(sha256):
-            yield f"the {part}, blob {sha256}, {'has other bytes' if store.exists(sha256) else 'is gone'}"
+    for sha256 in [contract.weights.sha256, *([golden.sha256] if golden else [])]:
+        if fault := fault_of(store, sha256):
+            yield fault.told

@@ -23,6 +23,7 @@ from worker.engines.probabilities import PROBABILITY_DECIMALS
 from worker.engines.requests import FramePrediction, ServedModel
 from worker.inference.results import DecodedItem, ItemResult, result_of
 from worker.inference.work import Work
+from worker.verification.stored import fault_of
 
 # Both are rounded to so many decimals before they are compared.
 ROUNDING = 10.0**-PROBABILITY_DECIMALS
@@ -46,12 +47,8 @@ class Recomputation(Work):
 
     def file_of(self, store: ContentStore, item: PendingItem) -> Path:
         """See `Work`; damaged bytes are left where they lie."""
-        if not store.exists(item.blob_sha256):
-            raise DecodeError(f"blob {item.blob_sha256}: the stored bytes are gone", reason=Reason.BLOB_MISSING)
-        if not store.is_whole(item.blob_sha256):
-            raise DecodeError(
-                f"blob {item.blob_sha256}: the stored bytes have another digest", reason=Reason.BYTES_DIFFER
-            )
+        if fault := fault_of(store, item.blob_sha256):
+            raise DecodeError(fault.told, reason=fault.reason)
         return store.path(item.blob_sha256)
 
     def predicted_frames(self, session: Session, blobs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002 - as in `Work`

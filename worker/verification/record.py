@@ -13,10 +13,10 @@ from shared.reports.digest import content_digest
 from shared.reports.provenance import Frames, digest_of_document, vectors_digest
 from shared.repositories.audit_chain import follow_chain, seal_of
 from shared.repositories.predictions import frames_of
-from shared.storage import ContentStore
 from worker.runtime import Runtime
 from worker.verification.checks import Check, judged, unrecorded
 from worker.verification.package import package_faults
+from worker.verification.stored import fault_of
 
 LINKS_AT_ONCE = 2000
 
@@ -134,15 +134,8 @@ class Record:
         for blob in blobs:
             self._on_step()
             if fault := fault_of(self._runtime.store, blob):
-                differing.append(f"blob {blob}: {fault}")
+                differing.append(fault.told)
         return judged(name, len(blobs), differing)
 
     def _model_check(self, name: str) -> Check:
         return judged(name, 1, list(package_faults(self._runtime.store, self._version, self._document)))
-
-
-def fault_of(store: ContentStore, sha256: str) -> str | None:
-    """What is wrong with a blob, in words; it is left where it lies, to be looked at."""
-    if store.is_whole(sha256):
-        return None
-    return "the stored bytes are other bytes" if store.exists(sha256) else "the stored bytes are gone"
