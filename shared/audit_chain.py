@@ -51,6 +51,8 @@ class Seal:
         return f"{self.sequence}:{self.digest}"
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 # Before the first event.
 START = Seal(0, "0" * 64)
 
@@ -85,7 +87,7 @@ def event_text(event: Event) -> str:
         "object_id": event.object_id,
         "detail": event.detail,
     }
-    return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(said)
 
 
 def next_seal(before: Seal, event: Event) -> Seal:

@@ -54,7 +54,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     # looks again. The other way round, older evidence would make the newest version.
     newest = newest_reports(session, patient_ids, version.name)
     evidence = gather(session, patient_ids, version)
-    origins = Origins(session, {pair.job_id for pair in pairs})
+    origins = Origins(session, {pair.job_id for pair in pairs}, evidence.values())
     patients = {one.id: one for one in session.scalars(select(Patient).where(Patient.id.in_(patient_ids)))}
     drafts = []
     for pair in pairs:

@@ -32,6 +32,7 @@ class _Predicted:
     """The newest generation of one blob's predictions, by the frame's number."""
 
     generation: int
+    environment_id: int | None
     frames: dict[int, tuple[Vector, Computed]] = field(default_factory=dict)
 
 
@@ -56,6 +57,7 @@ class InstanceEvidence:
     instance_number: int = 0
     planes: Planes = ()
     generation: int = 0
+    environment_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ _PREDICTIONS = (
         Prediction.precision,
         Prediction.batch_size,
         Prediction.generation,
+        Prediction.environment_id,
     )
     .join(Instance, Instance.blob_sha256 == Prediction.blob_sha256)
     .join(Series, Series.id == Instance.series_id)
@@ -181,7 +184,7 @@ def _frames(session: Session, patient_ids: Sequence[int], digest: str) -> _Frame
         known = found.get(row.blob_sha256)
         # An instance's frames are predicted all or none, so a generation is never mixed with another.
         if known is None or known.generation < row.generation:
-            known = found[row.blob_sha256] = _Predicted(row.generation)
+            known = found[row.blob_sha256] = _Predicted(row.generation, row.environment_id)
         computed = Computed(row.engine, row.precision, row.batch_size)
         known.frames[row.frame] = np.asarray(row.probabilities, dtype=np.float64), computed
     return found
@@ -214,4 +217,5 @@ def _evidence(row: Any, predicted: _Predicted | None, outcome: Any) -> InstanceE
         instance_number=row.instance_number,
         planes=planes_of_document(row.planes),
         generation=predicted.generation if predicted else 0,
+        environment_id=predicted.environment_id if predicted else None,
     )

@@ -3,6 +3,7 @@
 from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.dataset import Dataset, DatasetPatient
+from shared.models.environment import Environment
 from shared.models.follow_up import FollowUp
 from shared.models.gate import GateDecision
 from shared.models.imaging import Instance, Patient, Series, Study
@@ -27,6 +28,7 @@ __all__ = [
     "Dataset",
     "DatasetPatient",
     "EngineProof",
+    "Environment",
     "FollowUp",
     "GateDecision",
     "HeatMap",

@@ -84,6 +84,7 @@ class Provenance:
     engine: str
     precision: str
     batch_size: int | None = None
+    environment_id: int | None = None
     generation: int = 0
     explained: Explain = Explain.NONE
 
@@ -104,6 +105,7 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
             "engine": provenance.engine,
             "precision": provenance.precision,
             "batch_size": provenance.batch_size,
+            "environment_id": provenance.environment_id,
             "generation": provenance.generation,
             "explained": provenance.explained,
         }

@@ -10,7 +10,10 @@ from sqlalchemy import select, text
 from scheduler.aggregation.report import Aggregation
 from scheduler.seals import Sealing
 from shared.db import reading
-from shared.models import AuditEvent, Item, Prediction, Verification
+from shared.models import AuditEvent, Item, Prediction, Report, Verification
+from shared.oracle.judge import judge
+from shared.reports.digest import content_digest
+from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from tests.cohorts import film, films, zipped
 from tests.command_line import answer_of, command_line
@@ -111,10 +114,44 @@ def test_provenance_says_what_a_report_was_made_of_and_who_asked(any_api: Api, r
     assert (said["left_out"], said["conflicts"]) == ({}, [])
     assert said["model"]["digest"] == report["model"]["digest"]
     assert said["job"]["asked_by"] == "admin"
-    assert said["software"]["overread"]
+    (environment,) = said["software"]["environments"]
+    assert environment["packages"]["overread"] == said["software"]["overread"]
+    assert {"keras", "pydicom"} <= environment["packages"].keys()
     assert said["audit_chain"] == {"sequence": 0, "digest": "0" * 64}
     (event,) = any_api.get(f"/api/v1/audit?object_kind=report&object_id={report['id']}").json["items"]
     assert (event["action"], event["detail"]["content_digest"]) == ("report.make", report["content_digest"])
+
+
+def test_report_is_an_anchor_of_the_chain_that_was_there_when_it_was_made(
+    any_api: Api, report: dict[str, Any], runtime: Runtime
+) -> None:
+    job = any_api.post("/api/v1/jobs", data=zipped([("q.dcm", film("Q", 1, 1))]), **ZIP).json
+    infer_next(runtime)
+    later = made(any_api, job["id"])
+    alter(any_api, "DELETE FROM audit_seal")
+    alter(any_api, "UPDATE audit_event SET principal_id = NULL WHERE action = 'model.register'")
+    seal(any_api)
+
+    assert any_api.get("/api/v1/audit/chain").json["holds"]
+    assert failed(verify(any_api, runtime, later)) == {"audit_chain"}
+
+
+def test_oracle_passes_what_was_verified_and_fails_a_broken_chain(
+    any_api: Api, report: dict[str, Any], runtime: Runtime
+) -> None:
+    verify(any_api, runtime, report, sample="all")
+    seal(any_api)
+
+    def judged() -> Any:
+        with reading(any_api.prepared.engine) as session:
+            return judge(session, ContentStore(any_api.prepared.settings.store_dir))
+
+    before = judged()
+    altered_event(any_api, report, runtime)
+    after = judged()
+
+    assert before["passed"], before["findings"]
+    assert [one["what"] for one in after["findings"]] == ["the chain of the audit trail does not hold"]
 
 
 def test_sample_is_computed_again_and_the_record_is_checked_whole(
@@ -231,9 +268,6 @@ def test_later_forced_run_and_new_version_leave_the_old_report_verified(
 def test_report_from_before_provenance_is_checked_as_far_as_it_goes(
     any_api: Api, report: dict[str, Any], runtime: Runtime
 ) -> None:
-    from shared.models import Report
-    from shared.reports.digest import content_digest
-
     with UnitOfWork(any_api.prepared.engine) as uow:
         row = uow.session.scalars(select(Report)).one()
         document = {name: part for name, part in row.document.items() if name != "provenance"}

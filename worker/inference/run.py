@@ -71,7 +71,8 @@ def _read_work(runtime: Runtime, held: HeldShards) -> Work:
         job = session.get_one(Job, held.claims[0].job_id)
         model = served_model(runtime, session, job.model_version)
         items = pending_items(session, [claim.shard_id for claim in held.claims], model.contract.slices.select)
-    return Work(model, job.generation, job.explain, items, Counter(item.shard_id for item in items))
+    still_open = Counter(item.shard_id for item in items)
+    return Work(model, job.generation, job.explain, items, still_open, runtime.environment_id())
 
 
 def _prepare(runtime: Runtime, held: HeldShards, model: ServedModel) -> None:

@@ -27,6 +27,7 @@ class Work:
     explain: Explain
     items: list[PendingItem]
     still_open: Counter[int] = field(default_factory=Counter)
+    environment_id: int | None = None
 
     def models(self) -> Sequence[ServedModel]:
         """What is to be loaded before an item begins."""
@@ -53,7 +54,8 @@ class Work:
         """Write predictions, heat maps and counters, in the transaction of the outcomes."""
         digest, generation = self.model.digest, self.generation
         for computed, predictions in predictions_by_engine(results).items():
-            add_predictions(session, predictions, Provenance(digest, *computed, generation, self.explain))
+            provenance = Provenance(digest, *computed, self.environment_id, generation, self.explain)
+            add_predictions(session, predictions, provenance)
         predicted = {result.item.blob_sha256 for result in results}
         add_heat_maps(session, [one for one in maps if one.blob_sha256 in predicted], digest, generation)
         count(session, tallied(results))

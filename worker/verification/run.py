@@ -99,4 +99,4 @@ def _read_work(runtime: Runtime, held: HeldShards, reports: dict[UUID, Report]) 
             found = frames_of(session, model.digest, generation, [item.blob_sha256 for item in some])
             stored |= {item.item_id: found.get(item.blob_sha256, []) for item in some}
     still_open = Counter(item.shard_id for item in items)
-    return Recomputation(model, job.generation, job.explain, items, still_open, stored)
+    return Recomputation(model, job.generation, job.explain, items, still_open, stored=stored)

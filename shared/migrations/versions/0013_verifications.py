@@ -1,14 +1,17 @@
-"""verifications of reports; audit events are found by action and by principal."""
+"""verifications of reports; environments of predictions; audit events are found by action and by principal."""
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from shared.db import UtcDateTime
 
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
 
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql")
 
 
@@ -25,6 +28,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_verification")),
     )
     op.create_index("ix_verification_report_id", "verification", ["report_id", "job_id"])
+    op.create_table(
+        "environment",
+        sa.Column("id", _BIG, autoincrement=True, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("document", _DOCUMENT, nullable=False),
+        sa.Column("created_at", UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_environment")),
+        sa.UniqueConstraint("digest", name=op.f("uq_environment_digest")),
+    )
+    # In words of its own: a batch operation would write all predictions anew on SQLite.
+    kind = "INTEGER" if op.get_bind().dialect.name == "sqlite" else "BIGINT"
+    op.execute(
+        f"ALTER TABLE prediction ADD COLUMN environment_id {kind} "
+        "CONSTRAINT fk_prediction_environment_id_environment REFERENCES environment (id)"
+    )
     op.create_index("ix_audit_event_action", "audit_event", ["action", "id"])
     op.create_index("ix_audit_event_principal_id", "audit_event", ["principal_id", "id"])
 
@@ -33,4 +51,7 @@ def downgrade() -> None:
     """Move the schema back."""
     op.drop_index("ix_audit_event_principal_id", "audit_event")
     op.drop_index("ix_audit_event_action", "audit_event")
+    with op.batch_alter_table("prediction") as batch_op:
+        batch_op.drop_column("environment_id")
+    op.drop_table("environment")
     op.drop_table("verification")
