@@ -1,11 +1,11 @@
 """Seals of audit events: added in order, one sealer at a time, and followed from any seal on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, select
+from sqlalchemy import Column, ColumnElement, Integer, Select, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from shared.audit_chain import START, Break, Link, Seal, follow, seals
@@ -14,11 +14,18 @@ from shared.models import AuditEvent, AuditSeal, table_of
 
 _EVENT, _SEAL = table_of(AuditEvent), table_of(AuditSeal)
 _EVENTS, _SEALS = _EVENT.c, _SEAL.c
-_IS_SEALED = select(_SEALS.event_id).where(_SEALS.event_id == _EVENTS.id).exists()
-_LINKS = (
-    select(_SEALS.sequence, _SEALS.event_id, _SEALS.digest, *_EVENTS)
-    .select_from(_SEAL.outerjoin(_EVENT, _EVENTS.id == _SEALS.event_id))
+# Limited before it is joined, or PostgreSQL may read all events for a few seals.
+_SOME = (
+    select(_SEAL)
+    .where(_SEALS.sequence > bindparam("after"))
     .order_by(_SEALS.sequence)
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+_LINKS = (
+    select(_SOME.c.sequence, _SOME.c.event_id, _SOME.c.digest, *_EVENTS)
+    .select_from(_SOME.outerjoin(_EVENT, _EVENTS.id == _SOME.c.event_id))
+    .order_by(_SOME.c.sequence)
 )
 
 
@@ -58,10 +65,13 @@ def last_sealed_event(session: Session) -> int:
 
 def unsealed_events(session: Session, limit: int, *, after: int, upto: int | None = None) -> Sequence[Any]:
     """Committed events without a seal, in order of their ids, of which those after `after` are looked at."""
-    window: list[ColumnElement[bool]] = [_EVENTS.id > after]
-    if upto is not None:
-        window.append(_EVENTS.id <= upto)
-    return session.execute(_unsealed(*_EVENTS).where(*window).order_by(_EVENTS.id).limit(limit)).all()
+
+    def window(event_id: Column[int]) -> list[ColumnElement[bool]]:
+        return [event_id > after] if upto is None else [event_id > after, event_id <= upto]
+
+    # The window stands at both: else PostgreSQL may go through the seals from the first one on.
+    waiting = _unsealed(*window(_SEALS.event_id), columns=_EVENTS).where(*window(_EVENTS.id))
+    return session.execute(waiting.order_by(_EVENTS.id).limit(limit)).all()
 
 
 def add_seals(session: Session, last: Seal, events: Sequence[Any]) -> int:
@@ -79,7 +89,7 @@ def add_seals(session: Session, last: Seal, events: Sequence[Any]) -> int:
 
 def follow_chain(session: Session, after: Seal, most: int) -> Followed:
     """Look along up to `most` seals after one that holds."""
-    rows = session.execute(_LINKS.where(_SEALS.sequence > after.sequence).limit(most)).all()
+    rows = session.execute(_LINKS, {"after": after.sequence, "most": most}).all()
     links = [Link(row.sequence, row.event_id, row.digest, None if row.id is None else row) for row in rows]
     last, broken = follow(after, links)
     return Followed(last, len(rows) == most and broken is None, broken)
@@ -87,10 +97,11 @@ def follow_chain(session: Session, after: Seal, most: int) -> Followed:
 
 def unsealed(session: Session) -> Unsealed:
     """What waits for its seal."""
-    number = session.scalar(_unsealed(func.count())) or 0
-    oldest = session.scalar(_unsealed(_EVENTS.at).order_by(_EVENTS.id).limit(1)) if number else None
+    number = session.scalar(_unsealed(columns=[func.count()])) or 0
+    oldest = session.scalar(_unsealed(columns=[_EVENTS.at]).order_by(_EVENTS.id).limit(1)) if number else None
     return Unsealed(number, oldest)
 
 
-def _unsealed(*columns: Any) -> Select[*tuple[Any, ...]]:
-    return select(*columns).select_from(_EVENT).where(~_IS_SEALED)
+def _unsealed(*of_seals: ColumnElement[bool], columns: Iterable[Any]) -> Select[*tuple[Any, ...]]:
+    sealed = select(_SEALS.event_id).where(_SEALS.event_id == _EVENTS.id, *of_seals)
+    return select(*columns).select_from(_EVENT).where(~sealed.exists())
