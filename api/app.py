@@ -7,6 +7,7 @@ from flask import request
 
 from api.errors import register_error_handlers
 from api.routes import (
+    audit,
     datasets,
     docs,
     health,
@@ -24,6 +25,7 @@ from api.routes import (
     schedules,
     tokens,
     uploads,
+    verifications,
 )
 from api.services import EXTENSION, Services, make_services
 from shared.config import Settings
@@ -70,6 +72,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         reports.blueprint,
         reviews.blueprint,
         quality.blueprint,
+        verifications.blueprint,
         heat_maps.blueprint,
         labels.blueprint,
         schedules.blueprint,
@@ -78,6 +81,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         model_cards.blueprint,
         tokens.blueprint,
         principals.blueprint,
+        audit.blueprint,
         health.blueprint,
         docs.blueprint,
     ):

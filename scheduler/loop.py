@@ -12,6 +12,7 @@ from scheduler.aggregation.report import Aggregation
 from scheduler.calendar import Calendar
 from scheduler.hints import Hints
 from scheduler.recovery import Recovery
+from scheduler.seals import Sealing
 from scheduler.sweep import sweep
 from scheduler.tallies import fold_tallies
 from shared.config import Settings
@@ -43,6 +44,7 @@ def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings
         Duty("hints", settings.duty_interval_s, Hints(engine, hints, settings).run),
         Duty("aggregation", min(AGGREGATION_INTERVAL_S, settings.duty_interval_s), aggregation.run),
         Duty("calendar", settings.duty_interval_s, Calendar(engine, hints, settings).run),
+        Duty("seals", settings.duty_interval_s, Sealing(engine).run),
         Duty("tallies", settings.duty_interval_s, lambda: fold_tallies(engine)),
         Duty("sweep", SWEEP_INTERVAL_S, lambda: sweep(engine, store)),
     ]

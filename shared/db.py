@@ -46,6 +46,7 @@ class AdvisoryLock(IntEnum):
     SCHEMA = 7_301_115
     INDEX = 7_301_116
     LABELS = 7_301_117
+    SEALS = 7_301_118
 
 
 class UtcDateTime(TypeDecorator[datetime]):

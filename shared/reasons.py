@@ -48,6 +48,9 @@ class Reason(StrEnum):
     TOO_FEW_LABELS = "too_few_labels"
     NOT_TRAINABLE = "not_trainable"
     TRAINING_FAILED = "training_failed"
+    BYTES_DIFFER = "bytes_differ"
+    PREDICTION_DIFFERS = "prediction_differs"
+    RECORD_DIFFERS = "record_differs"
     CANCELLED = "cancelled"
 
 
@@ -94,6 +97,9 @@ REASON_TEXTS: dict[Reason, str] = {
     Reason.TOO_FEW_LABELS: "There are not enough labelled images to learn from.",
     Reason.NOT_TRAINABLE: "This package's network cannot be trained here.",
     Reason.TRAINING_FAILED: "The training's numbers are no numbers any more.",
+    Reason.BYTES_DIFFER: "The stored bytes are not those that the report was made of.",
+    Reason.PREDICTION_DIFFERS: "Computed again, the probabilities are not those on record.",
+    Reason.RECORD_DIFFERS: "The record of the report is not what it was when the report was made.",
     Reason.CANCELLED: "The job was cancelled before this was predicted.",
 }
 
@@ -122,6 +128,10 @@ _FAILURE_OF: dict[Reason, Failure | None] = {
     Reason.ENGINE_OUT_OF_MEMORY: Failure.RESOURCE,
     Reason.CANCELLED: Failure.CANCELLED,
 }
+
+
+# What tells that something was altered, where a verification ends with it.
+ALTERED = frozenset({Reason.BYTES_DIFFER, Reason.BLOB_MISSING, Reason.PREDICTION_DIFFERS, Reason.RECORD_DIFFERS})
 
 
 def failure_of(reason: Reason) -> Failure | None:

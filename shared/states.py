@@ -20,6 +20,7 @@ class JobKind(StrEnum):
 
     INFERENCE = "inference"
     TRAINING = "training"
+    VERIFICATION = "verification"  # of a report: does the record say what it said
 
 
 class JobState(StrEnum):

@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import OverreadError
+from shared.repositories.environments import environment_id
 from shared.repositories.shards import Claim
 from shared.states import Lane
 from shared.storage import ContentStore
 from shared.unit_of_work import UnitOfWork
 from worker.engines.device import find_device
-from worker.engines.hardware import this_hardware
+from worker.engines.hardware import this_environment, this_hardware
 from worker.engines.host import EngineHost
 from worker.engines.wire import ENGINES_TARGET
 from worker.inference.batch import EngineThread
@@ -83,6 +84,7 @@ class Runtime:
         self.room_to_infer = threading.BoundedSemaphore(settings.worker_concurrency)
         self.room_to_train = threading.BoundedSemaphore(1)
         self.stopping = threading.Event()
+        self._environment_id: int | None = None
         self._held: list[HeldShards] = []
         self._lock = threading.Lock()
 
@@ -101,6 +103,13 @@ class Runtime:
     def unit_of_work(self) -> UnitOfWork:
         """A writing transaction; workers send no hints."""
         return UnitOfWork(self.engine)
+
+    def environment_id(self) -> int:
+        """The row of what this process computes in."""
+        if self._environment_id is None:
+            with self.unit_of_work() as uow:
+                self._environment_id = environment_id(uow.session, this_environment(self.hardware))
+        return self._environment_id
 
     def go_on(self) -> None:
         """Raise StoppingError when the worker was asked to stop."""

@@ -14,22 +14,29 @@ from shared.repositories.claims import NOTHING_BEGUN, Begun, begun_in, claim_nex
 from shared.repositories.crashes import Loss, take_back_lost
 from shared.repositories.job_moves import start_jobs
 from shared.repositories.shards import Claim
-from shared.states import Lane
+from shared.states import JobKind, Lane
 from worker.inference.commit import end_cancelled
 from worker.inference.run import run_shards
 from worker.runtime import HeldShards, Runtime, StoppingError, YieldError
 from worker.training.run import run_training
+from worker.verification.run import run_verification
 
 log = get_logger()
 
 
 def infer_next(runtime: Runtime) -> None:
-    """Take shards, one after the other, until none is due (queued -> running), and predict on their items."""
+    """Take shards, one after the other, until none is due (queued -> running), and predict, or verify."""
 
     def claim() -> list[Claim]:
         return _claim(runtime, runtime.turns.next_order(), runtime.settings.shard_items)
 
-    _take_all(runtime, runtime.room_to_infer, claim, run_shards)
+    _take_all(runtime, runtime.room_to_infer, claim, _infer)
+
+
+def _infer(runtime: Runtime, held: HeldShards) -> None:
+    """Shards that are claimed together are of one kind of job."""
+    run = run_verification if held.claims[0].kind is JobKind.VERIFICATION else run_shards
+    run(runtime, held)
 
 
 def train_next(runtime: Runtime) -> None:

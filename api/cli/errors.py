@@ -4,6 +4,7 @@ from typing import Any
 
 from shared.errors import OverreadError, TransientError
 
+EXIT_DIFFERS = 1  # a check found something that was altered
 EXIT_REFUSED = 1  # the API, or the start of the system, said no
 EXIT_USAGE = 2  # click's own code for a wrong command line
 EXIT_UNREACHABLE = 3

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from api.cli import (
+    audit,
     datasets,
     demo,
     jobs,
@@ -74,6 +75,7 @@ for command in (
     operate.workers,
     operate.token,
     operate.principals,
+    audit.audit,
     *(services.command_for(name) for name in services.MODULES),
 ):
     main.add_command(command)

@@ -11,6 +11,7 @@ from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import json_text, make_table, moment, write_private
 from api.cli.session import Session, client_command, limit_option
+from api.cli.verification import sample_of, verify_report
 from api.cli.versions import show_versions
 
 REPORTS = "/api/v1/reports"
@@ -89,13 +90,29 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
 @click.option("--versions", is_flag=True, help="The chain that it belongs to instead, the oldest version first.")
+@click.option("--verify", is_flag=True, help="Check its record, and predict on its images again; exit 1: it differs.")
+@click.option("--sample", metavar="N|all", callback=sample_of, help="On so many of the images.  [default: 8]")
 @client_command
-def report(session: Session, report_id: str, media: str | None, output: Path | None, *, versions: bool) -> None:
-    """Show a report, or fetch it as a document."""
+def report(
+    session: Session,
+    report_id: str,
+    media: str | None,
+    output: Path | None,
+    sample: int | str | None,
+    *,
+    versions: bool,
+    verify: bool,
+) -> None:
+    """Show a report, fetch it as a document, or verify it."""
+    if versions + verify + (media is not None or output is not None) > 1:
+        raise click.UsageError("--versions and --verify each show something of their own; leave out the other options")
+    if sample is not None and not verify:
+        raise click.UsageError("--sample goes with --verify")
     if versions:
-        if media is not None or output is not None:
-            raise click.UsageError("--versions is a table of its own; leave out --format and --output")
         show_versions(session, f"{REPORTS}/{report_id}")
+        return
+    if verify:
+        verify_report(session, report_id, sample)
         return
     if media is None and output is not None:
         media = "html" if output.suffix in (".html", ".htm") else "json"

@@ -10,7 +10,7 @@ from api.cli.client import Json, patiently
 from api.cli.errors import EXIT_FAILED, EXIT_PARTIAL
 from api.cli.output import eta_text, plain
 from api.cli.session import Session
-from shared.states import FINAL_JOB_STATES, JobState
+from shared.states import FINAL_JOB_STATES, JobKind, JobState
 
 POLL_S = 0.5
 ATTEMPTS = 8  # a server that restarts is waited for
@@ -47,7 +47,8 @@ def _advance(job: Json) -> tuple[str, int, int | None]:
         return "reading images", training["read"], training["to_read"]
     if training:
         return training["phase"], training["step"], training["steps"]
-    return "predicting", counts["total"] - counts["pending"], counts["total"]
+    doing = "verifying" if job["kind"] == JobKind.VERIFICATION else "predicting"
+    return doing, counts["total"] - counts["pending"], counts["total"]
 
 
 def tell_failures(session: Session, job: Json) -> None:

@@ -1,6 +1,7 @@
 """A planned job becomes rows, an audit event and hints in the request's transaction; 202 only after its commit."""
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,10 @@ from sqlalchemy.orm import Session
 from api.auth import principal, token
 from api.limits import check_open_items
 from api.services import services
-from shared.models import Job, ModelVersion
-from shared.planning.make import make_job, make_training
+from shared.models import Job, ModelVersion, Report
+from shared.planning.make import make_job, make_training, make_verification
 from shared.planning.plan import Plan
+from shared.reports.provenance import inputs_of
 from shared.repositories.jobs import NewJob
 from shared.repositories.principals import default_project
 from shared.states import Explain, ItemState, JobKind, Lane
@@ -44,6 +46,19 @@ def accept_training(uow: UnitOfWork, version: ModelVersion, options: TrainingOpt
     check_open_items(uow.session, token().id, wish.lane, 1, services().settings)
     new = _new_job(uow.session, version, wish, kind=JobKind.TRAINING)
     return make_training(uow, new, options, actor="api")
+
+
+def accept_verification(uow: UnitOfWork, report: Report, sample: int | None, wish: Wish) -> Job:
+    """The new job that verifies a report; raises TooManyRequestsError as `accept_job` does."""
+    session, settings = uow.session, services().settings
+    num_inputs = len(inputs_of(report.document))
+    num_items = 1 + (num_inputs if sample is None else min(num_inputs, sample))
+    check_open_items(session, token().id, wish.lane, num_items, settings)
+    # What decides which instances are drawn is known to nobody before, and on record afterwards.
+    asked = {"report": str(report.id), "seed": secrets.token_hex(16)}
+    version = session.get_one(ModelVersion, report.model_version_id)
+    new = _new_job(session, version, replace(wish, request=wish.request | asked), kind=JobKind.VERIFICATION)
+    return make_verification(uow, new, report, sample, shard_items=settings.shard_items, actor="api")
 
 
 def _new_job(session: Session, version: ModelVersion, wish: Wish, **more: Any) -> NewJob:

@@ -9,9 +9,9 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.intake.accept import Wish, accept_job, accept_training
+from api.intake.accept import Wish, accept_job, accept_training, accept_verification
 from shared.errors import OverreadError, TooManyRequestsError
-from shared.models import Job, TrainingRun
+from shared.models import Job, Report, TrainingRun, Verification
 from shared.planning.plan import Selection, plan_job
 from shared.repositories.retries import (
     RetryFilter,
@@ -50,12 +50,17 @@ class Outcome:
 def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[str, Any]) -> Job:
     """The new job; raises ConflictError when there is nothing that a new try could change.
 
-    A training begins anew, on the labels that stand then, with the options of the job.
+    A training begins anew, on the labels that stand then, with the options of the job; so does a verification, which
+    draws its instances again.
     """
     wish = Wish(job.lane, job.label, request, retry_of=job.id, explain=job.explain)
     if job.kind is JobKind.TRAINING:
         options = TrainingOptions.model_validate(uow.session.get_one(TrainingRun, job.id).options)
         return accept_training(uow, job.model_version, options, wish)
+    if job.kind is JobKind.VERIFICATION:
+        verification = uow.session.get_one(Verification, job.id)
+        report = uow.session.get_one(Report, verification.report_id)
+        return accept_verification(uow, report, verification.sample, wish)
     selection = Selection(unfinished_of=job.id, reasons=reasons)
     plan = plan_job(uow.session, selection, job.model_version, generation=job.generation, explain=job.explain)
     return accept_job(uow, job.model_version, plan, wish)

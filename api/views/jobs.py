@@ -80,9 +80,14 @@ def _shown(job: Job, waiting: Waiting, training: TrainingShown | None) -> JobSho
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        links={"self": base, "items": f"{base}/items", "history": f"{base}/history"}
-        | {"reports": f"/api/v1/reports?job={job.id}"},
+        links={"self": base, "items": f"{base}/items", "history": f"{base}/history"} | _more_links(job, base),
     )
+
+
+def _more_links(job: Job, base: str) -> dict[str, str]:
+    if job.kind is JobKind.VERIFICATION:
+        return {"verification": f"{base}/verification"}
+    return {"reports": f"/api/v1/reports?job={job.id}"}
 
 
 def _progress(job: Job, training: TrainingShown | None) -> float:

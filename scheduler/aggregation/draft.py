@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.document import build_document
+from scheduler.aggregation.document import build_document, studies_in_scope
 from scheduler.aggregation.evidence import gather
+from scheduler.aggregation.provenance import Origins
 from shared.clock import utc_now
 from shared.db import among
 from shared.model_contract import ModelContract
@@ -68,6 +69,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
     patients = {row.id: row for row in session.execute(PATIENTS, {"patient_ids": patient_ids})}
     blank = {row for row, found in evidence.items() if not any(one.frames for one in found.instances)}
     known = _known(session, sorted(blank), version_id) if blank else set()
+    origins = Origins(session, {pair.job_id for pair in pairs}, evidence.values())
     drafts = []
     for pair in pairs:
         found = evidence[pair.patient_id]
@@ -79,6 +81,9 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
             drafts.append(Draft(pair, previous.id))
             continue
         document = build_document(contract, found) | _nouns(patients[pair.patient_id], version, contract)
+        counted = studies_in_scope(contract, found.studies)
+        made = origins.provenance(pair.job_id, found, version, counted)
+        document["provenance"] = made | {"inputs_digest": inputs_digest}
         document["trend"] = trend(previous.document if previous else None, document)
         act = Act(ReportOrigin.RESULTS, ReportStatus.PRELIMINARY, utc_now())
         report = next_version(act, document, inputs_digest, previous)

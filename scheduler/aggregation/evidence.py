@@ -1,10 +1,7 @@
 """What one model version has said about patients so far: predictions, and instances left out with reasons."""
 
-import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, select
@@ -14,6 +11,7 @@ from shared.db import among
 from shared.dicom.planes import Planes, planes_of_document
 from shared.models import Instance, Item, ModelVersion, Prediction, Series, Study
 from shared.reasons import Reason
+from shared.reports.provenance import inputs_digest
 from shared.states import ItemState
 
 # The probability of each finding.
@@ -28,8 +26,17 @@ class Computed(NamedTuple):
     batch_size: int | None
 
 
-# By the sha256 of the blob and the frame's number.
-_Frames = dict[str, dict[int, tuple[Vector, Computed]]]
+@dataclass
+class _Predicted:
+    """The newest generation of one blob's predictions, by the frame's number."""
+
+    generation: int
+    environment_id: int | None
+    frames: dict[int, tuple[Vector, Computed]] = field(default_factory=dict)
+
+
+# By the sha256 of the blob.
+_Frames = dict[str, _Predicted]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class InstanceEvidence:
     number_of_frames: int = 1
     instance_number: int = 0
     planes: Planes = ()
+    generation: int = 0
+    environment_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,17 +80,9 @@ class Evidence:
 
     def digest(self, model_digest: str) -> str:
         """sha256 of the inputs: the same inputs make no new report version."""
-        inputs = sorted(
-            [
-                instance.blob_sha256,
-                instance.reason or "",
-                instance.conflict,
-                [[frame, vector] for frame, vector in instance.frames],
-            ]
-            for instance in self.instances
-        )
-        studies = sorted([study.study_instance_uid, study.study_date, study.conflict] for study in self.studies)
-        return hashlib.sha256(json.dumps([model_digest, studies, inputs]).encode()).hexdigest()
+        studies = ((one.study_instance_uid, one.study_date, one.conflict) for one in self.studies)
+        inputs = ((one.blob_sha256, one.reason or "", one.conflict, one.frames) for one in self.instances)
+        return inputs_digest(model_digest, studies, inputs)
 
 
 # Made once: a look at a few patients takes less time than building its statements.
@@ -116,6 +117,8 @@ PREDICTIONS = (
         Prediction.engine,
         Prediction.precision,
         Prediction.batch_size,
+        Prediction.generation,
+        Prediction.environment_id,
     )
     .where(among(Prediction.blob_sha256, "blobs"), Prediction.model_digest == bindparam("model_digest"))
     .order_by(Prediction.generation)
@@ -155,7 +158,7 @@ def _of_patient(rows: Sequence[Any], frames: _Frames, outcomes: Mapping[int, Any
         by_study.setdefault(row.study_row, []).append(row)
     return Evidence(
         tuple(_study(of_study) for of_study in by_study.values()),
-        tuple(_instance(row, frames.get(row.blob_sha256, {}), outcome) for row, outcome in asked),
+        tuple(_instance(row, frames.get(row.blob_sha256), outcome) for row, outcome in asked),
     )
 
 
@@ -174,10 +177,14 @@ def _study(rows: Sequence[Any]) -> StudyFacts:
 
 def _frames(session: Session, blobs: Sequence[str], digest: str) -> _Frames:
     """Probability vectors by blob and frame; a later generation supersedes an earlier one."""
-    found: _Frames = defaultdict(dict)
+    found: _Frames = {}
     for row in session.execute(PREDICTIONS, {"blobs": blobs, "model_digest": digest}):
+        known = found.get(row.blob_sha256)
+        # An instance's frames are predicted all or none, so a generation is never mixed with another.
+        if known is None or known.generation < row.generation:
+            known = found[row.blob_sha256] = _Predicted(row.generation, row.environment_id)
         computed = Computed(row.engine, row.precision, row.batch_size)
-        found[row.blob_sha256][row.frame] = _vector(row.probabilities), computed
+        known.frames[row.frame] = _vector(row.probabilities), computed
     return found
 
 
@@ -193,10 +200,10 @@ def _outcomes(session: Session, instance_ids: Sequence[int], model_version_id: i
     return {row.instance_id: row for row in rows}
 
 
-def _instance(row: Any, frames: Mapping[int, tuple[Vector, Computed]], outcome: Any) -> InstanceEvidence:
+def _instance(row: Any, predicted: _Predicted | None, outcome: Any) -> InstanceEvidence:
     """Frames count only once an item ended well: an item that failed half-way leaves no half answer."""
-    done = outcome.state is ItemState.DONE and bool(frames)
-    shown = sorted(frames.items()) if done else []
+    done = predicted is not None and outcome.state is ItemState.DONE
+    shown = sorted(predicted.frames.items()) if predicted and done else []
     return InstanceEvidence(
         blob_sha256=row.blob_sha256,
         sop_instance_uid=row.sop_instance_uid,
@@ -210,4 +217,6 @@ def _instance(row: Any, frames: Mapping[int, tuple[Vector, Computed]], outcome: 
         number_of_frames=row.number_of_frames,
         instance_number=row.instance_number,
         planes=planes_of_document(row.planes),
+        generation=predicted.generation if predicted else 0,
+        environment_id=predicted.environment_id if predicted else None,
     )

@@ -141,10 +141,6 @@ class Aggregation:
         log.error("report_failed", job_id=str(pair.job_id), patient_row=pair.patient_id, error=type(error).__name__)
 
 
-def _by_patient(pair: JobAndPatient) -> tuple[int, UUID]:
-    return pair.patient_id, pair.job_id
-
-
 def _is_outage(error: Exception) -> bool:
     """It is not the patient: all are tried again at the duty's next turn."""
     return isinstance(error, SQLAlchemyError) and is_outage(error)
@@ -155,8 +151,8 @@ def write_reports(session: Session, drafts: Sequence[Draft]) -> None:
     reports = [draft.report for draft in drafts if draft.report]
     if reports:
         session.execute(_ADD_REPORT, reports)
-        numbers = {report["id"]: {"number": report["number"]} for report in reports}
-        add_audit_events(session, None, "report.make", "report", numbers)
+        told = {one["id"]: {name: one[name] for name in ("number", "content_digest")} for one in reports}
+        add_audit_events(session, None, "report.make", "report", told)
     now = utc_now()
     settled = [
         {"job": draft.of.job_id, "patient": draft.of.patient_id, "report": draft.report_id, "now": now}

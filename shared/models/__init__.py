@@ -3,6 +3,7 @@
 from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.dataset import Dataset, DatasetPatient
+from shared.models.environment import Environment
 from shared.models.follow_up import FollowUp
 from shared.models.gate import GateDecision
 from shared.models.imaging import Instance, Patient, Series, Study
@@ -17,6 +18,7 @@ from shared.models.review import Review, ReviewVerdict
 from shared.models.schedule import Schedule, ScheduleRun
 from shared.models.training import TrainingRun
 from shared.models.upload import Upload, UploadFile
+from shared.models.verification import Verification
 
 __all__ = [
     "AuditEvent",
@@ -26,6 +28,7 @@ __all__ = [
     "Dataset",
     "DatasetPatient",
     "EngineProof",
+    "Environment",
     "FollowUp",
     "GateDecision",
     "HeatMap",
@@ -61,6 +64,7 @@ __all__ = [
     "TrainingRun",
     "Upload",
     "UploadFile",
+    "Verification",
     "Webhook",
     "WorkerProcess",
     "table_of",

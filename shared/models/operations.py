@@ -83,7 +83,11 @@ class AuditEvent(Base):
     """Who did what to which object; written in the transaction of the act."""
 
     __tablename__ = "audit_event"
-    __table_args__ = (Index("ix_audit_event_object", "object_kind", "object_id"),)
+    __table_args__ = (
+        Index("ix_audit_event_object", "object_kind", "object_id"),
+        Index("ix_audit_event_action", "action", "id"),
+        Index("ix_audit_event_principal_id", "principal_id", "id"),
+    )
 
     id: Mapped[RowId]
     at: Mapped[datetime]

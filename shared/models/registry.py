@@ -55,7 +55,8 @@ class Promotion(Base):
 class Prediction(Base):
     """The machine's probabilities for one frame of one blob by one model digest; immutable.
 
-    `batch_size` is what its engine was compiled for; rows from before that was recorded have none.
+    `batch_size` is what its engine was compiled for, `environment_id` says in which versions and on what machine; rows
+    from before these were recorded have none.
 
     `generation` is 0; a forced re-run adds the next one, which supersedes the earlier. `explained` says which findings
     got a heat map, or a word why not; it alone may grow.
@@ -76,6 +77,7 @@ class Prediction(Base):
     engine: Mapped[str] = mapped_column(String(32))
     precision: Mapped[str] = mapped_column(String(16))
     batch_size: Mapped[int | None]
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environment.id"))
     explained: Mapped[Explain] = mapped_column(enum_column(Explain), default=Explain.NONE, server_default="none")
     created_at: Mapped[datetime]
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from shared.oracle.chain import check_chain
 from shared.oracle.fences import check_fences
 from shared.oracle.figures import figures
 from shared.oracle.findings import Finding, Verdict
@@ -55,4 +56,5 @@ def _findings(session: Session, store: ContentStore, acknowledged: Sequence[UUID
     yield from check_fences(session)
     yield from check_moves(session)
     yield from check_reports(session)
+    yield from check_chain(session)
     yield from check_store(session, store, sample)

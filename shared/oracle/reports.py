@@ -73,7 +73,8 @@ def _done_instances(session: Session) -> dict[tuple[int, int], dict[str, int]]:
         .join(Instance, Instance.id == Item.instance_id)
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
-        .where(Item.state == ItemState.DONE)
+        # What a verification looked at again is no patient's item.
+        .where(Item.state == ItemState.DONE, Item.patient_id.is_not(None))
         .group_by(Item.patient_id, Item.model_version_id, Study.study_instance_uid)
     )
     instances: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)

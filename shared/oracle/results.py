@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.models import Instance, Item, Job, ModelVersion, Prediction, TrainingRun
+from shared.models import Instance, Item, Job, ModelVersion, Prediction, TrainingRun, Verification
 from shared.oracle.findings import Finding, Verdict, found
-from shared.states import FINAL_ITEM_STATES, ItemState, JobKind
+from shared.states import FINAL_ITEM_STATES, ItemState, JobKind, JobState
 
 
 def check_results(session: Session) -> Iterator[Finding]:
     """Items against predictions, both ways, and the reasons of what has none."""
     yield from _missing(session)
     yield from _untrained(session)
+    yield from _unverified(session)
     yield from _doubled(session)
     yield from _unaccounted(session)
     yield from _reasons(session)
@@ -53,6 +54,15 @@ def _untrained(session: Session) -> Iterator[Finding]:
     yield from found(session, Verdict.LOST, "a training that is done has no model version", "item", without)
 
 
+def _unverified(session: Session) -> Iterator[Finding]:
+    without = (
+        select(Job.id)
+        .outerjoin(Verification, Verification.job_id == Job.id)
+        .where(Job.state == JobState.DONE, Job.kind == JobKind.VERIFICATION, Verification.checks.is_(None))
+    )
+    yield from found(session, Verdict.LOST, "a verification that is done says nothing of the record", "job", without)
+
+
 def _doubled(session: Session) -> Iterator[Finding]:
     key = (Prediction.blob_sha256, Prediction.model_digest, Prediction.frame, Prediction.generation)
     statement = select(func.max(Prediction.id)).group_by(*key).having(func.count() > 1)
@@ -70,6 +80,7 @@ def _unaccounted(session: Session) -> Iterator[Finding]:
             ModelVersion.digest == Prediction.model_digest,
             Job.generation == Prediction.generation,
             Item.state == ItemState.DONE,
+            Job.kind == JobKind.INFERENCE,
         )
     )
     statement = select(Prediction.id).where(~done.exists())

@@ -1,16 +1,57 @@
 """The audit trail: one row per act, in the transaction of the act."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
-from shared.models import AuditEvent, table_of
+from shared.models import AuditEvent, AuditSeal, Principal, table_of
 
 # Made once, and on the table itself: building a statement takes longer than running it.
 _ADD = insert(table_of(AuditEvent))
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which events; an object is named with its kind."""
+
+    object_kind: str | None = None
+    object_id: str | None = None
+    principal: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+
+
+def list_audit_events(session: Session, wanted: AuditFilter, *, before: int | None, limit: int) -> Sequence[Any]:
+    """Events, the newest first, each with its principal's name and its place in the chain."""
+    statement = (
+        select(
+            *(column for column in table_of(AuditEvent).c if column.name != "principal_id"),
+            Principal.name.label("principal"),
+            AuditSeal.sequence.label("seal"),
+        )
+        .outerjoin(Principal, Principal.id == AuditEvent.principal_id)
+        .outerjoin(AuditSeal, AuditSeal.event_id == AuditEvent.id)
+    )
+    conditions = (
+        (AuditEvent.object_kind, wanted.object_kind),
+        (AuditEvent.object_id, wanted.object_id),
+        (AuditEvent.action, wanted.action),
+    )
+    statement = statement.where(*(column == value for column, value in conditions if value is not None))
+    if wanted.principal is not None:
+        # Its number, not a join: so the events of one who did little are found by their index.
+        named = select(Principal.id).where(Principal.name == wanted.principal).scalar_subquery()
+        statement = statement.where(AuditEvent.principal_id == named)
+    if wanted.since is not None:
+        statement = statement.where(AuditEvent.at >= wanted.since)
+    if before is not None:
+        statement = statement.where(AuditEvent.id < before)
+    return session.execute(statement.order_by(AuditEvent.id.desc()).limit(limit)).all()
 
 
 def add_audit_event(

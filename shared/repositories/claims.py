@@ -24,7 +24,7 @@ _SHARD, _JOB = table_of(Shard), table_of(Job)
 _SHARDS, _JOBS = _SHARD.c, _JOB.c
 _IN_TURN = (_SHARDS.turn, _SHARDS.id)
 # What jobs must have in common so that their shards are worked on together.
-_WORK = (_JOBS.model_version_id, _JOBS.generation, _JOBS.explain)
+_WORK = (_JOBS.kind, _JOBS.model_version_id, _JOBS.generation, _JOBS.explain)
 _HELD = tuple_(_SHARDS.id, _SHARDS.fence).in_(bindparam("held", expanding=True))
 _LEASE_UNTIL = db_now(bindparam("lease_s", type_=Float))
 
@@ -102,7 +102,9 @@ def _claim_in(session: Session, lane: Lane, owner: str, lease_s: float, most_ite
         return []
     ids = [first.id, *_like(session, lane, first, most_items)]
     rows = session.execute(_TAKE, {"ids": ids, "worker": owner, "lease_s": lease_s}).all()
-    claims = [Claim(row.id, row.job_id, lane, row.fence, row.attempt, owner, row.failure_count) for row in rows]
+    claims = [
+        Claim(row.id, row.job_id, lane, row.fence, row.attempt, owner, row.failure_count, first.kind) for row in rows
+    ]
     record_moves(session, claims, ShardState.QUEUED, ShardState.RUNNING, reason="claimed")
     return claims
 

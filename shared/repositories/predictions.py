@@ -40,6 +40,31 @@ _FRAMES = (
     )
     .group_by(_PREDICTIONS.blob_sha256)
 )
+_STORED = (
+    select(
+        _PREDICTIONS.blob_sha256,
+        _PREDICTIONS.frame,
+        _PREDICTIONS.probabilities,
+        _PREDICTIONS.engine,
+        _PREDICTIONS.precision,
+    )
+    .where(
+        _PREDICTIONS.blob_sha256.in_(bindparam("blobs", expanding=True)),
+        _PREDICTIONS.model_digest == bindparam("digest"),
+        _PREDICTIONS.generation == bindparam("of_generation"),
+    )
+    .order_by(_PREDICTIONS.blob_sha256, _PREDICTIONS.frame)
+)
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """A prediction as its row has it."""
+
+    frame: int
+    probabilities: list[float]
+    engine: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +84,7 @@ class Provenance:
     engine: str
     precision: str
     batch_size: int | None = None
+    environment_id: int | None = None
     generation: int = 0
     explained: Explain = Explain.NONE
 
@@ -79,6 +105,7 @@ def add_predictions(session: Session, predictions: Sequence[NewPrediction], prov
             "engine": provenance.engine,
             "precision": provenance.precision,
             "batch_size": provenance.batch_size,
+            "environment_id": provenance.environment_id,
             "generation": provenance.generation,
             "explained": provenance.explained,
         }
@@ -97,3 +124,15 @@ def predicted_frames(
         found = session.execute(_FRAMES, given | {"blobs": some})
         counts.update(dict(found.all()))
     return counts
+
+
+def frames_of(
+    session: Session, model_digest: str, generation: int, blobs: Sequence[str]
+) -> dict[str, list[StoredFrame]]:
+    """What is stored of each blob by this model in this generation, in order of the frames."""
+    found: dict[str, list[StoredFrame]] = {}
+    for some in in_parts(blobs):
+        rows = session.execute(_STORED, {"blobs": some, "digest": model_digest, "of_generation": generation})
+        for blob, *frame in rows:
+            found.setdefault(blob, []).append(StoredFrame(*frame))
+    return found

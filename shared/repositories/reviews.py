@@ -80,7 +80,8 @@ def add_reviewed_version(session: Session, made: ReviewedVersion, settings: Sett
     _add_report(session, made.report)
     review_id = _add_review(session, made)
     labels = _relabel(session, made, review_id, settings) if made.origin is not ReportOrigin.REVIEW else 0
-    told = {"number": made.report["number"], "verdicts": len(made.review["verdicts"]), "labels": labels}
+    told = {name: made.report[name] for name in ("number", "content_digest")}
+    told |= {"verdicts": len(made.review["verdicts"]), "labels": labels}
     add_audit_event(session, made.report["principal_id"], ACTIONS[made.origin], "report", made.report["id"], **told)
 
 

@@ -14,7 +14,7 @@ from shared.models import Item, Shard, table_of
 from shared.repositories.history import Move, check_shard_move, record
 from shared.repositories.lanes import first_turn
 from shared.repositories.tallies import count, items_queued, shard_changes, shards_in
-from shared.states import ItemState, Lane, ShardState
+from shared.states import ItemState, JobKind, Lane, ShardState
 
 _ITEMS = table_of(Item).c
 # Made once, and on the table itself: building a statement takes longer than running it.
@@ -36,6 +36,7 @@ class Claim:
     attempt: int
     owner: str
     failure_count: int = 0
+    kind: JobKind = JobKind.INFERENCE
 
 
 @dataclass(frozen=True)

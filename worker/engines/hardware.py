@@ -5,6 +5,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from shared.models.registry import MAX_HARDWARE
 from shared.repositories.proofs import Hardware
@@ -24,6 +25,18 @@ LIBRARIES = (
     "onnxruntime",
     "openvino",
 )
+# What turns files into the numbers that networks get, and Overread itself.
+READERS = (
+    "overread",
+    "numpy",
+    "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "python-gdcm",
+    "pyjpegls",
+    "imagecodecs",
+)
 # The instructions by which a processor is fast at networks.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
@@ -42,6 +55,16 @@ def this_hardware(device: Device) -> Hardware:
     ]
     text = "; ".join(part for part in words if part)
     return Hardware(hashlib.sha256(text.encode()).hexdigest(), text[:MAX_HARDWARE])
+
+
+def this_environment(hardware: Hardware) -> dict[str, Any]:
+    """What predictions are computed in: the versions of all that a frame goes through, and the machine."""
+    found = {name: _version(name) for name in (*READERS, *LIBRARIES)}
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version for name, version in found.items() if version},
+        "hardware": hardware.words,
+    }
 
 
 def _cpu_facts() -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.orm import Session
@@ -10,33 +10,20 @@ from sqlalchemy.orm import Session
 from shared.errors import OverreadError
 from shared.reasons import Reason
 from shared.repositories.claims import cancel_running, finish, hold
-from shared.repositories.heat_maps import InstanceMaps, add_heat_maps
+from shared.repositories.heat_maps import InstanceMaps
 from shared.repositories.items import PendingItem, begin_items
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.lanes import has_due
 from shared.repositories.outcomes import Outcome, end_open_items, record_outcomes
 from shared.repositories.pace import add_pace
-from shared.repositories.predictions import Provenance, add_predictions, predicted_frames
 from shared.repositories.shards import Claim
-from shared.repositories.tallies import count
-from shared.states import Explain, ItemState
-from worker.engines.requests import ServedModel
+from shared.states import ItemState
 from worker.inference.explain import store_maps
-from worker.inference.results import ItemResult, outcome_of, predictions_by_engine, tallied
+from worker.inference.results import ItemResult, outcome_of
+from worker.inference.work import Work
 from worker.runtime import HeldShards, Runtime, StoppingError, YieldError
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Work:
-    """What shards held together have in common, and how many items of each have no outcome yet."""
-
-    model: ServedModel
-    generation: int
-    explain: Explain
-    items: list[PendingItem]
-    still_open: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -101,12 +88,7 @@ def _add_results(
     """Predictions, heat maps, outcomes and counters."""
     if not results:
         return
-    digest, generation = work.model.digest, work.generation
-    for computed, predictions in predictions_by_engine(results).items():
-        add_predictions(session, predictions, Provenance(digest, *computed, generation, work.explain))
-    predicted = {result.item.blob_sha256 for result in results}
-    add_heat_maps(session, [one for one in maps if one.blob_sha256 in predicted], digest, generation)
-    count(session, tallied(results))
+    work.keep(session, results, maps)
     by_fence: dict[int, list[Outcome]] = defaultdict(list)
     for result in results:
         by_fence[ours[result.item.shard_id].fence].append(outcome_of(result))
@@ -116,9 +98,7 @@ def _add_results(
 
 
 def _begin(session: Session, work: Work, following: Sequence[PendingItem]) -> Begun:
-    blobs = [item.blob_sha256 for item in following]
-    digest, generation = work.model.digest, work.generation
-    predicted = predicted_frames(session, digest, blobs, generation=generation, explain=work.explain)
+    predicted = work.predicted_frames(session, [item.blob_sha256 for item in following])
     begin_items(session, [item.item_id for item in following])
     return Begun(following, predicted)
 

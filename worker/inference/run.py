@@ -15,9 +15,9 @@ from shared.models import Job
 from shared.repositories.items import PendingItem, pending_items
 from shared.states import Lane
 from worker.inference.batch import FramePrediction, ServedModel
-from worker.inference.commit import Work, commit
-from worker.inference.decode import whole_file
-from worker.inference.results import DecodedItem, ItemResult, result_of
+from worker.inference.commit import commit
+from worker.inference.results import DecodedItem, ItemResult
+from worker.inference.work import Work
 from worker.models import served_model
 from worker.runtime import HeldShards, Runtime
 
@@ -37,9 +37,14 @@ def run_shards(runtime: Runtime, held: HeldShards) -> None:
     a more urgent lane waits, EngineLostError when loading the model ended the engine, TransientError when storage or
     database fail; what was committed before stays, and the next attempt goes on from there.
     """
-    work = _read_work(runtime, held)
+    work_through(runtime, held, _read_work(runtime, held))
+
+
+def work_through(runtime: Runtime, held: HeldShards, work: Work) -> None:
+    """The same of work that was read, whatever is done with its results."""
     try:
-        _prepare(runtime, held, work.model)
+        for model in work.models():
+            _prepare(runtime, held, model)
     except PermanentError as error:
         failed = [ItemResult(item, reason=error.recorded_reason, detail=error.message) for item in work.items]
         commit(runtime, held, work, failed)
@@ -66,7 +71,8 @@ def _read_work(runtime: Runtime, held: HeldShards) -> Work:
         job = session.get_one(Job, held.claims[0].job_id)
         model = served_model(runtime, session, job.model_version)
         items = pending_items(session, [claim.shard_id for claim in held.claims], model.contract.slices.select)
-    return Work(model, job.generation, job.explain, items, Counter(item.shard_id for item in items))
+    still_open = Counter(item.shard_id for item in items)
+    return Work(model, job.generation, job.explain, items, still_open, runtime.environment_id())
 
 
 def _prepare(runtime: Runtime, held: HeldShards, model: ServedModel) -> None:
@@ -93,7 +99,7 @@ def _run_items(runtime: Runtime, held: HeldShards, work: Work, items: Sequence[P
             commit_and_send((), items[:position])
             # Where a whole window's shards were lost nothing is ahead, and yet others may follow.
             while ahead or (held.claims and position < len(items)):
-                results = [result_of(ahead.popleft().result()) for _ in range(min(window, len(ahead)))]
+                results = [work.result_of(ahead.popleft().result()) for _ in range(min(window, len(ahead)))]
                 commit_and_send(results, items[position : position + window])
                 position += window
         finally:
@@ -113,13 +119,13 @@ def _decode_item(
         return DecodedItem(item, reused=predicted[item.blob_sha256])
     pending: list[tuple[int, Future[FramePrediction]]] = []
     try:
-        path = whole_file(runtime.store, item.blob_sha256)
-        frames = runtime.decoder.frames(path, work.model.contract, item.frames)
+        model, path = work.model_of(item), work.file_of(runtime.store, item)
+        frames = runtime.decoder.frames(path, model.contract, item.frames)
         for number, array in _coming(runtime, frames):
             runtime.room.take(array.nbytes)
             held.moved()
             rank = RANKS.index(held.lane)
-            future = runtime.engines.predict(work.model, array, rank=rank, explain=work.explain)
+            future = runtime.engines.predict(model, array, rank=rank, explain=work.explain)
             future.add_done_callback(partial(runtime.room.give_back, array.nbytes))
             pending.append((number, future))
     except PermanentError as error:
