@@ -225,6 +225,8 @@ def test_same_idempotency_key_gives_the_first_answer_again(any_api: Api) -> None
     assert answers[1].headers["Idempotent-Replay"] == "true"
     other = any_api.post(f"{REPORTS}/{first}/review", json=body | {"comment": "more"}, headers=headers)
     is_problem(other, 422, "another payload")
+    elsewhere = any_api.post(f"{REPORTS}/{first}/review", json=body, headers=headers | {"If-Match": '"another"'})
+    is_problem(elsewhere, 422, "another payload")
 
 
 def test_signature_takes_a_physician(any_api: Api) -> None:
