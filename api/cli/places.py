@@ -6,8 +6,6 @@ One process, one GPU; workers on the same one share its memory.
 import math
 import os
 
-from sqlalchemy import make_url
-
 from shared.config import Settings
 from shared.errors import EngineMissingError
 from shared.gpus import VISIBLE, Gpu, visible_gpus
@@ -20,8 +18,8 @@ def default_workers() -> int:
 
 def default_schedulers(settings: Settings) -> int:
     """Two on PostgreSQL, which make reports side by side where there are cores for both; SQLite has one writer."""
-    is_postgresql = make_url(settings.database_url).get_backend_name() == "postgresql"
-    return 2 if is_postgresql and (os.cpu_count() or 1) > 1 else 1
+    has_one_writer = settings.database_url.startswith("sqlite")
+    return 1 if has_one_writer else min(2, os.cpu_count() or 1)
 
 
 def worker_places(number: int, settings: Settings) -> list[dict[str, str]]:

@@ -113,7 +113,7 @@ def assert_nothing_lost(system: System, acknowledged: list[str]) -> str:
 
 
 def service_environment(system: System) -> dict[str, str]:
-    """The environment of the system's scheduler: exactly the settings in force, the broker's address included."""
-    (pid,) = system.pids("scheduler")
+    """The environment of a scheduler of the system: exactly the settings in force, the broker's address included."""
+    pid, *_ = system.pids("scheduler")
     words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return dict(word.decode().split("=", 1) for word in words if b"=" in word)

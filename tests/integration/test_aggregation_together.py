@@ -70,9 +70,7 @@ def test_each_patient_has_one_report_when_schedulers_look_at_once(engine: Engine
         assert sum(settled) == PATIENTS
 
 
-def test_look_ends_in_time_and_the_next_takes_more_when_it_was_soon_done(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_look_ends_in_time_and_the_next_takes_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duty, "LOOK_S", 0.0)
     monkeypatch.setattr(duty, "SOON_S", 1000.0)
     aggregation = Aggregation(engine)
