@@ -18,6 +18,7 @@ def job(state: str, **changes: Any) -> dict[str, Any]:
     counts = {"total": 3, "done": 2, "failed": 1, "skipped": 0, "cancelled": 0, "pending": 0, "reused": 0}
     return {
         "id": JOB,
+        "kind": "inference",
         "state": state,
         "priority": "routine",
         "label": "",
