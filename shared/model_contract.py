@@ -3,9 +3,12 @@
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+from shared.contract_part import Code
+from shared.contract_part import Part as _Part
+from shared.follow_up_rules import FollowUpRule
+
 CodeString = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _]{1,16}$")]  # PS3.5, 6.2: CS
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -14,10 +17,6 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 # A steeper calibration tells nobody from anybody.
 MOST_STEEP = 1e6
 Margin = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
 class Accepts(_Part):
@@ -281,6 +280,7 @@ class ModelContract(_Part):
     proof: Proof = Proof()
     learning: Learning = Learning()
     gate: Gate = Gate()
+    follow_up: Annotated[tuple[FollowUpRule, ...], Field(max_length=100)] = ()
     training: Training | None = None
 
     @property
@@ -312,6 +312,17 @@ class ModelContract(_Part):
                 f"findings: {num_background} are marked as background; at most one may be, and only in a "
                 "multiclass model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_follow_up(self) -> Self:
+        codes = {finding.code for finding in self.findings}
+        for at, rule in enumerate(self.follow_up):
+            if rule.finding not in codes:
+                raise ValueError(
+                    f"follow_up.{at}.finding: {rule.finding} is no finding of this model; "
+                    f"these are: {', '.join(sorted(codes)[:10])}"
+                )
         return self
 
     @model_validator(mode="after")

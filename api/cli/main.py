@@ -7,6 +7,7 @@ import click
 from api.cli import (
     datasets,
     demo,
+    follow_ups,
     jobs,
     labels,
     new_model,
@@ -20,6 +21,7 @@ from api.cli import (
     train,
     up,
     upload,
+    webhooks,
 )
 from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
@@ -60,6 +62,8 @@ for command in (
     retry.retry,
     reports.reports,
     reports.report,
+    follow_ups.follow_ups,
+    follow_ups.follow_up,
     registry.models,
     labels.labels,
     train.train,
@@ -68,6 +72,8 @@ for command in (
     operate.queues,
     operate.workers,
     operate.token,
+    webhooks.webhooks,
+    webhooks.notices,
     *(services.command_for(name) for name in services.MODULES),
 ):
     main.add_command(command)

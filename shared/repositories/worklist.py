@@ -1,0 +1,97 @@
+"""The worklist: follow-ups in the order in which they are wanted."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import and_, case, func, literal, or_, select
+from sqlalchemy.orm import Session, joinedload
+
+from shared.db import db_now
+from shared.models import FollowUp, FollowUpMove, Patient
+from shared.states import STANDING_FOLLOW_UPS, FollowUpState, Urgency
+
+_RANK = case({urgency: rank for rank, urgency in enumerate(Urgency)}, value=FollowUp.urgency)
+_RANK_OF = {urgency: rank for rank, urgency in enumerate(Urgency)}
+_SEPARATOR = "_"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the worklist, as a cursor that holds although the item there is moved meanwhile."""
+
+    rank: int
+    due_at: datetime
+    id: UUID
+
+    @classmethod
+    def of(cls, item: FollowUp) -> Self:
+        """Where an item stands."""
+        return cls(_RANK_OF[item.urgency], item.due_at, item.id)
+
+    def __str__(self) -> str:
+        due_at = self.due_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        return _SEPARATOR.join((str(self.rank), due_at, self.id.hex))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The place that was written so; raises ValueError."""
+        rank, due_at, item_id = text.split(_SEPARATOR)
+        return cls(int(rank) % len(Urgency), datetime.fromisoformat(due_at).replace(tzinfo=UTC), UUID(item_id))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which items are asked for; None: any."""
+
+    states: Collection[FollowUpState] = STANDING_FOLLOW_UPS
+    patient_key: str | None = None
+    finding: str | None = None
+    due_before: datetime | None = None
+    overdue: bool | None = None
+
+
+def worklist(session: Session, wish: Wish, *, after: Place | None = None, limit: int = 50) -> Sequence[FollowUp]:
+    """The urgent ones first, then by the date at which they are due; those behind the place `after`."""
+    statement = (
+        select(FollowUp)
+        .join(FollowUp.patient)
+        .options(joinedload(FollowUp.patient), joinedload(FollowUp.principal))
+        .where(FollowUp.state.in_(wish.states))
+    )
+    if wish.patient_key is not None:
+        statement = statement.where(Patient.key == wish.patient_key)
+    if wish.finding is not None:
+        statement = statement.where(FollowUp.finding == wish.finding)
+    if wish.due_before is not None:
+        statement = statement.where(FollowUp.due_at < wish.due_before)
+    if wish.overdue is not None:
+        statement = statement.where((FollowUp.due_at < db_now()) if wish.overdue else (FollowUp.due_at >= db_now()))
+    if after is not None:
+        later = or_(FollowUp.due_at > after.due_at, and_(FollowUp.due_at == after.due_at, FollowUp.id > after.id))
+        rank = literal(after.rank)
+        statement = statement.where(or_(rank < _RANK, and_(rank == _RANK, later)))
+    return session.scalars(statement.order_by(_RANK, FollowUp.due_at, FollowUp.id).limit(limit)).all()
+
+
+def get_follow_up(session: Session, item_id: UUID) -> FollowUp | None:
+    """An item with its patient, and who acted on it last."""
+    whole = (joinedload(FollowUp.patient), joinedload(FollowUp.principal))
+    return session.scalar(select(FollowUp).options(*whole).where(FollowUp.id == item_id))
+
+
+def moves_of(session: Session, item_id: UUID) -> Sequence[FollowUpMove]:
+    """All that became of an item, the first move first."""
+    statement = select(FollowUpMove).options(joinedload(FollowUpMove.principal))
+    return session.scalars(statement.where(FollowUpMove.follow_up_id == item_id).order_by(FollowUpMove.id)).all()
+
+
+def count_overdue(session: Session) -> dict[Urgency, int]:
+    """How many standing items should have been done by now."""
+    statement = select(FollowUp.urgency, func.count()).where(
+        FollowUp.state.in_(STANDING_FOLLOW_UPS), FollowUp.due_at < db_now()
+    )
+    counts: dict[Urgency, int] = dict(session.execute(statement.group_by(FollowUp.urgency)).all())
+    return {urgency: counts.get(urgency, 0) for urgency in Urgency}
