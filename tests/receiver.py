@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.config import Settings
 
-SECRET = "a secret of at least 32 characters"  # noqa: S105 - of tests
+SECRET = "a secret of at least 32 characters"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Receiver(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.got.append(Got(self.path, dict(self.headers), body, time.monotonic()))
         if self.server.instead is not None:

@@ -18,7 +18,7 @@ from shared.repositories.audit import add_audit_event
 from shared.repositories.notices import get_notice, list_notices, resend
 from shared.states import Scope
 
-blueprint = APIBlueprint("notices", __name__, url_prefix="/api/v1/notices", tag="Webhooks")
+blueprint = APIBlueprint("notices", __name__, url_prefix="/api/v1/notices", tag="Notices")
 
 
 @blueprint.get("")

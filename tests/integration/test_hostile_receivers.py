@@ -88,9 +88,8 @@ def test_host_header_names_the_host_and_proxies_of_the_environment_are_ignored(
 
 
 def _drips(handler: BaseHTTPRequestHandler) -> None:
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
     for _ in range(1000):
-        handler.wfile.write(b"X")
+        handler.wfile.write(b"HTTP/1.1 200 OK"[:1])
         handler.wfile.flush()
         time.sleep(0.05)
 
@@ -195,7 +194,7 @@ def test_target_on_the_list_is_allowed(settings: Settings, url: str, targets: st
 
 @pytest.mark.parametrize("targets", ["https://ris.example/path", "*.example", "ris example", "file:///etc"])
 def test_setting_that_names_no_origin_is_refused_at_start(targets: str) -> None:
-    with pytest.raises(ValueError, match="webhook_targets|path|no host"):
+    with pytest.raises(ValueError, match=r"has a path|no host"):
         Settings(webhook_targets=targets)
 
 
