@@ -51,7 +51,7 @@ def webhooks() -> None:
 
 @webhooks.command()
 @name_argument
-@click.option("--url", "target", required=True, help="Where notices go; a host that the operator allows.")
+@click.argument("target", metavar="URL")
 @click.option(
     "--event",
     "events",
@@ -66,7 +66,10 @@ def webhooks() -> None:
 )
 @client_command
 def add(session: Session, name: str, target: str, events: tuple[str, ...], secret_file: Path | None) -> None:
-    """Add the webhook NAME; the secret that signs its notices is shown this once."""
+    """Add the webhook NAME: notices go to URL, whose host the operator allows.
+
+    The secret that signs them is shown this once.
+    """
     wanted: Json = {"name": name, "url": target} | ({"events": list(events)} if events else {})
     if secret_file is not None:
         wanted["secret"] = secret_file.read_text().strip()

@@ -11,7 +11,7 @@ from api.schemas.schedules import Name
 from shared.events import EVENTS, Event
 from shared.states import NoticeState
 
-Secret = Annotated[str, Field(min_length=32, max_length=128, pattern=r"^[!-~]+$")]
+Secret = Annotated[str, Field(min_length=32, max_length=128, pattern=r"^[ -~]+$")]
 # What a webhook can be for; a test is sent when it is asked for.
 Wished = Literal[Event.JOB_ENDED, Event.REPORT_MADE, Event.REPORT_SIGNED, Event.REPORT_AMENDED, Event.REPORT_RETRACTED]
 

@@ -1,11 +1,15 @@
 """A notice in the database -> its receiver: once in the normal case, again after trouble, and a dead letter at last."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
-from shared.db import db_now, reading
+from shared.db import db_now, make_engine, reading
 from shared.events import Event
 from shared.models import Notice
 from shared.repositories.deliveries import claim_delivery, webhooks_to_serve
@@ -171,3 +175,59 @@ def test_slow_receiver_holds_up_no_other(any_prepared: Prepared, receiver: Recei
 
     assert num_slow < 15
     assert len(set(receiver.deliveries())) == 30
+
+
+@contextmanager
+def _locked(prepared: Prepared) -> Iterator[None]:
+    """Nobody else can write meanwhile."""
+    with closing(sqlite3.connect(prepared.settings.data_dir / "overread.sqlite", isolation_level=None)) as locker:
+        locker.execute("BEGIN IMMEDIATE")
+        yield
+        locker.execute("ROLLBACK")
+
+
+def test_notice_that_arrived_is_settled_once_the_database_is_back(prepared: Prepared, receiver: Receiver) -> None:
+    hurried = prepared.settings.model_copy(update={"database_timeout_s": 0.2})
+    engine = make_engine(hurried)
+    listen(prepared.engine, receiver.url)
+    tell(prepared.engine, "a")
+    arrived, locked = threading.Event(), threading.Event()
+
+    def answer_once_locked(handler: BaseHTTPRequestHandler) -> None:
+        arrived.set()
+        locked.wait(WAIT_S)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    receiver.instead = answer_once_locked
+    with sending(engine, quick(hurried, receiver)):
+        assert arrived.wait(WAIT_S)
+        with _locked(prepared):
+            locked.set()
+            # Long enough for several tries to settle it, all in vain.
+            threading.Event().wait(1.5)
+        eventually(lambda: are(prepared, NoticeState.SENT), WAIT_S, "it is settled")
+        tell(prepared.engine, "b")
+        eventually(lambda: len(receiver.got) == 2, WAIT_S, "the next one comes too")
+
+    assert len(set(receiver.deliveries())) == len(receiver.got) == 2
+    engine.dispose()
+
+
+def test_sender_goes_on_when_postgresql_ends_its_connections(postgres_prepared: Prepared, receiver: Receiver) -> None:
+    receiver.takes_s = 0.05
+    listen(postgres_prepared.engine, receiver.url)
+    tell(postgres_prepared.engine, *map(str, range(40)))
+    engine = make_engine(postgres_prepared.settings)
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> :me"
+    kill = text(f"SELECT pg_terminate_backend(pid) {others}")
+
+    with sending(engine, quick(postgres_prepared.settings, receiver)):
+        for _ in range(4):
+            threading.Event().wait(0.3)
+            with postgres_prepared.engine.connect() as connection:
+                me = connection.scalar(text("SELECT pg_backend_pid()"))
+                connection.execute(kill, {"me": me})
+        eventually(lambda: are(postgres_prepared, NoticeState.SENT), WAIT_S, "all are sent")
+
+    assert len(set(receiver.deliveries())) == 40
+    engine.dispose()
