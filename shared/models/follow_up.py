@@ -23,7 +23,8 @@ class FollowUp(Base):
 
     __tablename__ = "follow_up"
     __table_args__ = (
-        Index("ix_follow_up_worklist", "state", "urgency", "due_at", "id"),
+        Index("ix_follow_up_worklist", "urgency", "due_at", "id", sqlite_where=_STANDS, postgresql_where=_STANDS),
+        Index("ix_follow_up_state", "state", "urgency", "due_at", "id"),
         Index("ix_follow_up_patient_id", "patient_id", "model_name", "finding", "action"),
         Index(
             "uq_follow_up_standing",

@@ -3,18 +3,17 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import and_, case, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from shared.db import db_now
 from shared.models import FollowUp, FollowUpMove, Patient
 from shared.states import STANDING_FOLLOW_UPS, FollowUpState, Urgency
 
-_RANK = case({urgency: rank for rank, urgency in enumerate(Urgency)}, value=FollowUp.urgency)
-_RANK_OF = {urgency: rank for rank, urgency in enumerate(Urgency)}
+_URGENCIES = tuple(Urgency)
 _SEPARATOR = "_"
 
 
@@ -29,7 +28,7 @@ class Place:
     @classmethod
     def of(cls, item: FollowUp) -> Self:
         """Where an item stands."""
-        return cls(_RANK_OF[item.urgency], item.due_at, item.id)
+        return cls(_URGENCIES.index(item.urgency), item.due_at, item.id)
 
     def __str__(self) -> str:
         due_at = self.due_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
@@ -55,11 +54,21 @@ class Wish:
 
 def worklist(session: Session, wish: Wish, *, after: Place | None = None, limit: int = 50) -> Sequence[FollowUp]:
     """The urgent ones first, then by the date at which they are due; those behind the place `after`."""
+    found: list[FollowUp] = []
+    for rank, urgency in enumerate(_URGENCIES):
+        if len(found) < limit and (after is None or rank >= after.rank):
+            beginning = after if after is not None and rank == after.rank else None
+            found += _of_urgency(session, wish, urgency, beginning, limit - len(found))
+    return found
+
+
+def _of_urgency(session: Session, wish: Wish, urgency: Urgency, after: Place | None, limit: int) -> Sequence[FollowUp]:
+    """In the order of an index: a long list costs no more than a short one."""
     statement = (
         select(FollowUp)
         .join(FollowUp.patient)
         .options(joinedload(FollowUp.patient), joinedload(FollowUp.principal))
-        .where(FollowUp.state.in_(wish.states))
+        .where(_in(wish.states), FollowUp.urgency == urgency)
     )
     if wish.patient_key is not None:
         statement = statement.where(Patient.key == wish.patient_key)
@@ -71,9 +80,14 @@ def worklist(session: Session, wish: Wish, *, after: Place | None = None, limit:
         statement = statement.where((FollowUp.due_at < db_now()) if wish.overdue else (FollowUp.due_at >= db_now()))
     if after is not None:
         later = or_(FollowUp.due_at > after.due_at, and_(FollowUp.due_at == after.due_at, FollowUp.id > after.id))
-        rank = literal(after.rank)
-        statement = statement.where(or_(rank < _RANK, and_(rank == _RANK, later)))
-    return session.scalars(statement.order_by(_RANK, FollowUp.due_at, FollowUp.id).limit(limit)).all()
+        statement = statement.where(FollowUp.due_at >= after.due_at, later)
+    return session.scalars(statement.order_by(FollowUp.due_at, FollowUp.id).limit(limit)).all()
+
+
+def _in(states: Collection[FollowUpState]) -> ColumnElement[bool]:
+    """Written out in the statement: the index of the worklist has only what stands, and the planner must see that."""
+    given: BindParameter[Any] = bindparam("states", sorted(states), expanding=True, literal_execute=True)
+    return FollowUp.state.in_(given)
 
 
 def get_follow_up(session: Session, item_id: UUID) -> FollowUp | None:
@@ -90,8 +104,6 @@ def moves_of(session: Session, item_id: UUID) -> Sequence[FollowUpMove]:
 
 def count_overdue(session: Session) -> dict[Urgency, int]:
     """How many standing items should have been done by now."""
-    statement = select(FollowUp.urgency, func.count()).where(
-        FollowUp.state.in_(STANDING_FOLLOW_UPS), FollowUp.due_at < db_now()
-    )
+    statement = select(FollowUp.urgency, func.count()).where(_in(STANDING_FOLLOW_UPS), FollowUp.due_at < db_now())
     counts: dict[Urgency, int] = dict(session.execute(statement.group_by(FollowUp.urgency)).all())
     return {urgency: counts.get(urgency, 0) for urgency in Urgency}

@@ -44,24 +44,26 @@ def test_private_address_is_refused_unless_it_is_allowed(settings: Settings, rec
 
 
 def test_name_is_looked_up_once_and_that_address_connected_to(
-    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a name does that answers with a public address when it is checked and with a private one afterwards."""
+    """Of a name that answers with a public address when it is checked and with a private one afterwards."""
     asked: list[str] = []
-    true_lookup = socket.getaddrinfo
+    connected: list[Any] = []
 
-    def lookup(host: Any, *given: Any, **more: Any) -> Any:
+    def look_up(host: str, port: int, **_: Any) -> Any:
         asked.append(host)
-        return true_lookup("127.0.0.1" if len(asked) > 1 else "203.0.113.7", *given, **more)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8" if len(asked) == 1 else "127.0.0.1", port))]
 
-    port = receiver.server_address[1]
-    careful = quick(settings, receiver, webhook_targets=f"http://rebinds.test:{port}", webhook_private=False)
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    def connect(address: Any, **_: Any) -> Any:
+        connected.append(address)
+        raise ConnectionRefusedError
 
-    status, _ = post(careful.model_copy(update={"webhook_timeout_s": 1.0}), f"http://rebinds.test:{port}/")
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    careful = settings.model_copy(update={"webhook_targets": "rebinds.test"})
 
-    assert status is None
-    assert receiver.got == []
+    assert post(careful, "https://rebinds.test/") == (None, "Nobody listens there: the connection was refused.")
+    assert (asked, connected) == (["rebinds.test"], [("8.8.8.8", 443)])
 
 
 def test_name_of_which_one_address_is_private_is_refused(

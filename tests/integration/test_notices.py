@@ -12,7 +12,14 @@ from sqlalchemy import text, update
 from shared.db import db_now, make_engine, reading
 from shared.events import Event
 from shared.models import Notice
-from shared.repositories.deliveries import claim_delivery, webhooks_to_serve
+from shared.repositories.deliveries import (
+    claim_delivery,
+    give_back,
+    put_off,
+    settle_dead,
+    settle_sent,
+    webhooks_to_serve,
+)
 from shared.states import NoticeState
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
@@ -93,6 +100,29 @@ def test_nobody_else_claims_while_one_holds_a_webhook(any_prepared: Prepared) ->
 def _let_leases_run_out(prepared: Prepared) -> None:
     with UnitOfWork(prepared.engine) as uow:
         uow.session.execute(update(Notice).values(lease_until=db_now(-1.0)))
+
+
+def test_sender_that_lost_its_lease_settles_nothing(any_prepared: Prepared) -> None:
+    listen(any_prepared.engine, "https://ris.example")
+    tell(any_prepared.engine, "a")
+    with reading(any_prepared.engine) as session:
+        (webhook_id,) = webhooks_to_serve(session)
+    claims = []
+    for _ in range(2):
+        with UnitOfWork(any_prepared.engine) as uow:
+            found = claim_delivery(uow.session, webhook_id, 60.0, 1)
+        assert found is not None
+        claims += found.notices
+        _let_leases_run_out(any_prepared)
+    late, holder = claims
+
+    with UnitOfWork(any_prepared.engine) as uow:
+        session = uow.session
+        told = [settle_dead(session, late, 500, "x"), put_off(session, late, 500, "x", 60.0), give_back(session, late)]
+        told += [settle_sent(session, late, 200), settle_sent(session, holder, 201), settle_sent(session, holder, 202)]
+
+    assert told == [False, False, False, False, True, False]
+    assert [(one.state, one.last_status, one.attempt) for one in notices_of(any_prepared.engine)] == [("sent", 201, 2)]
 
 
 def test_notice_is_sent_again_when_its_sender_was_lost_before_it_settled(

@@ -92,8 +92,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_follow_up")),
     )
     op.create_index("ix_follow_up_patient_id", "follow_up", ["patient_id", "model_name", "finding", "action"])
-    op.create_index("ix_follow_up_worklist", "follow_up", ["state", "urgency", "due_at", "id"])
+    op.create_index("ix_follow_up_state", "follow_up", ["state", "urgency", "due_at", "id"])
     stands = sa.text("state IN ('open', 'acknowledged', 'postponed')")
+    op.create_index(
+        "ix_follow_up_worklist",
+        "follow_up",
+        ["urgency", "due_at", "id"],
+        sqlite_where=stands,
+        postgresql_where=stands,
+    )
     op.create_index(
         "uq_follow_up_standing",
         "follow_up",
