@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from shared.db import db_now
+from shared.db import database_time, db_now
 from shared.models import Notice, Webhook
 from shared.models.notice import MAX_ERROR
 from shared.repositories.history import changed_rows
@@ -35,18 +36,28 @@ class Delivery:
     notices: Sequence[ClaimedNotice]
 
 
-_IS_DUE = (Notice.webhook_id == Webhook.id, Notice.state == NoticeState.PENDING, Notice.not_before <= db_now())
-_IS_HELD = (Notice.webhook_id == Webhook.id, Notice.lease_until > db_now())
-_WAITING = (
-    Webhook.disabled_at.is_(None),
-    select(Notice.id).where(*_IS_DUE).exists(),
-    ~select(Notice.id).where(*_IS_HELD).exists(),
-)
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Notice.state == NoticeState.PENDING, Notice.not_before <= now
+
+
+def _is_waiting(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Something is due for the webhook, and nobody sends to it.
+
+    Of each the first by its index, and the time as a value: else PostgreSQL reads all that wait, however many.
+    """
+    due = select(Notice.id).where(Notice.webhook_id == Webhook.id, *_is_due(now)).order_by(Notice.not_before)
+    held = select(Notice.id).where(Notice.webhook_id == Webhook.id, Notice.lease_until > now)
+    return (
+        Webhook.disabled_at.is_(None),
+        due.limit(1).correlate(Webhook).scalar_subquery().is_not(None),
+        held.order_by(Notice.lease_until).limit(1).correlate(Webhook).scalar_subquery().is_(None),
+    )
 
 
 def webhooks_to_serve(session: Session) -> Sequence[int]:
     """Those for which notices are due, and to which nobody sends right now."""
-    return session.scalars(select(Webhook.id).where(*_WAITING).order_by(Webhook.id)).all()
+    waiting = select(Webhook.id).where(*_is_waiting(database_time(session)))
+    return session.scalars(waiting.order_by(Webhook.id)).all()
 
 
 def claim_delivery(session: Session, webhook_id: int, lease_s: float, most: int) -> Delivery | None:
@@ -55,15 +66,17 @@ def claim_delivery(session: Session, webhook_id: int, lease_s: float, most: int)
     The webhook is locked meanwhile, so that one sender at a time has any of it. FOR NO KEY UPDATE: notices that others
     add refer to it and must not wait.
     """
-    lock = select(Webhook).where(Webhook.id == webhook_id, *_WAITING)
+    now = database_time(session)
+    lock = select(Webhook).where(Webhook.id == webhook_id, *_is_waiting(now))
     webhook = session.scalar(lock.with_for_update(of=Webhook, key_share=True, skip_locked=True))
     # Asked again now that it is ours: another sender may have let it go between this statement's look and its lock.
-    if webhook is None or session.scalar(select(Notice.id).where(Webhook.id == webhook_id, *_IS_HELD).limit(1)):
+    held = select(Notice.id).where(Notice.webhook_id == webhook_id, Notice.lease_until > now).limit(1)
+    if webhook is None or session.scalar(held):
         return None
-    due = select(Notice.id).where(Webhook.id == webhook_id, *_IS_DUE).order_by(Notice.not_before, Notice.id).limit(most)
+    due = select(Notice.id).where(Notice.webhook_id == webhook_id, *_is_due(now)).order_by(Notice.not_before, Notice.id)
     take = (
         update(Notice)
-        .where(Notice.id.in_(session.scalars(due).all()), Notice.state == NoticeState.PENDING)
+        .where(Notice.id.in_(session.scalars(due.limit(most)).all()), Notice.state == NoticeState.PENDING)
         .values(attempt=Notice.attempt + 1, fence=Notice.fence + 1, lease_until=db_now(lease_s))
         .returning(Notice.id, Notice.fence, Notice.attempt, Notice.event, Notice.body)
         .execution_options(synchronize_session=False)

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
-from shared.db import db_now
+from shared.db import database_time
 from shared.models import FollowUp, FollowUpMove, Patient
 from shared.states import STANDING_FOLLOW_UPS, FollowUpState, Urgency
 
@@ -66,18 +66,19 @@ def _of_urgency(session: Session, wish: Wish, urgency: Urgency, after: Place | N
     """In the order of an index: a long list costs no more than a short one."""
     statement = (
         select(FollowUp)
-        .join(FollowUp.patient)
         .options(joinedload(FollowUp.patient), joinedload(FollowUp.principal))
         .where(_in(wish.states), FollowUp.urgency == urgency)
     )
     if wish.patient_key is not None:
-        statement = statement.where(Patient.key == wish.patient_key)
+        patient = select(Patient.id).where(Patient.key == wish.patient_key)
+        statement = statement.where(FollowUp.patient_id == patient.scalar_subquery())
     if wish.finding is not None:
         statement = statement.where(FollowUp.finding == wish.finding)
     if wish.due_before is not None:
         statement = statement.where(FollowUp.due_at < wish.due_before)
     if wish.overdue is not None:
-        statement = statement.where((FollowUp.due_at < db_now()) if wish.overdue else (FollowUp.due_at >= db_now()))
+        now = database_time(session)
+        statement = statement.where((FollowUp.due_at < now) if wish.overdue else (FollowUp.due_at >= now))
     if after is not None:
         later = or_(FollowUp.due_at > after.due_at, and_(FollowUp.due_at == after.due_at, FollowUp.id > after.id))
         statement = statement.where(FollowUp.due_at >= after.due_at, later)
@@ -104,6 +105,7 @@ def moves_of(session: Session, item_id: UUID) -> Sequence[FollowUpMove]:
 
 def count_overdue(session: Session) -> dict[Urgency, int]:
     """How many standing items should have been done by now."""
-    statement = select(FollowUp.urgency, func.count()).where(_in(STANDING_FOLLOW_UPS), FollowUp.due_at < db_now())
+    is_overdue = (_in(STANDING_FOLLOW_UPS), FollowUp.due_at < database_time(session))
+    statement = select(FollowUp.urgency, func.count()).where(*is_overdue)
     counts: dict[Urgency, int] = dict(session.execute(statement.group_by(FollowUp.urgency)).all())
     return {urgency: counts.get(urgency, 0) for urgency in Urgency}

@@ -93,7 +93,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_follow_up_patient_id", "follow_up", ["patient_id", "model_name", "finding", "action"])
     op.create_index("ix_follow_up_state", "follow_up", ["state", "urgency", "due_at", "id"])
-    stands = sa.text("state IN ('open', 'acknowledged', 'postponed')")
+    stands = sa.text("state IN ('acknowledged', 'open', 'postponed')")
     op.create_index(
         "ix_follow_up_worklist",
         "follow_up",
