@@ -33,12 +33,12 @@ def page_of(
 
 def uuid_cursor(text: str | None) -> UUID | None:
     """A cursor of a list ordered by UUID."""
-    return _cursor(text, UUID)
+    return read_cursor(text, UUID)
 
 
 def integer_cursor(text: str | None) -> int | None:
     """A cursor of a list ordered by row id."""
-    return _cursor(text, _row_id)
+    return read_cursor(text, _row_id)
 
 
 def _row_id(text: str) -> int:
@@ -48,7 +48,8 @@ def _row_id(text: str) -> int:
     return number
 
 
-def _cursor(text: str | None, kind: Callable[[str], Row]) -> Row | None:
+def read_cursor(text: str | None, kind: Callable[[str], Row]) -> Row | None:
+    """A cursor as what `kind` makes of it; raises InvalidRequestError where that is a ValueError."""
     if text is None:
         return None
     try:

@@ -1,9 +1,10 @@
 """Runs the scheduler: `python -m scheduler.serve`."""
 
 import signal
-from threading import Event
+from threading import Event, Thread
 
 from scheduler.loop import make_duties, run_duties
+from scheduler.notices.sender import Sender
 from shared.config import load_settings
 from shared.db import make_engine
 from shared.faults import arm
@@ -15,16 +16,23 @@ TICK_S = 0.2
 
 
 def main() -> None:
-    """Run duties until ended by TERM or INT."""
+    """Run duties, and beside them send notices, until ended by TERM or INT."""
     set_up_logging()
     settings = load_settings()
     arm(settings)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hints = HintSender(make_celery(settings))
-    duties = make_duties(make_engine(settings), hints, ContentStore(settings.store_dir), settings)
-    run_duties(duties, stop, tick_s=TICK_S)
+    engine, hints = make_engine(settings), HintSender(make_celery(settings))
+    sender = Sender(engine, settings)
+    sending = Thread(target=sender.run, name="notices")
+    sending.start()
+    duties = make_duties(engine, hints, ContentStore(settings.store_dir), settings)
+    try:
+        run_duties(duties, stop, tick_s=TICK_S)
+    finally:
+        sender.stop()
+        sending.join()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.origins import allowed_origins
 from shared.states import Lane
 
 MIB = 1024 * 1024
@@ -89,6 +90,16 @@ class Settings(BaseSettings):
     duty_interval_s: float = Field(1.0, description="How often the scheduler looks.")
     idempotency_ttl_s: float = Field(24 * 3600.0, description="How long an Idempotency-Key is remembered.")
 
+    webhook_targets: str = Field(
+        "", description="Where webhooks may go: hosts (https) or origins, separated by commas; empty: nowhere."
+    )
+    webhook_private: bool = Field(False, description="Also to private, loopback and link-local addresses.")
+    webhook_timeout_s: float = Field(10.0, gt=0.0, description="Longest that a receiver may take; to connect, half.")
+    webhook_attempts: int = Field(12, ge=1, description="A notice that was sent in vain so often is a dead letter.")
+    webhook_backoff_s: float = Field(60.0, gt=0.0, description="Wait after the first failure; doubles with each.")
+    webhook_max_backoff_s: float = Field(6 * 3600.0, gt=0.0, description="Longest wait between two of them.")
+    webhook_lease_s: float = Field(120.0, gt=0.0, description="Notices of a sender that is lost are sent again then.")
+
     fault_seed: int = Field(0, description="For `overread chaos` only: where chance begins.")
     fault_commit_error_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: commits that seem to fail.")
     fault_hint_loss_rate: float = Field(0.0, ge=0.0, le=1.0, description="The same: hints that are not sent.")
@@ -112,6 +123,12 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         if self.commit_items > self.shard_items:
             raise ValueError(f"commit_items is {self.commit_items}, more than shard_items {self.shard_items}: lower it")
+        allowed_origins(self.webhook_targets)
+        if self.webhook_lease_s < 2 * self.webhook_timeout_s:
+            raise ValueError(
+                f"webhook_lease_s is {self.webhook_lease_s:g}, less than twice webhook_timeout_s "
+                f"{self.webhook_timeout_s:g}: raise it"
+            )
         lanes = self.worker_lanes.split(",")
         if unknown := set(lanes) - set(Lane):
             raise ValueError(f"worker_lanes names {sorted(unknown)}; expected some of {', '.join(Lane)}")

@@ -1,11 +1,14 @@
 """The contract of `model.json`: all that Overread knows of a model; nothing about one is written in code."""
 
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+from shared.contract_part import Code
+from shared.contract_part import Part as _Part
+from shared.follow_up_rules import FollowUpRule
+
 CodeString = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _]{1,16}$")]  # PS3.5, 6.2: CS
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -14,15 +17,6 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 # A steeper calibration tells nobody from anybody.
 MOST_STEEP = 1e6
 Margin = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """As JSON has it, made once: whoever needs another one makes a copy."""
-        return self.model_dump(mode="json")
 
 
 class Accepts(_Part):
@@ -293,6 +287,7 @@ class ModelContract(_Part):
     proof: Proof = Proof()
     learning: Learning = Learning()
     gate: Gate = Gate()
+    follow_up: Annotated[tuple[FollowUpRule, ...], Field(max_length=100)] = ()
     training: Training | None = None
 
     @property
@@ -330,6 +325,17 @@ class ModelContract(_Part):
                 f"findings: {num_background} are marked as background; at most one may be, and only in a "
                 "multiclass model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_follow_up(self) -> Self:
+        codes = {finding.code for finding in self.findings}
+        for at, rule in enumerate(self.follow_up):
+            if rule.finding not in codes:
+                raise ValueError(
+                    f"follow_up.{at}.finding: {rule.finding} is no finding of this model; "
+                    f"these are: {', '.join(sorted(codes)[:10])}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -276,6 +276,9 @@ FOLLOW_UP_MOVES: dict[FollowUpState, frozenset[FollowUpState]] = {
 }
 
 
+STANDING_FOLLOW_UPS = frozenset(state for state, moves in FOLLOW_UP_MOVES.items() if moves)
+
+
 class RenditionFormat(StrEnum):
     """A document that is made of a report version on request."""
 

@@ -25,7 +25,7 @@ from shared.config import Settings, load_settings
 MIGRATE_TIMEOUT_S = 300.0
 READY_TIMEOUT_S = 120.0
 PORT_WAIT_S = 3.0  # a copy that was killed just now lets go of its port within this time
-GRACE_S = {"api": 10.0, "worker": 20.0, "scheduler": 5.0}
+GRACE_S = {"api": 10.0, "worker": 20.0, "scheduler": 15.0}
 # Ended in reverse: API, worker, scheduler.
 START_ORDER = ("scheduler", "worker", "api")
 

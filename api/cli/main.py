@@ -8,6 +8,7 @@ from api.cli import (
     audit,
     datasets,
     demo,
+    follow_ups,
     jobs,
     labels,
     new_model,
@@ -22,6 +23,7 @@ from api.cli import (
     train,
     up,
     upload,
+    webhooks,
 )
 from api.cli.chaos import command as breaking
 from api.cli.errors import EXIT_REFUSED, EXIT_UNREACHABLE, UnreachableError
@@ -66,6 +68,8 @@ for command in (
     reviews.amend,
     reviews.retract,
     reviews.quality,
+    follow_ups.follow_ups,
+    follow_ups.follow_up,
     registry.models,
     labels.labels,
     train.train,
@@ -76,6 +80,8 @@ for command in (
     operate.token,
     operate.principals,
     audit.audit,
+    webhooks.webhooks,
+    webhooks.notices,
     *(services.command_for(name) for name in services.MODULES),
 ):
     main.add_command(command)

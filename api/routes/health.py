@@ -17,9 +17,11 @@ from api.views.queues import lane_shown
 from api.views.situation import Situation
 from shared.db import reading
 from shared.errors import TransientError
+from shared.repositories.notices import count_notices
 from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING, jobs_in
+from shared.repositories.worklist import count_overdue
 from shared.schema import schema_is_current
-from shared.states import JobState, Lane
+from shared.states import JobState, Lane, NoticeState
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
@@ -92,6 +94,14 @@ def _collect(session: Session, situation: Situation, registry: CollectorRegistry
         "heat_maps_missing": ("Heat maps that could not be made.", situation.totals[HEAT_MAPS_MISSING]),
         "worker_rss_bytes": ("Memory of all live workers.", sum(worker.rss_bytes for worker in situation.workers)),
     }
+    overdue = Gauge(
+        "overread_follow_ups_overdue", "Follow-ups that should have been done by now.", ["urgency"], registry=registry
+    )
+    for urgency, number in count_overdue(session).items():
+        overdue.labels(urgency.value).set(number)
+    notices = Gauge("overread_notices", "Notices to webhooks that did not arrive yet.", ["state"], registry=registry)
+    for notice_state, number in count_notices(session, (NoticeState.PENDING, NoticeState.DEAD)).items():
+        notices.labels(notice_state.value).set(number)
     for name, (text, value) in figures.items():
         Gauge(f"overread_{name}", text, registry=registry).set(value)
     _collect_lanes(session, situation, registry)

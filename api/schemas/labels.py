@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Page, Shape, Wanted
-from shared.model_contract import Code
+from shared.contract_part import Code
 from shared.models.label import REVIEW
 from shared.repositories.labels import IDENTIFIERS
 from shared.states import LabelRefusal, Split, TargetLevel

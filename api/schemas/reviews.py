@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from api.schemas.base import Page, Shape, Wanted
 from api.schemas.jobs import ModelNamed
-from shared.model_contract import Code
+from shared.contract_part import Code
 from shared.reports.review import Said
 from shared.states import ReportOrigin, ReportStatus, Verdict
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.aggregation.document import build_document, studies_in_scope
 from scheduler.aggregation.evidence import gather
+from scheduler.aggregation.follow_ups import suggestions
 from scheduler.aggregation.provenance import Origins
 from shared.clock import utc_now
 from shared.db import among
@@ -86,6 +87,7 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
         document["provenance"] = made | {"inputs_digest": inputs_digest}
         document["trend"] = trend(previous.document if previous else None, document)
         act = Act(ReportOrigin.RESULTS, ReportStatus.PRELIMINARY, utc_now())
+        document["follow_ups"] = suggestions(contract, document, act.at)
         report = next_version(act, document, inputs_digest, previous)
         drafts.append(Draft(pair, report["id"], report | _of_chain(pair.patient_id, version)))
         newest[pair.patient_id] = NewestReport(**{name: report[name] for name in NEWEST_COLUMNS})

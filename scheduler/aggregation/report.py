@@ -13,9 +13,12 @@ from sqlalchemy.orm import Session
 from scheduler.aggregation.draft import Draft, JobAndPatient, draft_reports
 from shared.clock import utc_now
 from shared.db import reading
+from shared.events import Event
 from shared.models import Job, JobPatient, Report, table_of
 from shared.outage import is_outage
 from shared.repositories.audit import add_audit_events
+from shared.repositories.follow_ups import note_suggestions
+from shared.repositories.notices import tell_of_reports
 from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
@@ -153,6 +156,8 @@ def write_reports(session: Session, drafts: Sequence[Draft]) -> None:
         session.execute(_ADD_REPORT, reports)
         told = {one["id"]: {name: one[name] for name in ("number", "content_digest")} for one in reports}
         add_audit_events(session, None, "report.make", "report", told)
+        note_suggestions(session, reports)
+        tell_of_reports(session, Event.REPORT_MADE, reports)
     now = utc_now()
     settled = [
         {"job": draft.of.job_id, "patient": draft.of.patient_id, "report": draft.report_id, "now": now}

@@ -4,7 +4,7 @@ from shared.models.base import Base, table_of
 from shared.models.blob import Blob
 from shared.models.dataset import Dataset, DatasetPatient
 from shared.models.environment import Environment
-from shared.models.follow_up import FollowUp
+from shared.models.follow_up import FollowUp, FollowUpMove
 from shared.models.gate import GateDecision
 from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
@@ -30,6 +30,7 @@ __all__ = [
     "EngineProof",
     "Environment",
     "FollowUp",
+    "FollowUpMove",
     "GateDecision",
     "HeatMap",
     "History",

@@ -14,6 +14,7 @@ from shared.oracle.figures import figures
 from shared.oracle.findings import Finding, Verdict
 from shared.oracle.jobs import check_jobs
 from shared.oracle.moves import check_moves
+from shared.oracle.notices import check_notices
 from shared.oracle.recovery import Fault, recovery
 from shared.oracle.reports import check_reports
 from shared.oracle.results import check_results
@@ -57,4 +58,5 @@ def _findings(session: Session, store: ContentStore, acknowledged: Sequence[UUID
     yield from check_moves(session)
     yield from check_reports(session)
     yield from check_chain(session)
+    yield from check_notices(session)
     yield from check_store(session, store, sample)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared.config import Settings
 from shared.errors import SupersededError
+from shared.events import Event
 from shared.identifiers import new_id
 from shared.models import Instance, Report, Review, ReviewVerdict, Series, Study, table_of
 from shared.models.label import REVIEW
@@ -25,6 +26,7 @@ from shared.repositories.labels import (
     withdraw_label,
     withdraw_labels,
 )
+from shared.repositories.notices import tell_of_reports
 from shared.repositories.splits import settle_splits
 from shared.states import ReportOrigin, TargetLevel
 
@@ -33,6 +35,11 @@ ACTIONS = {
     ReportOrigin.SIGNATURE: "report.sign",
     ReportOrigin.AMENDMENT: "report.amend",
     ReportOrigin.RETRACTION: "report.retract",
+}
+EVENTS = {
+    ReportOrigin.SIGNATURE: Event.REPORT_SIGNED,
+    ReportOrigin.AMENDMENT: Event.REPORT_AMENDED,
+    ReportOrigin.RETRACTION: Event.REPORT_RETRACTED,
 }
 # These take the place of a signed version, and their labels that of its labels.
 REPLACING = (ReportOrigin.AMENDMENT, ReportOrigin.RETRACTION)
@@ -83,6 +90,8 @@ def add_reviewed_version(session: Session, made: ReviewedVersion, settings: Sett
     told = {name: made.report[name] for name in ("number", "content_digest")}
     told |= {"verdicts": len(made.review["verdicts"]), "labels": labels}
     add_audit_event(session, made.report["principal_id"], ACTIONS[made.origin], "report", made.report["id"], **told)
+    if made.origin in EVENTS:
+        tell_of_reports(session, EVENTS[made.origin], [made.report])
 
 
 def _add_report(session: Session, report: dict[str, Any]) -> None:

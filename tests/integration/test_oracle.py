@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from scheduler.aggregation.report import Aggregation
 from shared.db import reading
-from shared.models import AuditEvent, Blob, History, Item, Job, JobPatient, Prediction, Report, Shard
+from shared.events import Event
+from shared.models import AuditEvent, Blob, History, Item, Job, JobPatient, Prediction, Report, Shard, Webhook
 from shared.oracle.judge import Answer, judge
 from shared.oracle.recovery import Fault
 from shared.storage import ContentStore
@@ -25,6 +26,7 @@ from tests.conftest import Api
 from tests.factories import claim, let_leases_run_out
 from tests.fake_worker import FakeRuntime
 from tests.model_samples import accept_everything_package, zip_package
+from tests.senders import listen, tell
 from worker.tasks import infer_next
 
 ZIP = {"content_type": "application/zip"}
@@ -235,6 +237,29 @@ def test_oracle_fails_by_name_when_rows_are_damaged(finished: tuple[Api, list[UU
         found[damage.__name__] = said if said in named else named
 
     assert found == {damage.__name__: said for damage, said in DAMAGES.items()}
+    assert verdict(api, acknowledged)["passed"]
+
+
+def test_oracle_names_what_a_webhook_was_not_told(finished: tuple[Api, list[UUID]]) -> None:
+    """As if it had been there, and for the events, long before the jobs were submitted."""
+    api, acknowledged = finished
+    listen(api.prepared.engine, "https://ris.example")
+    just_now = verdict(api, acknowledged)
+    with UnitOfWork(api.prepared.engine) as uow:
+        uow.session.execute(update(Webhook).values(created_at=datetime(2020, 1, 1, tzinfo=UTC)))
+
+    missing = verdict(api, acknowledged)
+    with reading(api.prepared.engine) as session:
+        objects = {Event.JOB_ENDED: acknowledged, Event.REPORT_MADE: session.scalars(select(Report.id)).all()}
+    for event, ids in objects.items():
+        tell(api.prepared.engine, *map(str, ids), event=event)
+
+    assert just_now["passed"]
+    assert [(one["what"], one["count"]) for one in missing["findings"]] == [
+        ("a webhook was not told that a job ended", 3),
+        ("a webhook was not told of a report", 2),
+    ]
+    assert missing["lost"] == 5
     assert verdict(api, acknowledged)["passed"]
 
 

@@ -36,8 +36,9 @@ def upgrade() -> None:
         sa.Column("disabled_at", UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["principal_id"], ["principal.id"], name=op.f("fk_webhook_principal_id_principal")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook")),
-        sa.UniqueConstraint("name", name=op.f("uq_webhook_name")),
     )
+    lives = sa.text("disabled_at IS NULL")
+    op.create_index("uq_webhook_name", "webhook", ["name"], unique=True, sqlite_where=lives, postgresql_where=lives)
     op.create_table(
         "audit_seal",
         sa.Column("sequence", _BIG, autoincrement=False, nullable=False),
@@ -68,7 +69,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
         sa.UniqueConstraint("webhook_id", "event", "object_id", name=op.f("uq_notice_webhook_id_event_object_id")),
     )
-    op.create_index("ix_notice_due", "notice", ["state", "not_before"])
+    op.create_index("ix_notice_due", "notice", ["webhook_id", "state", "not_before"])
+    op.create_index("ix_notice_lease", "notice", ["webhook_id", "lease_until"])
+    op.create_index("ix_notice_state", "notice", ["state", "id"])
     op.create_table(
         "follow_up",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -92,7 +95,44 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_follow_up")),
     )
     op.create_index("ix_follow_up_patient_id", "follow_up", ["patient_id", "model_name", "finding", "action"])
-    op.create_index("ix_follow_up_worklist", "follow_up", ["state", "urgency", "due_at", "id"])
+    op.create_index("ix_follow_up_state", "follow_up", ["state", "urgency", "due_at", "id"])
+    stands = sa.text("state IN ('acknowledged', 'open', 'postponed')")
+    op.create_index(
+        "ix_follow_up_worklist",
+        "follow_up",
+        ["urgency", "due_at", "id"],
+        sqlite_where=stands,
+        postgresql_where=stands,
+    )
+    op.create_index(
+        "uq_follow_up_standing",
+        "follow_up",
+        ["patient_id", "model_name", "finding", "action"],
+        unique=True,
+        sqlite_where=stands,
+        postgresql_where=stands,
+    )
+    op.create_table(
+        "follow_up_move",
+        sa.Column("id", _BIG, autoincrement=True, nullable=False),
+        sa.Column("follow_up_id", sa.Uuid(), nullable=False),
+        sa.Column("from_state", sa.String(length=64), nullable=True),
+        sa.Column("to_state", sa.String(length=64), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("due_at", UtcDateTime(timezone=True), nullable=False),
+        sa.Column("report_id", sa.Uuid(), nullable=False),
+        sa.Column("principal_id", _BIG, nullable=True),
+        sa.Column("at", UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["follow_up_id"], ["follow_up.id"], name=op.f("fk_follow_up_move_follow_up_id_follow_up")
+        ),
+        sa.ForeignKeyConstraint(["report_id"], ["report.id"], name=op.f("fk_follow_up_move_report_id_report")),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principal.id"], name=op.f("fk_follow_up_move_principal_id_principal")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_follow_up_move")),
+    )
+    op.create_index("ix_follow_up_move_follow_up_id", "follow_up_move", ["follow_up_id", "id"])
     op.create_table(
         "report_rendition",
         sa.Column("id", _BIG, autoincrement=True, nullable=False),
@@ -206,6 +246,7 @@ def downgrade() -> None:
         "review_verdict",
         "review",
         "report_rendition",
+        "follow_up_move",
         "follow_up",
         "notice",
         "audit_seal",
