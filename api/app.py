@@ -19,6 +19,7 @@ from api.routes import (
     reports,
     retries,
     schedules,
+    schemas,
     tokens,
     uploads,
 )
@@ -65,6 +66,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         retries.blueprint,
         queues.blueprint,
         reports.blueprint,
+        schemas.blueprint,
         heat_maps.blueprint,
         labels.blueprint,
         schedules.blueprint,
