@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -218,7 +218,7 @@ def positive(patient: Patient | None = None) -> Version:
 def follow_up(finding: str, action: str, urgency: str, text: str, *, days: int) -> dict[str, Any]:
     due = (NOW + timedelta(days=days)).isoformat()
     said = {"finding": finding, "display": finding.capitalize(), "action": action, "urgency": urgency, "text": text}
-    return said | {"due_at": due, "counted_from": "report"}
+    return said | {"due_at": due, "counted_from": "report" if urgency == "urgent" else "study"}
 
 
 def incomplete() -> Version:
@@ -323,8 +323,3 @@ SAMPLES: dict[str, Callable[[], Version]] = {
     "retracted": retracted,
     "new-after-signature": new_after_signature,
 }
-
-
-def all_samples() -> Sequence[tuple[str, Version]]:
-    """Every one, by name."""
-    return [(name, make()) for name, make in SAMPLES.items()]

@@ -8,6 +8,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -40,9 +41,11 @@ class Face:
     path: Path
     number: int = 0
 
-    def open(self) -> TTFont:
+    @contextmanager
+    def opened(self) -> Iterator[TTFont]:
         """The font, read as far as it is needed; what is saved of it is the same each time."""
-        return TTFont(self.path, fontNumber=self.number, lazy=True, recalcTimestamp=False)
+        with self.path.open("rb") as file:
+            yield TTFont(file, fontNumber=self.number, lazy=True, recalcTimestamp=False)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def scripts_of(characters: Iterable[str]) -> list[str]:
 def characters_of(face: Face) -> frozenset[str]:
     """What the face has a glyph for; nothing where it cannot be read."""
     try:
-        with face.open() as font:
+        with face.opened() as font:
             return frozenset(map(chr, font.getBestCmap() or {}))
     except (TTLibError, OSError, ValueError, KeyError, AssertionError):
         return frozenset()
@@ -90,13 +93,13 @@ def small_copy(face: Face, characters: frozenset[str], weight: float) -> bytes:
     """The face with these characters only; a variable font at this weight, and at its usual width."""
     options = Options()
     options.layout_features, options.notdef_outline, options.recalc_timestamp = ["*"], True, False
-    with face.open() as font:
+    with face.opened() as font:
         cutter = Subsetter(options)
         cutter.populate(text="".join(sorted(characters)))
         cutter.subset(font)
         if "fvar" in font:
             place = {axis.axisTag: axis.defaultValue for axis in font["fvar"].axes} | {"wght": weight}
-            font = instantiateVariableFont(font, place)  # noqa: PLW2901 - it is the same font
+            instantiateVariableFont(font, place, inplace=True)
         buffer = io.BytesIO()
         font.save(buffer)
         return buffer.getvalue()
@@ -140,8 +143,8 @@ def _number(path: Path) -> int:
     if path.suffix.lower() != ".ttc":
         return 0
     try:
-        with TTCollection(path, lazy=True) as collection:
-            names = [str(font["name"].getDebugName(4)) for font in collection.fonts]
+        with path.open("rb") as file:
+            names = [str(font["name"].getDebugName(4)) for font in TTCollection(file, lazy=True).fonts]
     except (TTLibError, OSError):
         return 0
     return next((number for number, name in enumerate(names) if " SC" in name), 0)

@@ -12,7 +12,7 @@ from fpdf.enums import MethodReturnValue, WrapMode, XPos, YPos
 from fpdf.fonts import TTFFont
 
 from api.documents.fonts import BOLD, REGULAR, Choice, small_copy
-from api.documents.page import Page
+from api.documents.page import Page, Tone
 
 MARGIN = 14.0  # mm, as all lengths here
 FAMILY = "page"
@@ -54,7 +54,8 @@ SMALL, FINE = Style(7.5, colour=SOFT), Style(8.0, colour=SOFT)
 def texts_of(part: Any) -> Iterator[str]:
     """Every text in a page or a part of one."""
     if isinstance(part, str):
-        yield part
+        if not isinstance(part, Tone):
+            yield part
     elif is_dataclass(part):
         for field in fields(part):
             yield from texts_of(getattr(part, field.name))
@@ -94,7 +95,8 @@ class Sheets(FPDF):
         self.set_auto_page_break(True, MARGIN + 5)
         self.c_margin = 0.0
         self._add_fonts(choice, folder)
-        self.set_text_shaping(True)
+        self.set_text_shaping(True, features={"liga": False})  # what is copied from it, such as a digest, stays whole
+        self.alias_nb_pages("")  # or a name could hold the alias
         self.add_page()
 
     def _add_fonts(self, choice: Choice, folder: Path) -> None:
@@ -139,8 +141,17 @@ class Sheets(FPDF):
     def use(self, style: Style) -> None:
         """Set what follows so."""
         self.set_font(f"{FAMILY}0", "B" if style.is_bold else "", style.size)
-        self.current_font_is_set_on_page = False  # what was only measured was never written
+        self._establish_font()
         self.set_text_color(*style.colour)
+
+    def _establish_font(self) -> None:
+        """Write the font to the sheet: fpdf2 also takes it for written after it measured, or began with another one."""
+        if self.page and self.current_font is not None:
+            self._out(self._set_font_for_page(self.current_font, self.font_size_pt))
+
+    def _perform_page_break(self) -> None:
+        super()._perform_page_break()
+        self._establish_font()
 
     def spelt(self, text: str) -> str:
         """The text, characters that no font has as their code points."""

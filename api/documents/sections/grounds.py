@@ -166,7 +166,8 @@ def made(document: Document, content_digest: str, words: Words) -> Iterator[Bloc
     engines = [_engine(one, words) for one in document.get("engines", [])]
     rules = {level: _rule(rule, words) for level, rule in document["aggregation"].items()}
     provenance = document.get("provenance") or {}
-    inputs, software = provenance.get("inputs"), provenance.get("software")
+    inputs = [one for one in provenance.get("inputs", []) if one.get("counted", True)]
+    software, seal = provenance.get("software"), provenance.get("audit_chain")
     pairs = [
         ("made.report", Cell(_version(version, words), [version["id"]])),
         ("made.content", Cell(words.say("made.digest", digest=content_digest))),
@@ -180,6 +181,7 @@ def made(document: Document, content_digest: str, words: Words) -> Iterator[Bloc
         ("made.combined", Cell(words.say("made.combined_text", **rules))),
         ("made.inputs", Cell(words.say("made.inputs_text", count=len(inputs))) if inputs else None),
         ("made.software", Cell(words.list(_software(software))) if software else None),
+        ("made.chain", Cell(words.say("made.chain_text", **seal)) if seal and seal["digest"] else None),
     ]
     yield Heading(words.say("made.title"))
     yield Facts([(words.say(key), cell) for key, cell in pairs if cell])
@@ -190,7 +192,7 @@ def _version(version: Document, words: Words) -> str:
 
 
 def _software(software: Document) -> list[str]:
-    return [clean(f"{name} {version}") for name, version in sorted(software.items()) if isinstance(version, str)]
+    return [clean(f"{name} {version}") for name, version in sorted(software.items())]
 
 
 def _engine(one: Document, words: Words) -> str:
