@@ -9,7 +9,8 @@ import click
 from api.cli.client import Json
 from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
-from api.cli.output import json_text, make_table, moment, write_private
+from api.cli.output import make_table, moment, write_private
+from api.cli.report_documents import FORMS, document_at, form_of, write_out
 from api.cli.session import Session, client_command, limit_option
 
 REPORTS = "/api/v1/reports"
@@ -83,28 +84,25 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
 
 @click.command()
 @id_argument("report")
-@click.option(
-    "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
-)
+@click.option("--format", "form", type=click.Choice(list(FORMS)), help="The document itself instead of a summary.")
+@click.option("--language", type=click.Choice(["en", "zh"]), help="Of html and pdf.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
 @client_command
-def report(session: Session, report_id: str, media: str | None, output: Path | None) -> None:
+def report(session: Session, report_id: str, form: str | None, language: str | None, output: Path | None) -> None:
     """Show a report, or fetch it as a document."""
-    if media is None and output is not None:
-        media = "html" if output.suffix in (".html", ".htm") else "json"
+    if form is None and output is not None:
+        form = form_of(output)
     path = f"{REPORTS}/{report_id}"
-    if media == "html":
-        text = session.client.text(f"{path}.html", "text/html")
-    else:
-        document = session.client.get(path)
-        text = json_text(document)
+    if form is None and not session.as_json:
+        _print_summary(session, session.client.get(path))
+        return
+    form = form or "json"
+    content = document_at(session, path, form, language)
     if output is not None:
-        write_private(output, text)
+        write_private(output, content)
         session.err.print(f"Written to {output}", markup=False)
-    elif media is not None or session.as_json:
-        click.echo(text)
     else:
-        _print_summary(session, document)
+        write_out(content, form)
 
 
 def _print_summary(session: Session, report: Json) -> None:

@@ -10,7 +10,7 @@ from api.routes.docs import SCHEMA
 from shared.reports.schema import report_schema
 from shared.states import Scope
 
-blueprint = APIBlueprint("schemas", __name__, url_prefix="/api/v1/schemas", tag="Reports")
+blueprint = APIBlueprint("schemas", __name__, url_prefix="/api/v1/schemas", tag="Schemas")
 
 
 @blueprint.get("/report")
