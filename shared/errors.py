@@ -181,5 +181,13 @@ class StorageFullError(TransientError):
     """The content store has no room for this; nothing was stored."""
 
 
+class FontMissingError(OverreadError):
+    """No font on this machine has the characters that a document is to be set in; the message says what to install."""
+
+
+class NotAcceptableError(OverreadError):
+    """There is nothing of a kind that the request accepts; the message says what there is."""
+
+
 class FencedOutError(OverreadError):
     """This attempt no longer owns its shard (lease lost or job cancelled); discard what it holds."""

@@ -61,6 +61,10 @@ class Client:
         """The JSON at `path`."""
         return _json(self._request("GET", path, params=parameters))
 
+    def content(self, path: str, parameters: Mapping[str, str] | None = None) -> bytes:
+        """The document at `path`, as it is."""
+        return self._request("GET", path, params=parameters, headers={"Accept": "*/*"}).content
+
     def text(self, path: str, accept: str) -> str:
         """The document at `path` in the media type asked for."""
         return self._request("GET", path, headers={"Accept": accept}).text

@@ -29,12 +29,13 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner can read: such as a report, which names a patient."""
+    data = content.encode() if isinstance(content, str) else content
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror}; name another file or mend that") from error
 

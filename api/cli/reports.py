@@ -9,7 +9,8 @@ import click
 from api.cli.client import Json
 from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
-from api.cli.output import json_text, make_table, moment, write_private
+from api.cli.output import make_table, moment, write_private
+from api.cli.report_documents import FORMS, document_at, form_of, write_out
 from api.cli.session import Session, client_command, limit_option
 from api.cli.verification import sample_of, verify_report
 from api.cli.versions import show_versions
@@ -85,50 +86,49 @@ def reports(session: Session, model: str | None, job_id: str | None, limit: int)
 
 @click.command()
 @id_argument("report")
-@click.option(
-    "--format", "media", type=click.Choice(["json", "html"]), help="The document itself instead of a summary."
-)
+@click.option("--format", "form", type=click.Choice(list(FORMS)), help="The document itself instead of a summary.")
+@click.option("--language", type=click.Choice(["en", "zh"]), help="Of html and pdf.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
 @click.option("--versions", is_flag=True, help="The chain that it belongs to instead, the oldest version first.")
 @click.option("--verify", is_flag=True, help="Check its record, and predict on its images again; exit 1: it differs.")
 @click.option("--sample", metavar="N|all", callback=sample_of, help="On so many of the images.  [default: 8]")
 @client_command
-def report(
+def report(  # noqa: PLR0913 - each is an option
     session: Session,
     report_id: str,
-    media: str | None,
-    output: Path | None,
-    sample: int | str | None,
     *,
+    form: str | None,
+    language: str | None,
+    output: Path | None,
     versions: bool,
     verify: bool,
+    sample: int | str | None,
 ) -> None:
     """Show a report, fetch it as a document, or verify it."""
-    if versions + verify + (media is not None or output is not None) > 1:
+    if versions + verify + any(given is not None for given in (form, language, output)) > 1:
         raise click.UsageError("--versions and --verify each show something of their own; leave out the other options")
     if sample is not None and not verify:
         raise click.UsageError("--sample goes with --verify")
-    if versions:
-        show_versions(session, f"{REPORTS}/{report_id}")
-        return
-    if verify:
-        verify_report(session, report_id, sample)
-        return
-    if media is None and output is not None:
-        media = "html" if output.suffix in (".html", ".htm") else "json"
     path = f"{REPORTS}/{report_id}"
-    if media == "html":
-        text = session.client.text(f"{path}.html", "text/html")
+    if versions:
+        show_versions(session, path)
+    elif verify:
+        verify_report(session, report_id, sample)
     else:
-        document = session.client.get(path)
-        text = json_text(document)
+        _show(session, path, form or (form_of(output) if output else None), language, output)
+
+
+def _show(session: Session, path: str, form: str | None, language: str | None, output: Path | None) -> None:
+    if form is None and not session.as_json:
+        _print_summary(session, session.client.get(path))
+        return
+    form = form or "json"
+    content = document_at(session, path, form, language)
     if output is not None:
-        write_private(output, text)
+        write_private(output, content)
         session.err.print(f"Written to {output}", markup=False)
-    elif media is not None or session.as_json:
-        click.echo(text)
     else:
-        _print_summary(session, document)
+        write_out(content, form)
 
 
 def _print_summary(session: Session, report: Json) -> None:

@@ -8,10 +8,12 @@ from apiflask import APIBlueprint
 from flask import Response, send_from_directory
 from pydantic import BaseModel
 
+from api.documents.formats import FORMATS
 from api.errors import PROBLEM_JSON
 from api.schemas.base import Problem
 from api.schemas.heat_maps import HeatMapShown
 from api.schemas.jobs import JobWanted
+from api.schemas.reports import ReportShown
 from api.schemas.training import TrainingWanted
 from api.schemas.uploads import UploadWanted
 
@@ -43,7 +45,14 @@ _REQUEST_BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/jobs": _json(JobWanted, TrainingWanted) | _FILES,
     "/api/v1/models": {"application/zip": _BINARY},
 }
-_BODY_MODELS: tuple[type[BaseModel], ...] = (UploadWanted, JobWanted, TrainingWanted, HeatMapShown)
+_BODY_MODELS: tuple[type[BaseModel], ...] = (
+    UploadWanted,
+    JobWanted,
+    TrainingWanted,
+    HeatMapShown,
+    ReportShown,
+    Problem,
+)
 
 # How the generator is told of an answer that is no JSON.
 PLAIN_TEXT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
@@ -64,6 +73,21 @@ HEAT_MAP: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
         "description": "A heat map",
         "content": _json(HeatMapShown) | {"application/octet-stream": _BINARY},
     }
+}
+SCHEMA: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {"description": "A JSON Schema (2020-12)", "content": {"application/schema+json": {}}}
+}
+
+# What a report is to be had as; what each is, is in api.documents.formats.
+REPORT: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {
+        "description": "The report, in the form asked for; its ETag is the sha256 of a document's bytes, and of the "
+        "JSON form that of the content",
+        "content": _json(ReportShown) | {one.media_type: _BINARY for one in FORMATS.values()},
+    },
+    304: {"description": "`If-None-Match` names what there is"},
+    406: {"description": "`Accept` names nothing that a report is to be had as", "content": _json(Problem)},
+    501: {"description": "No font on the server has the language's characters", "content": _json(Problem)},
 }
 
 PAGE = """<!doctype html>
@@ -111,6 +135,10 @@ def complete_spec(spec: dict[str, Any]) -> dict[str, Any]:
         schemas |= {f"{model.__name__}.{name}": part for name, part in parts.items()} | {model.__name__: schema}
     for path, content in _REQUEST_BODIES.items():
         spec["paths"][path]["post"]["requestBody"] = {"content": content}
+    suffixes = ["json", *(one.suffix for one in FORMATS.values())]
+    for parameter in spec["paths"]["/api/v1/reports/{report_id}.{suffix}"]["get"]["parameters"]:
+        if parameter["name"] == "suffix":
+            parameter["schema"]["enum"] = suffixes
     for operations in spec["paths"].values():
         for operation in operations.values():
             for status, response in operation.get("responses", {}).items():

@@ -1,44 +1,34 @@
-"""Patients' reports, as JSON and as a page to read."""
+"""Patients' reports: as JSON, and as the documents that are made of them."""
 
-import base64
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import structlog
 from apiflask import APIBlueprint
-from flask import Response, render_template, request
 from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
 
 from api.auth import auth
 from api.paging import page_of, uuid_cursor
-from api.pictures import WORDS, Wanted
-from api.routes.docs import WEB_PAGE
-from api.schemas.reports import ModelFilter, ReportList, ReportQuery, ReportShown, ReportSummary
+from api.routes.docs import REPORT
+from api.schemas.reports import LanguageQuery, PatientReportQuery, ReportList, ReportQuery, ReportShown, ReportSummary
 from api.services import services
 from api.views.heat_maps import explained_document
 from api.views.jobs import model_named
+from api.views.report_documents import (
+    SCHEMA_PATH,
+    accepted_kind,
+    document_answer,
+    json_answer,
+    kind_of_suffix,
+    links_of,
+)
 from shared.db import reading
-from shared.errors import NotFoundError, PermanentError
+from shared.errors import NotFoundError
 from shared.models import Report
 from shared.repositories.reports import get_report, list_reports
-from shared.states import Scope
+from shared.states import RenditionFormat, Scope
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1", tag="Reports")
-
-log = structlog.get_logger()
-
-# Of a page, so that it stays small and comes soon; the others are linked by their number.
-MAX_PICTURES = 8
-PAGE_SIDE = 320
-
-# A report is self-contained: nothing is fetched, no script runs.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    "Cache-Control": "private, no-store",
-}
 
 
 @blueprint.get("/reports")
@@ -63,80 +53,57 @@ def get_reports(query_data: ReportQuery) -> Any:
 
 @blueprint.get("/reports/<uuid:report_id>")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
-@blueprint.output(ReportShown)
-@blueprint.doc(summary="Read a report")
-def get_one_report(report_id: UUID) -> Any:
-    """A report version: JSON, or HTML where `Accept` prefers it.
+@blueprint.input(LanguageQuery, location="query")
+@blueprint.doc(summary="Read a report", responses=REPORT)
+def get_one_report(report_id: UUID, query_data: LanguageQuery) -> Any:
+    """A report version, as what `Accept` prefers: JSON, or a document for people or for other systems.
 
-    Each row of evidence names its `heat_map`, or tells in `no_heat_map` why there is none; both are null where none
-    was asked for.
+    In JSON each row of evidence names its `heat_map`, or tells in `no_heat_map` why there is none; both are null where
+    none was asked for. Documents of a signed version are those that were made with the signature, to the byte.
     """
-    with reading(services().engine) as session:
-        found = shown(session, _find(session, report_id))
-    return _answer(*found)
+    return _answer(report_id, accepted_kind(), query_data.lang)
 
 
-@blueprint.get("/reports/<uuid:report_id>.html")
+@blueprint.get("/reports/<uuid:report_id>.<string:suffix>")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
-@blueprint.doc(summary="Read a report as a page", responses=WEB_PAGE)
-def get_report_page(report_id: UUID) -> Any:
-    """A report version as a self-contained page, heat maps over their frames included."""
-    with reading(services().engine) as session:
-        found = shown(session, _find(session, report_id))
-    return _page(*found)
+@blueprint.input(LanguageQuery, location="query")
+@blueprint.doc(summary="Read a report in one form", responses=REPORT)
+def get_report_document(report_id: UUID, suffix: str, query_data: LanguageQuery) -> Any:
+    """The same, as what the address ends in, whatever `Accept` says."""
+    return _answer(report_id, kind_of_suffix(suffix), query_data.lang)
 
 
 @blueprint.get("/patients/<string:patient_key>/report")
 @blueprint.auth_required(auth, roles=[Scope.READ.value])
-@blueprint.input(ModelFilter, location="query")
-@blueprint.output(ReportShown)
-@blueprint.doc(summary="Read a patient's newest report")
-def get_patient_report(patient_key: str, query_data: ModelFilter) -> Any:
-    """The newest report of a patient (by opaque key), of one model where `model` says so."""
+@blueprint.input(PatientReportQuery, location="query")
+@blueprint.doc(summary="Read a patient's newest report", responses=REPORT)
+def get_patient_report(patient_key: str, query_data: PatientReportQuery) -> Any:
+    """The newest report of a patient (by opaque key), of one model where `model` says so; as what `Accept` prefers."""
     with reading(services().engine) as session:
         found = list_reports(session, patient_key=patient_key, model=query_data.model, limit=1)
-        if not found:
-            raise NotFoundError("There is no report of such a patient; look in GET /api/v1/reports for keys.")
-        newest = shown(session, found[0])
-    return _answer(*newest)
+    if not found:
+        raise NotFoundError("There is no report of such a patient; look in GET /api/v1/reports for keys.")
+    return _answer(found[0].id, accepted_kind(), query_data.lang)
 
 
-def _find(session: Session, report_id: UUID) -> Report:
-    report = get_report(session, report_id)
-    if report is None:
-        raise NotFoundError("There is no such report.")
-    return report
-
-
-def _answer(report: ReportShown, wanted: Mapping[int, Wanted]) -> Any:
-    best = request.accept_mimetypes.best_match(["application/json", "text/html"], default="application/json")
-    return _page(report, wanted) if best == "text/html" else report
-
-
-def _page(report: ReportShown, wanted: Mapping[int, Wanted]) -> Response:
-    page = render_template("report.html", report=report, pictures=dict(_pictures(wanted)), words=WORDS)
-    return Response(page, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
-
-
-def _pictures(wanted: Mapping[int, Wanted]) -> Iterator[tuple[int, str]]:
-    """The first few as data URIs, by the map's id; a picture that cannot be made is left out, and the page says so."""
-    for heat_map_id, one in itertools.islice(wanted.items(), MAX_PICTURES):
-        try:
-            png = services().pictures.make(replace(one, side=PAGE_SIDE))
-        except (PermanentError, NotFoundError) as error:
-            log.warning("picture_not_made", heat_map=heat_map_id, error=type(error).__name__)
-        else:
-            yield heat_map_id, f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _answer(report_id: UUID, kind: RenditionFormat | None, lang: str | None) -> Response:
+    if kind is not None:
+        return document_answer(report_id, kind, lang)
+    with reading(services().engine) as session:
+        report = get_report(session, report_id)
+        if report is None:
+            raise NotFoundError("There is no such report.")
+        return json_answer(shown(session, report))
 
 
 def _summary(report: Report) -> ReportSummary:
     return ReportSummary.model_validate(_fields(report))
 
 
-def shown(session: Session, report: Report) -> tuple[ReportShown, Mapping[int, Wanted]]:
-    """The whole report version, and what the pictures of its heat maps are made of, by the map's id."""
-    document, wanted = explained_document(session, report.document, report.model_version)
-    return ReportShown.model_validate(_fields(report) | {"document": document}), wanted
+def shown(session: Session, report: Report) -> ReportShown:
+    """The whole report version."""
+    document, _ = explained_document(session, report.document, report.model_version)
+    return ReportShown.model_validate(_fields(report) | {"document": document})
 
 
 def _fields(report: Report) -> dict[str, Any]:
@@ -154,5 +121,5 @@ def _fields(report: Report) -> dict[str, Any]:
         "supersedes": report.supersedes,
         "signs": report.signs,
         "created_at": report.created_at,
-        "links": {"self": base, "html": f"{base}.html"},
+        "links": {"self": base, "schema": SCHEMA_PATH} | links_of(base),
     }

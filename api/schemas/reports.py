@@ -1,12 +1,12 @@
 """Shapes of reports."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base import Page, Shape
+from api.schemas.base import Page, Shape, Wanted
 from api.schemas.jobs import ModelNamed
 from shared.states import ReportOrigin, ReportStatus
 
@@ -59,7 +59,8 @@ class ReportShown(ReportSummary):
 
     document: dict[str, Any] = Field(
         description="Findings with the instances that drove them and where in its stack each lies; what is left out, "
-        "and why; of each series, how many slices there are and were selected, their spacing, gaps and duplicates."
+        "and why; of each series, how many slices there are and were selected, their spacing, gaps and duplicates. "
+        "Its JSON Schema is at `links.schema`."
     )
 
 
@@ -72,7 +73,15 @@ class ReportQuery(Page):
     all_versions: bool = Field(False, description="Also those that a newer version supersedes.")
 
 
-class ModelFilter(Page):
+class LanguageQuery(Wanted):
+    """In which language a document is to be."""
+
+    lang: Literal["en", "zh"] | None = Field(
+        None, description="Of HTML and PDF; else what `Accept-Language` prefers of these, else English."
+    )
+
+
+class PatientReportQuery(LanguageQuery):
     """Which model's report of a patient."""
 
     model: str | None = Field(None, max_length=80)

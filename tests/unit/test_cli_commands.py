@@ -149,6 +149,37 @@ def test_report_is_written_for_its_owner_alone(server: CannedServer, tmp_path: P
     assert target.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("a.pdf", ".pdf"),
+        ("A.HTM", ".html"),
+        ("a.dcm", ".sr.dcm"),
+        ("a.sc.zip", ".sc.zip"),
+        ("a.r5.json", ".r5.json"),
+        ("a.r4b.json", ".r4b.json"),
+    ],
+)
+def test_report_is_written_in_the_form_that_the_file_is_named_for(
+    server: CannedServer, tmp_path: Path, name: str, asked: str
+) -> None:
+    server.answer(f"GET /api/v1/reports/{JOB}{asked}", Answer(b"%PDF-1.4 \xff\x00"))
+
+    result = run(server, "report", JOB, "-o", str(tmp_path / name), "--language", "zh")
+
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / name).read_bytes() == b"%PDF-1.4 \xff\x00"
+    assert server.asked[-1].path.endswith("?lang=zh")
+
+
+def test_report_goes_to_a_pipe_byte_by_byte(server: CannedServer) -> None:
+    server.answer(f"GET /api/v1/reports/{JOB}.sr.dcm", Answer(b"\x00DICM\xff"))
+
+    result = run(server, "report", JOB, "--format", "sr")
+
+    assert result.stdout_bytes == b"\x00DICM\xff"
+
+
 def test_command_line_loads_neither_the_server_nor_its_libraries() -> None:
     code = (
         "import sys; from api.cli.main import main\n"

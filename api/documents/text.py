@@ -1,0 +1,46 @@
+"""Texts of files and of people as documents may show them, and numbers, days and times."""
+
+import unicodedata
+from datetime import datetime
+
+from api.documents.chart import day_of
+
+# What turns the direction of text, and so could make a page say what nobody wrote (Trojan Source, CVE-2021-42574).
+_TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def clean(text: str) -> str:
+    """Without control characters, turns of direction and halves of characters; those are shown as replaced."""
+    return "".join(_clean(character) for character in text).strip()
+
+
+def _clean(character: str) -> str:
+    if character.isspace():
+        return " "
+    if character in _TURNS or unicodedata.category(character) in ("Cc", "Cs"):
+        return REPLACEMENT
+    return character
+
+
+def person_name(text: str) -> str:
+    """A DICOM name (PS3.5, 6.2: PN), its components as they are, its other representations in brackets."""
+    names = [" ".join(group.replace("^", " ").split()) for group in clean(text).split("=")]
+    first, *others = [name for name in names if name] or [""]
+    return f"{first} ({', '.join(others)})" if others else first
+
+
+def day(text: str) -> str:
+    """A DICOM date as ISO 8601, or what stands there in its place."""
+    found = day_of(text)
+    return found.isoformat() if found else clean(text)
+
+
+def moment(text: str) -> str:
+    """A time to the minute, in UTC."""
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
+
+
+def probability(value: float) -> str:
+    """To three places."""
+    return f"{value:.3f}"

@@ -1,0 +1,40 @@
+"""What documents say, by language: a catalogue of words each, in `words/`."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "words"
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language's words, by their key with a dot, such as `banner.final`."""
+
+    language: str
+    tag: str
+    texts: dict[str, str]
+
+    def say(self, key: str, **values: object) -> str:
+        """The text of a key, its placeholders filled in."""
+        return self.texts[key].format(**values)
+
+    def of(self, group: str, key: str, otherwise: str = "") -> str:
+        """The text of a word of data, such as a reason; of one that no catalogue knows, `otherwise` or the word."""
+        return self.texts.get(f"{group}.{key}", otherwise or key)
+
+    def list(self, parts: list[str]) -> str:
+        """Parts of a sentence, one after the other."""
+        return self.texts["text.comma"].join(parts)
+
+
+@cache
+def words_in(language: str) -> Words:
+    """The catalogue of a language of LANGUAGES."""
+    with (FOLDER / f"{language}.toml").open("rb") as file:
+        tables: dict[str, dict[str, Any]] = tomllib.load(file)
+    texts = {f"{group}.{key}": str(text) for group, table in tables.items() for key, text in table.items()}
+    return Words(language, texts["text.tag"], texts)
