@@ -35,7 +35,10 @@ PROVENANCE = {
     "left_out": {},
     "conflicts": [],
     "model": {"digest": DIGEST, "contract_sha256": DIGEST, "weights_sha256": DIGEST},
-    "software": {"overread": "0.1.0"},
+    "software": {
+        "overread": "0.1.0",
+        "environments": [{"python": "3.11.7", "packages": {"keras": "3.15.1"}, "hardware": "x86_64"}, None],
+    },
     "job": {
         "id": "01a2278c",
         "label": "night",
@@ -44,6 +47,7 @@ PROVENANCE = {
         "started_at": NOW.isoformat(),
     },
     "audit_chain": {"sequence": 4711, "digest": DIGEST},
+    "inputs_digest": DIGEST,
 }
 
 

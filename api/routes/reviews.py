@@ -1,6 +1,7 @@
 """Reports are reviewed, signed, amended and retracted; the chain of versions that comes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from sqlalchemy.orm import Session
 from werkzeug.http import parse_etags
 
 from api.auth import auth, principal
+from api.documents.renditions import Made, make_all, record
+from api.documents.source import source_of
 from api.idempotency import Act, prepared_once
 from api.intake.reviews import Asked, draft_amendment, draft_retraction, draft_review
 from api.paging import integer_cursor, page_of
@@ -132,7 +135,10 @@ def _made(
         with reading(services().engine) as session:
             made = draft(session, asked)
             version = session.get_one(ModelVersion, made.report["model_version_id"])
-        return lambda uow: _written(uow, made, version)
+            source = source_of(session, made.report["document"], made.report["content_digest"], version)
+        # Before the transaction: it takes seconds, and others would wait.
+        documents = make_all(source) if made.origin.is_signature else []
+        return lambda uow: _written(uow, made, version, Frozen(source.digest, documents))
 
     payload = f"{read.if_match} {wanted.model_dump_json()}"
     try:
@@ -142,8 +148,18 @@ def _made(
             raise superseded(session, report_id, by.id) from error
 
 
-def _written(uow: UnitOfWork, made: ReviewedVersion, version: ModelVersion) -> Response:
+@dataclass(frozen=True)
+class Frozen:
+    """The documents that a signature freezes, and the digest of what they were made of."""
+
+    source_digest: str
+    documents: Sequence[Made]
+
+
+def _written(uow: UnitOfWork, made: ReviewedVersion, version: ModelVersion, frozen: Frozen) -> Response:
     add_reviewed_version(uow.session, made, services().settings)
+    if frozen.documents:
+        record(uow.session, made.report["id"], frozen.source_digest, frozen.documents)
     shown = version_made(made, version)
     answer: Response = jsonify(shown.model_dump(mode="json"))
     answer.status_code = 201

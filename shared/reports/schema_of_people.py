@@ -148,3 +148,4 @@ class FollowUp(Part):
     text: str
     due_at: Time
     counted_from: Literal["report", "study"]
+    study_instance_uid: str = Field("", description="The study that leads the finding.")

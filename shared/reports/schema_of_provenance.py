@@ -13,6 +13,7 @@ class InputSaid(Part):
     generation: Count = Field(description="Of its predictions: each forced run adds one.")
     frames: Number
     vectors: str = Field(pattern=r"^[0-9a-f]{32,64}$", description="A digest of its frames' probabilities.")
+    environment: Count = Field(0, description="Its place in `software.environments`.")
     counted: bool = Field(True, description="False where its study is not one that the result is about.")
 
 
@@ -22,6 +23,23 @@ class PackageSaid(Part):
     digest: Sha256
     contract_sha256: Sha256
     weights_sha256: Sha256
+
+
+class EnvironmentSaid(Part):
+    """What predictions were computed in."""
+
+    python: str
+    packages: dict[str, str] = Field(description="Versions of all that a frame went through, by name.")
+    hardware: str
+
+
+class SoftwareSaid(Part):
+    """What computed."""
+
+    overread: str = Field(description="The version that made the report.")
+    environments: list[EnvironmentSaid | None] = Field(
+        description="Of the predictions; none where it was not recorded."
+    )
 
 
 class JobSaid(Part):
@@ -48,6 +66,7 @@ class Provenance(Part):
     left_out: dict[str, list[Sha256]] = Field(description="The files without predictions, by the reason's code.")
     conflicts: list[Sha256] = Field(description="The files whose SOP Instance UID another file has too.")
     model: PackageSaid
-    software: dict[str, str] = Field(description="Versions, by name.")
+    software: SoftwareSaid
     job: JobSaid
     audit_chain: SealSaid
+    inputs_digest: Sha256 = Field(description="Of the model, the studies and every input, as one.")

@@ -192,7 +192,9 @@ def _version(version: Document, words: Words) -> str:
 
 
 def _software(software: Document) -> list[str]:
-    return [clean(f"{name} {version}") for name, version in sorted(software.items())]
+    """Overread, and what the predictions were computed with, several versions of one beside each other."""
+    packages = {name for one in software["environments"] if one for name in one["packages"].items()}
+    return [clean(f"{name} {version}") for name, version in [("overread", software["overread"]), *sorted(packages)]]
 
 
 def _engine(one: Document, words: Words) -> str:
