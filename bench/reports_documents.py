@@ -14,7 +14,7 @@ from tests.system import System, running_system
 
 def seconds_of_each(folder: Path, patients: int) -> list[tuple[str, str, str]]:
     """Rows of the table: of each format, the seconds for all patients; what is not there is named."""
-    with running_system(folder / "system") as system:
+    with running_system() as system:
         package = zip_package(accept_everything_package(folder / "model"), folder / "model.zip")
         system.add_model(package)
         job = system.submit(films("P", patients), explain="all")
