@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from api.documents.source import IndexedInstance, IndexedStudy, Source
 from api.pictures import Wanted
 from scheduler.aggregation.document import build_document
@@ -56,7 +54,7 @@ def study(row: int = 1, uid: str = "", day: str = "20260102") -> StudyFacts:
 
 def instance(number: int, *frames: Sequence[float], study_row: int = 1, uid: str = "") -> InstanceEvidence:
     """With a vector of probabilities for each frame; none where it failed."""
-    vectors = tuple((at, np.array(vector)) for at, vector in enumerate(frames, start=1))
+    vectors = tuple((at, tuple(vector)) for at, vector in enumerate(frames, start=1))
     reason = None if frames else Reason.DECODE_FAILED
     names = f"{number:064x}", uid or f"1.3.6.1.{number}", f"1.3.6.{study_row}"
     return InstanceEvidence(*names, study_row, False, vectors, reason, number_of_frames=max(1, len(frames)))

@@ -81,7 +81,7 @@ def study(number: int, day: str, *, conflict: bool = False) -> StudyFacts:
 
 def image(number: int, study_row: int, *probabilities: float, reason: Reason | None = None) -> InstanceEvidence:
     """An instance of one frame, or without where there is a reason."""
-    frames = ((1, np.array(probabilities)),) if probabilities else ()
+    frames = ((1, tuple(probabilities)),) if probabilities else ()
     return InstanceEvidence(
         f"{number:064x}",
         uid_of("image", number),

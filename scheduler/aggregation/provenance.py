@@ -1,6 +1,7 @@
 """How a report was made, from the record itself: its inputs by digest, the model, the software, and who asked."""
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from importlib.metadata import version as version_of
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,11 @@ _ORIGINS = (
     .join(Principal, Principal.id == Job.principal_id)
     .where(Job.id.in_(bindparam("job_ids", expanding=True)))
 )
+
+
+@cache
+def _own_version() -> str:
+    return version_of("overread")
 
 
 class Origins:
@@ -48,7 +54,7 @@ class Origins:
                 "weights_sha256": version.weights_sha256,
             },
             "software": {
-                "overread": version_of("overread"),
+                "overread": _own_version(),
                 "environments": [self._environments.get(one or 0) for one in used],
             },
             "job": self._job(job_id),

@@ -28,14 +28,19 @@ def inputs_of(document: Document) -> dict[str, int]:
 
 def vectors_digest(frames: Frames) -> str:
     """A digest of the probability vectors of one blob, as 64-bit floats."""
-    text = json.dumps([[frame, [float(value) for value in vector]] for frame, vector in frames])
+    text = json.dumps([[frame, _told(vector)] for frame, vector in frames])
     return hashlib.sha256(text.encode()).hexdigest()[:SHORT_DIGEST]
+
+
+def _told(vector: Iterable[float]) -> list[float]:
+    """Each a float, and none -0.0, which not every database gives back."""
+    return [float(value) or 0.0 for value in vector]
 
 
 def inputs_digest(model_digest: str, studies: Iterable[tuple[str, str, bool]], inputs: Iterable[Input]) -> str:
     """sha256 of all that a report is made of: the model, the studies (uid, date, conflict) and the instances."""
     listed = sorted(
-        [blob, reason, conflict, [[frame, [float(value) for value in vector]] for frame, vector in frames]]
+        [blob, reason, conflict, [[frame, _told(vector)] for frame, vector in frames]]
         for blob, reason, conflict, frames in inputs
     )
     said = [model_digest, sorted(list(study) for study in studies), listed]
