@@ -75,4 +75,6 @@ class FollowUpMove(Base):
     principal_id: Mapped[int | None] = mapped_column(ForeignKey("principal.id"))
     at: Mapped[datetime]
 
+    # Without it SQLAlchemy would not know that an item's row is written before its moves.
+    follow_up: Mapped[FollowUp] = relationship(lazy="raise")
     principal: Mapped[Principal | None] = relationship(lazy="raise")

@@ -41,29 +41,35 @@ def note_suggestions(session: Session, reports: Sequence[Row]) -> None:
     known: dict[int, list[FollowUp]] = defaultdict(list)
     for item in session.scalars(_OF_PATIENTS, given):
         known[item.patient_id].append(item)
+    added: list[FollowUp] = []
     for report in reports:
         suggested = {(one["finding"], one["action"]): one for one in report["document"]["follow_ups"]}
         items = known[report["patient_id"]]
         if items or suggested:
-            _bring_up(session, report, items, suggested)
+            new = _bring_up(session, report, items, suggested)
+            items += new
+            added += new
+    session.flush()
+    add_audit_events(session, None, "follow_up.suggest", "follow_up", {one.id: {} for one in added})
 
 
-def _bring_up(session: Session, report: Row, items: list[FollowUp], suggested: Mapping[tuple[str, str], Row]) -> None:
+def _bring_up(
+    session: Session, report: Row, items: list[FollowUp], suggested: Mapping[tuple[str, str], Row]
+) -> list[FollowUp]:
+    """Move the patient's items; the new ones are in the session, and written with those of the other reports."""
     standing = {(one.finding, one.action.value): one for one in items if one.state in STANDING_FOLLOW_UPS}
     over = [one for key, one in standing.items() if key not in suggested and one.state is FollowUpState.OPEN]
-    _withdraw(session, report, over)
+    if over:
+        session.flush()
+        _withdraw(session, report, over)
     added = []
     for key, said in suggested.items():
         if key in standing:
             _suggest_again(session, report, standing[key], said)
         elif not _was_closed(session, [one for one in items if (one.finding, one.action.value) == key], said):
             added.append(_new(report, said))
-    session.add_all(added)
-    items += added
-    session.flush()
     session.add_all(_move(one, None, FollowUpState.OPEN) for one in added)
-    session.flush()
-    add_audit_events(session, None, "follow_up.suggest", "follow_up", {one.id: {} for one in added})
+    return added
 
 
 def _new(report: Row, said: Row) -> FollowUp:
@@ -120,7 +126,7 @@ def _move(
     item: FollowUp, before: FollowUpState | None, after: FollowUpState, reason: str = "", by: int | None = None
 ) -> FollowUpMove:
     return FollowUpMove(
-        follow_up_id=item.id,
+        follow_up=item,
         from_state=before,
         to_state=after,
         reason=reason,
