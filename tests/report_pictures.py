@@ -58,7 +58,7 @@ def take_picture(page: Path, target: Path, width: int, *options: str) -> None:
     empty = Image.new("RGB", whole.size, whole.getpixel((0, HEIGHT - 1)))
     box = ImageChops.difference(whole, empty).getbbox() or (0, 0, width, 1)
     bottom = min(HEIGHT, box[3] + 24)
-    whole.crop((0, 0, width, bottom)).quantize(128).save(target, optimize=True)
+    whole.crop((0, 0, width, bottom)).quantize(256, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 
 
 def main(out: Path, names: Sequence[str]) -> None:
