@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.documents.formats import FORMATS, Material
+from api.documents.formats import FORMATS, NO_LANGUAGE, Material
 from api.documents.source import Source, source_of
 from api.services import services
 from shared.db import reading
@@ -81,7 +81,7 @@ def record(session: Session, report_id: UUID, source_digest: str, made: Sequence
 
 def rendition(report_id: UUID, kind: RenditionFormat, language: str) -> Made:
     """A document of a version: what was kept of it, else made now and kept; of a signed one always the same."""
-    language = language if language in FORMATS[kind].languages else ""
+    language = language if language in FORMATS[kind].languages else NO_LANGUAGE[0]
     with reading(services().engine) as session:
         report = get_report(session, report_id)
         if report is None:
