@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -247,9 +248,9 @@ def long_history() -> Version:
     studies: list[StudyFacts] = []
     images: list[InstanceEvidence] = []
     for number, day in enumerate(days, start=1):
-        level = 0.15 + 0.6 * number / 30 + 0.1 * np.sin(number)
+        level = 0.15 + 0.6 * number / 30 + 0.1 * math.sin(number)
         studies.append(study(number, f"{day:%Y%m%d}"))
-        images.append(image(number, number, level, 0.1 + 0.05 * np.cos(number), 0.3 + 0.1 * np.sin(number / 2)))
+        images.append(image(number, number, level, 0.1 + 0.05 * math.cos(number), 0.3 + 0.1 * math.sin(number / 2)))
         if number % 10 == 0:
             # A new version of the model is asked about the latest studies only.
             seen = Evidence(tuple(studies[-10:]), tuple(images[-10:]))

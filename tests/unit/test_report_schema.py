@@ -101,13 +101,17 @@ def test_provenance_as_the_record_has_it_fits_the_schema() -> None:
     one = {"sop_instance_uid": "1.2", "blob_sha256": digest, "generation": 0, "frames": 1, "vectors": digest[:32]}
     at = "2026-11-29T20:15:00+00:00"
     provenance = {
-        "inputs": [one, one | {"counted": False}],
+        "inputs": [one, one | {"counted": False, "environment": 1}],
         "left_out": {"truncated": [digest]},
         "conflicts": [],
         "model": {"digest": digest, "contract_sha256": digest, "weights_sha256": digest},
-        "software": {"overread": "0.1.0"},
+        "software": {
+            "overread": "0.1.0",
+            "environments": [None, {"python": "3.11.7", "packages": {"keras": "3.15.1"}, "hardware": "x86_64"}],
+        },
         "job": {"id": "j", "label": "", "asked_by": "admin", "asked_at": at, "started_at": None},
         "audit_chain": {"sequence": 3, "digest": digest},
+        "inputs_digest": digest,
     }
 
     VALIDATOR.validate(document | {"provenance": provenance})
