@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from scheduler.aggregation.draft import JobAndPatient, draft_reports
-from scheduler.aggregation.report import _write
+from scheduler.aggregation.report import write_reports
 from shared.db import db_now, reading
 from shared.models import AuditEvent, FollowUp, FollowUpMove, JobPatient, Report
 from shared.states import FollowUpState
@@ -267,7 +267,7 @@ def test_two_schedulers_at_the_same_report_make_one_item(any_prepared: Prepared)
     def write(some: Any) -> None:
         try:
             with UnitOfWork(engine) as uow:
-                _write(uow.session, some)
+                write_reports(uow.session, some)
             outcomes.append("written")
         except Exception as error:  # noqa: BLE001 - told by its name
             outcomes.append(type(error).__name__)

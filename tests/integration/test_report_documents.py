@@ -181,16 +181,17 @@ def test_documents_of_a_signed_version_are_those_of_the_signature_for_ever(
     any_api: Api, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     final = signed(any_api, report)
-    addresses = [address(final, suffix) for suffix in (".html", ".html?lang=zh", ".pdf", ".pdf?lang=zh")]
+    asked = [(one.suffix, language) for one in FORMATS.values() for language in one.languages]
+    addresses = [address(final, f".{suffix}?lang={language or 'en'}") for suffix, language in asked]
     frozen = {row.blob_sha256 for row in rows(any_api, final)}
 
     monkeypatch.setattr(source_module, "EDITION", 99)
-    monkeypatch.setitem(FORMATS, RenditionFormat.HTML, OTHER)
-    monkeypatch.setitem(FORMATS, RenditionFormat.PDF, replace(FORMATS[RenditionFormat.PDF], make=OTHER.make))
+    for kind, one in list(FORMATS.items()):
+        monkeypatch.setitem(FORMATS, kind, replace(one, make=OTHER.make))
     answers = [any_api.get(one) for one in addresses]
 
     assert {answer.headers["ETag"].strip('"') for answer in answers} == frozen
-    assert len(frozen) == 4
+    assert len(frozen) == len(addresses)
     assert "Final report" in answers[0].text
     with reading(any_api.prepared.engine) as session:
         assert set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(frozen)))) == frozen
