@@ -9,23 +9,19 @@ from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from api.documents import source as source_module
 from api.documents.formats import FORMATS, Format
-from api.documents.renditions import make_all, record
-from api.documents.source import source_of
 from scheduler.aggregation.report import Aggregation
 from shared.db import reading
-from shared.models import Blob, Report, ReportRendition, table_of
-from shared.reports.versions import Act, NewestReport, next_version
-from shared.repositories.reports import get_report
-from shared.states import RenditionFormat, ReportOrigin, ReportStatus
-from shared.unit_of_work import UnitOfWork
+from shared.models import Blob, ReportRendition
+from shared.states import RenditionFormat
 from tests.cohorts import films
 from tests.conftest import Api
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reviews import physician, sign
 from worker.inference.run import run_shards
 from worker.runtime import Runtime
 
@@ -52,21 +48,8 @@ def address(report: dict[str, Any], suffix: str = "") -> str:
 
 
 def signed(api: Api, report: dict[str, Any]) -> dict[str, Any]:
-    """The next version, final, its documents frozen in the transaction that makes it, as a signature does."""
-    engine = api.prepared.engine
-    with api.app.app_context(), reading(engine) as session:
-        row = get_report(session, UUID(report["id"]))
-        assert row is not None
-        newest = NewestReport(row.id, row.number, row.status, row.inputs_digest, row.document)
-        act = Act(ReportOrigin.SIGNATURE, ReportStatus.FINAL, row.created_at, by="Dr. A", signs=row.id)
-        columns = next_version(act, row.document, row.inputs_digest, newest)
-        source = source_of(session, columns["document"], columns["content_digest"], row.model_version)
-        made = make_all(source)
-    chain = {name: getattr(row, name) for name in ("patient_id", "model_name", "model_version_id")}
-    with api.app.app_context(), UnitOfWork(engine) as uow:
-        uow.session.execute(insert(table_of(Report)), [columns | chain])
-        record(uow.session, columns["id"], source.digest, made)
-    return {"id": str(columns["id"])}
+    """The next version, final."""
+    return dict(sign(api, physician(api), report["id"]))
 
 
 def rows(api: Api, report: dict[str, Any]) -> list[ReportRendition]:
