@@ -35,13 +35,12 @@ class Asked:
 
 
 def draft_review(session: Session, asked: Asked, wanted: ReviewWanted) -> ReviewedVersion:
-    """The next version with this review in it, final where it is signed."""
+    """The next version with this review in it, final where it is signed; a retracted one is reviewed anew."""
     if wanted.sign:
         _check_physician(asked.by)
     report, newest = newest_of(session, asked)
-    if report.status is not ReportStatus.PRELIMINARY:
-        remedy = "amend or retract it" if report.status in SIGNED_STATUSES else "new results make the next version"
-        raise ConflictError(f"Version {report.number} is {report.status}, so it cannot be reviewed; {remedy}.")
+    if report.status in SIGNED_STATUSES:
+        raise ConflictError(f"Version {report.number} is {report.status} and signed: amend or retract it.")
     if not (wanted.sign or wanted.findings or wanted.comment):
         raise InvalidRequestError("The review says nothing: give verdicts on findings, a comment, or sign.")
     before = own_review(session, report, asked.by.id) or {"verdicts": [], "comment": ""}
@@ -101,8 +100,10 @@ def newest_of(session: Session, asked: Asked) -> tuple[Report, NewestReport]:
 def _signed_of(session: Session, asked: Asked, what: str) -> tuple[Report, NewestReport]:
     report, newest = newest_of(session, asked)
     if report.status not in SIGNED_STATUSES:
-        remedy = "; review and sign it instead" if report.status is ReportStatus.PRELIMINARY else ""
-        raise ConflictError(f"Version {report.number} is {report.status}, and only a signed one can be {what}{remedy}.")
+        raise ConflictError(
+            f"Version {report.number} is {report.status}, and only a signed one can be {what}; "
+            "review and sign it instead."
+        )
     return report, newest
 
 

@@ -271,7 +271,7 @@ def test_amendment_and_retraction_take_a_reason(api: Api, act: str, reason: str 
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/reason")
 
 
-def test_retracted_report_says_so_and_takes_no_review(any_api: Api) -> None:
+def test_retracted_report_says_so_and_is_reviewed_anew(any_api: Api) -> None:
     prepared = any_api.prepared
     version = model(prepared)
     predict(prepared, version, {"1.2.20260101": [MIXED]})
@@ -283,16 +283,15 @@ def test_retracted_report_says_so_and_takes_no_review(any_api: Api) -> None:
     assert (gone["number"], gone["status"], gone["signs"]) == (3, "retracted", None)
     assert (gone["review"]["verdicts"], gone["review"]["signed"]) == ([], None)
     assert gone["review"]["reason"] == "another patient's films"
-    for act, body in (
-        ("review", {"verdicts": {"mass": "agree"}}),
-        ("review", {"sign": True}),
-        ("amend", {"comment": "x", "reason": "y"}),
-        ("retract", {"reason": "again"}),
-    ):
+    for act, body in (("amend", {"comment": "x", "reason": "y"}), ("retract", {"reason": "again"})):
         is_problem(say(any_api, me, gone["id"], act, **body), 409, "retracted")
+    # Nothing of what was said before carries over.
+    is_problem(say(any_api, me, gone["id"], "review", sign=True), 422, "verdict on every decision")
+    again = say(any_api, me, gone["id"], "review", verdicts={"mass": "agree"}).json
+    assert (again["number"], again["status"]) == (4, "preliminary")
+    assert sign(any_api, me, again["id"])["number"] == 5
     predict(prepared, version, {"1.2.20260201": [NOTHING]})
-    fresh = aggregate(prepared)
-    assert sign(any_api, me, fresh)["number"] == 5
+    assert sign(any_api, me, aggregate(prepared))["number"] == 7
 
 
 def test_report_that_is_not_there_is_told(api: Api) -> None:
