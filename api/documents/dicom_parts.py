@@ -97,7 +97,7 @@ def newest_study(source: Source) -> Document:
 
     def order(study: Document) -> tuple[bool, str, str, str]:
         uid = study["study_instance_uid"]
-        return study["in_scope"], study["study_date"], _indexed(source, uid).study_time, uid
+        return study["in_scope"], study["study_date"], indexed(source, uid).study_time, uid
 
     studies: list[Document] = source.document["studies"]
     if not studies:
@@ -110,7 +110,7 @@ def header_of(source: Source, study_instance_uid: str) -> Dataset:
     """Patient and study as every object of that study has them; what the index does not know is empty."""
     patient = source.document["patient"]
     days = {one["study_instance_uid"]: one["study_date"] for one in source.document["studies"]}
-    indexed = _indexed(source, study_instance_uid)
+    known = indexed(source, study_instance_uid)
     header = Dataset()
     header.SpecificCharacterSet = UTF_8
     header.PatientName = person_name(patient["patient_name"])
@@ -122,14 +122,15 @@ def header_of(source: Source, study_instance_uid: str) -> Dataset:
     header.StudyInstanceUID = study_instance_uid
     day = days.get(study_instance_uid, "")
     header.StudyDate = day if date_of(day) else ""
-    header.StudyTime = indexed.study_time if _TIME.fullmatch(indexed.study_time) else ""
-    header.StudyID = short_string(indexed.study_id)
-    header.AccessionNumber = short_string(indexed.accession_number)
+    header.StudyTime = known.study_time if _TIME.fullmatch(known.study_time) else ""
+    header.StudyID = short_string(known.study_id)
+    header.AccessionNumber = short_string(known.accession_number)
     header.ReferringPhysicianName = ""
     return header
 
 
-def _indexed(source: Source, study_instance_uid: str) -> IndexedStudy:
+def indexed(source: Source, study_instance_uid: str) -> IndexedStudy:
+    """What the index knows of a study beside what the document does."""
     return source.studies.get(study_instance_uid, IndexedStudy("", "", ""))
 
 

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from typing import Any
 
-from api.documents.dicom_parts import date_of
-from api.documents.fhir_codes import DICOM_UID, URI, coding, modality
-from api.documents.fhir_terms import Told, filled, study_id
+from api.documents.dicom_parts import date_of, indexed
+from api.documents.fhir_codes import DICOM_UID, IDENTIFIER_TYPE, URI, coding, concept, modality
+from api.documents.fhir_terms import Told, filled, line, study_id
 from api.documents.source import IndexedInstance
 
 Json = dict[str, Any]
@@ -21,12 +21,25 @@ def imaging_study(told: Told, study: Json) -> Json:
             by_series[one.series_instance_uid][one.sop_instance_uid] = one
     kinds = {modality(one)["code"]: modality(one) for one in study.get("modalities", ())}
     return {"resourceType": "ImagingStudy", "id": study_id(told, uid), "status": "available"} | filled(
-        identifier=[{"system": DICOM_UID, "value": f"urn:oid:{uid}"}],
+        identifier=[{"system": DICOM_UID, "value": f"urn:oid:{uid}"}, *_accession(told, uid)],
+        basedOn=orders(told, [study]),
         modality=[told.modality(one) for one in kinds.values()],
         subject=told.patient,
         started=day.isoformat() if day else None,
         series=[_series(told, uid, list(some.values())) for uid, some in sorted(by_series.items())],
     )
+
+
+def orders(told: Told, studies: list[Json]) -> list[Json]:
+    """Logical references to what the studies were ordered by: the accession number is all that is known of it."""
+    found = [one for study in studies for one in _accession(told, study["study_instance_uid"])]
+    return [{"type": "ServiceRequest", "identifier": one} for at, one in enumerate(found) if one not in found[:at]]
+
+
+def _accession(told: Told, uid: str) -> list[Json]:
+    """The accession number as an Identifier; who gave it, files seldom say, so it has no system."""
+    number = line(indexed(told.source, uid).accession_number)
+    return [{"type": concept(IDENTIFIER_TYPE, "ACSN"), "value": number}] if number else []
 
 
 def _series(told: Told, uid: str, instances: list[IndexedInstance]) -> Json:

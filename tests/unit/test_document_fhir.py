@@ -1,6 +1,7 @@
 """A report as FHIR R4B and R5: valid, of the value sets, and the same numbers that the report has."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -131,6 +132,33 @@ def test_studies_in_scope_are_told_with_their_evidence() -> None:
     ]
     (report,) = resources(of, "DiagnosticReport")
     assert report["effectiveDateTime"] == "2026-03-01"
+
+
+@both_releases
+def test_order_is_named_by_its_accession_number_once(release: Literal["4.3", "5.0"]) -> None:
+    of = SITUATIONS["several_studies"]
+    facts = {uid: replace(one, accession_number=uid[-1:].replace("3", "2")) for uid, one in of.studies.items()}
+    of = replace(of, studies=facts)
+
+    (report,) = resources(of, "DiagnosticReport", release)
+    studies = resources(of, "ImagingStudy", release)
+
+    kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+    first, second = ({"type": kind, "value": value} for value in ("1", "2"))
+    assert [one["identifier"][1:] for one in studies] == [[first], [second], [second]]
+    assert studies[0]["basedOn"] == [{"type": "ServiceRequest", "identifier": first}]
+    assert [one["identifier"] for one in report["basedOn"]] == [first, second]
+
+
+def test_study_without_an_accession_number_names_no_order() -> None:
+    of = source()
+    of = replace(of, studies={uid: replace(one, accession_number="") for uid, one in of.studies.items()})
+
+    (report,), (told,) = resources(of, "DiagnosticReport"), resources(of, "ImagingStudy")
+
+    assert "basedOn" not in report
+    assert "basedOn" not in told
+    assert len(told["identifier"]) == 1
 
 
 def test_study_out_of_scope_is_not_told() -> None:
