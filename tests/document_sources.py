@@ -144,7 +144,9 @@ def moved(of: Source, status: ReportStatus, said: Mapping[str, Any], origin: Rep
     document = {name: part for name, part in of.document.items() if name not in ("version", "changes")}
     report = next_version(act, document | {"review": dict(said)}, "i" * 64, newest)
     report["document"]["version"]["id"] = f"0198c0de-0000-7000-8000-{told['number'] + 1:012d}"
-    return replace(of, document=report["document"], content_digest=content_digest(report["document"]))
+    return replace(
+        of, document=report["document"], content_digest=content_digest(report["document"]), previous=of.document
+    )
 
 
 def signed(of: Source, **verdicts: str) -> Source:

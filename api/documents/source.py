@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -46,7 +47,7 @@ class Source:
 
     `document["version"]` has its id, number and status, so a version can have documents before its row is committed.
     `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes,
-    `studies`, all that the document names, by their UID.
+    `studies`, all that the document names, by their UID; `previous` is the document of the version before this one.
     """
 
     document: dict[str, Any]
@@ -54,6 +55,7 @@ class Source:
     pictures: Mapping[int, Wanted]
     instances: Mapping[str, IndexedInstance] = field(default_factory=dict)
     studies: Mapping[str, IndexedStudy] = field(default_factory=dict)
+    previous: dict[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -69,14 +71,25 @@ def source_of(session: Session, document: dict[str, Any], content_digest: str, v
     """The source of a report version, of which there need not be a row yet."""
     told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
     explained, pictures = explained_document(session, told, version)
-    return Source(explained, content_digest, pictures, _instances(session, explained), _studies(session, explained))
+    instances, studies = _instances(session, explained), _studies(session, explained)
+    return Source(explained, content_digest, pictures, instances, studies, _previous(session, told))
 
 
 def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
     """What a document from before documents said it says of its version now: all were of machines, and preliminary."""
     of_chain = (Patient.key == document["patient"]["key"], Report.model_version_id == version.id)
     rows = session.execute(select(Report).join(Report.patient).where(*of_chain)).scalars()
-    row = next(row for row in rows if row.document == document)
+    return _told_of(next(row for row in rows if row.document == document))
+
+
+def _previous(session: Session, document: dict[str, Any]) -> dict[str, Any] | None:
+    """The document of the version before; none before the first, and of documents that do not say what it was."""
+    since = (document.get("changes") or {}).get("since")
+    row = session.get(Report, UUID(since["id"])) if since else None
+    return {"version": _told_of(row)} | row.document if row else None
+
+
+def _told_of(row: Report) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "number": row.number,
