@@ -25,10 +25,11 @@ SIGNED_AT = datetime(2026, 2, 4, 9, 30, tzinfo=UTC)
 REVIEWER = "Dr. Jane Roe"
 NOTE = "Seen on the left, too."
 MAX = {"kind": "max"}
+ISSUER = "ST MARY"
 PATIENT = {
     "key": "0123456789abcdef" * 2,
     "patient_id": "P1",
-    "issuer": "local",
+    "issuer": ISSUER,
     "patient_name": "Doe^Jane",
     "patient_birth_date": "19700203",
     "patient_sex": "F",

@@ -115,8 +115,8 @@ def header_of(source: Source, study_instance_uid: str) -> Dataset:
     header.SpecificCharacterSet = UTF_8
     header.PatientName = person_name(patient["patient_name"])
     header.PatientID = long_string(patient["patient_id"])
-    if patient["patient_id"] and patient["issuer"]:
-        header.IssuerOfPatientID = long_string(patient["issuer"])
+    if patient["patient_id"] and source.issuer:
+        header.IssuerOfPatientID = long_string(source.issuer)
     header.PatientBirthDate = patient["patient_birth_date"] if date_of(patient["patient_birth_date"]) else ""
     header.PatientSex = patient["patient_sex"] if patient["patient_sex"] in SEXES else ""
     header.StudyInstanceUID = study_instance_uid

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from api.pictures import Wanted
 from api.views.heat_maps import explained_document
-from shared.models import Instance, ModelVersion, Patient, Report, Series, Study
+from shared.models import Instance, ModelVersion, Patient, Report, Series, Site, Study
 
 # Another number where the same report would look otherwise: what was cached of an unsigned one is made again.
 EDITION = 2
+_SITE = select(Site.name).join(Patient, Patient.site_id == Site.id).where(Patient.key == bindparam("key"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Source:
 
     `document["version"]` has its id, number and status, so a version can have documents before its row is committed.
     `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes,
-    `studies`, all that the document names, by their UID; `previous` is the document of the version before this one.
+    `studies`, all that the document names, by their UID; `previous` is the document of the version before this one,
+    `site` the name that stands for the issuer of the patient's number where the files name none.
     """
 
     document: dict[str, Any]
@@ -56,6 +58,13 @@ class Source:
     instances: Mapping[str, IndexedInstance] = field(default_factory=dict)
     studies: Mapping[str, IndexedStudy] = field(default_factory=dict)
     previous: dict[str, Any] | None = None
+    site: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """Who gave the patient's number, as the files say; empty where they do not."""
+        issuer = str(self.document["patient"]["issuer"])
+        return "" if issuer == self.site else issuer
 
     @property
     def digest(self) -> str:
@@ -72,7 +81,8 @@ def source_of(session: Session, document: dict[str, Any], content_digest: str, v
     told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
     explained, pictures = explained_document(session, told, version)
     instances, studies = _instances(session, explained), _studies(session, explained)
-    return Source(explained, content_digest, pictures, instances, studies, _previous(session, told))
+    site = session.scalars(_SITE, {"key": told["patient"]["key"]}).one()
+    return Source(explained, content_digest, pictures, instances, studies, _previous(session, told), site)
 
 
 def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from api.documents.fhir import MODELS, make_fhir
 from api.documents.fhir_codes import modality, wrong_codes
 from api.documents.fhir_terms import Release, markdown
 from api.documents.source import Source
-from shared.states import ReportStatus
-from tests.document_sources import NOTE, REVIEWER, evidence, instance, moved, review, situations, source, study
+from shared.states import ReportOrigin, ReportStatus
+from tests.document_sources import ISSUER, NOTE, REVIEWER, evidence, instance, moved, review, situations, source, study
 
 SITUATIONS = situations()
 R4B: Literal["4.3"] = "4.3"
@@ -211,9 +211,12 @@ def test_patient_is_told_as_far_as_fhir_can(given: dict[str, str], expected: dic
 
 def test_patient_has_the_number_with_who_gave_it_or_only_ours() -> None:
     (known,) = resources(SITUATIONS["positive"], "Patient")
+    (of_site,) = resources(replace(SITUATIONS["positive"], site=ISSUER), "Patient")
     (unknown,) = resources(SITUATIONS["patient_unknown"], "Patient")
 
-    assert (known["identifier"][0]["value"], known["identifier"][0]["assigner"]) == ("P1", {"display": "local"})
+    assert (known["identifier"][0]["value"], known["identifier"][0]["assigner"]) == ("P1", {"display": ISSUER})
+    assert of_site["identifier"][0]["value"] == "P1"
+    assert "assigner" not in of_site["identifier"][0]
     assert [one["use"] for one in unknown["identifier"]] == ["secondary"]
     assert "name" not in unknown
 
@@ -235,7 +238,7 @@ def test_verdict_stands_beside_the_finding() -> None:
     assert one["note"][0]["text"] == NOTE
 
 
-def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
+def test_follow_up_and_comment_stand_in_the_conclusion_until_it_is_retracted() -> None:
     follow_up = {
         "finding": "lesion",
         "display": "Lesion",
@@ -245,8 +248,8 @@ def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
         "due_at": "2026-02-17T00:00:00+00:00",
         "counted_from": "report",
     }
-    of = source(more={"follow_ups": [follow_up]})
-    of = moved(of, ReportStatus.FINAL, review(signed=True, comment="# See\x07 [here](http://x)\n- <script>"))
+    unsigned = source(more={"follow_ups": [follow_up]})
+    of = moved(unsigned, ReportStatus.FINAL, review(signed=True, comment="# See\x07 [here](http://x)\n- <script>"))
 
     (r4b,), (r5,) = (resources(of, "DiagnosticReport", release) for release in (R4B, R5))
 
@@ -254,6 +257,13 @@ def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
     assert r"CT in \*two\* \<b>weeks\</b>" in r5["conclusion"]
     assert "The reviewer's comment: # See [here](http://x)\n- <script>" in r4b["conclusion"]
     assert "The reviewer's comment: # See \\[here\\](http://x)  \n\\- \\<script>" in r5["conclusion"]
+    retraction = review(signed=False, reason="Wrong patient.")
+    retracted = moved(of, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION)
+    (report,) = resources(retracted, "DiagnosticReport", R4B)
+    assert (
+        f"RETRACTED by {REVIEWER} on 2026-02-04. Do not use this report. Reason: Wrong patient." in report["conclusion"]
+    )
+    assert "Suggested" not in report["conclusion"]
 
 
 @pytest.mark.parametrize("text", ["plain words, 2026-02-04.", "0.5 (of 1)"])

@@ -17,6 +17,7 @@ from api.documents.sr import DECISION, OPERATING_POINT, REVIEWED, VERDICT, make_
 from tests.dicom_samples import make_uid
 from tests.document_sources import (
     ENHANCED_CT,
+    ISSUER,
     NOTE,
     REVIEWER,
     evidence,
@@ -114,6 +115,13 @@ def test_flags_say_how_the_report_stands(name: str, flags: tuple[str, str, str, 
         ["Dr. Jane Roe^"] if flags[1] == "VERIFIED" else []
     )
     assert all(one.VerificationDateTime == "20260204093000.000000+0000" for one in observers)
+
+
+def test_issuer_stands_only_where_the_files_name_one() -> None:
+    known, of_site = (pydicom.dcmread(io.BytesIO(make_sr(replace(source(), site=site)))) for site in ("", ISSUER))
+
+    assert known.IssuerOfPatientID == ISSUER
+    assert "IssuerOfPatientID" not in of_site
 
 
 def test_versions_are_one_series_and_each_names_the_one_before() -> None:
