@@ -150,6 +150,11 @@ def moved(of: Source, status: ReportStatus, said: Mapping[str, Any], origin: Rep
     )
 
 
+def told_of_studies(of: Source, **facts: str) -> Source:
+    """Where the index says this of every study."""
+    return replace(of, studies={uid: replace(one, **facts) for uid, one in of.studies.items()})
+
+
 def signed(of: Source, **verdicts: str) -> Source:
     """Signed on the spot."""
     return moved(of, ReportStatus.FINAL, review(signed=True, verdicts=verdicts))
@@ -196,6 +201,7 @@ def situations() -> dict[str, Source]:
         "retracted": moved(final, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION),
         "hostile_words": hostile_words(),
         "long_uids": source(evidence(instance(1, [0.9], uid=LONG_UID), studies=[study(uid=LONG_UID)])),
+        "zoned": told_of_studies(signed(positive), study_description="CT\\of the chest", timezone_offset="-0930"),
         "background": source(evidence(instance(1, [0.2, 0.7, 0.1])), multiclass()),
     } | {f"patient_{name}": source(patient=patient) for name, patient in PATIENTS.items()}
 

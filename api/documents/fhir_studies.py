@@ -1,9 +1,10 @@
 """A study that a report is about, with the instances that drove its findings, as FHIR."""
 
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
-from api.documents.dicom_parts import date_of, indexed
+from api.documents.dicom_parts import date_of, indexed, time_of, zone_of
 from api.documents.fhir_codes import DICOM_UID, IDENTIFIER_TYPE, URI, coding, concept, modality
 from api.documents.fhir_terms import Told, filled, line, study_id
 from api.documents.source import IndexedInstance
@@ -14,7 +15,6 @@ Json = dict[str, Any]
 def imaging_study(told: Told, study: Json) -> Json:
     """The study; of its series and instances those that the report names as evidence."""
     uid = study["study_instance_uid"]
-    day = date_of(study["study_date"])
     by_series: defaultdict[str, dict[str, IndexedInstance]] = defaultdict(dict)
     for one in told.source.instances.values():
         if one.study_instance_uid == uid:
@@ -25,9 +25,19 @@ def imaging_study(told: Told, study: Json) -> Json:
         basedOn=orders(told, [study]),
         modality=[told.modality(one) for one in kinds.values()],
         subject=told.patient,
-        started=day.isoformat() if day else None,
+        started=_started(told, study),
+        description=line(indexed(told.source, uid).study_description),
         series=[_series(told, uid, list(some.values())) for uid, some in sorted(by_series.items())],
     )
+
+
+def _started(told: Told, study: Json) -> str | None:
+    """The day; with the time where the files say in what zone it is, for FHIR has no time without one."""
+    known = indexed(told.source, study["study_instance_uid"])
+    day, at, zone = date_of(study["study_date"]), time_of(known.study_time), zone_of(known)
+    if day and at and zone:
+        return datetime.combine(day, at, zone).isoformat()
+    return day.isoformat() if day else None
 
 
 def orders(told: Told, studies: list[Json]) -> list[Json]:

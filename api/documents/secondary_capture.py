@@ -14,12 +14,13 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from api.documents.dicom_parts import (
     MANUFACTURER,
     as_given,
+    content_moment,
     header_of,
     long_string,
     modality_of,
     to_bytes,
 )
-from api.documents.identity import made_at, made_uid, version_uid
+from api.documents.identity import made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from api.pictures import WORDS, PictureMaker, Pixels
 from shared.errors import NotFoundError, PermanentError
@@ -101,7 +102,7 @@ def _image(source: Source, one: Shown, number: int, image: Pixels) -> Dataset:
 
 def _describe(made: Dataset, source: Source, one: Shown) -> None:
     """The series, the equipment, and in words what is shown."""
-    model, at = source.document["model"], made_at(source)
+    model, at = source.document["model"], content_moment(source, one.instance.study_instance_uid)
     of_model = f"{model['name']} version {model['version']}"
     what = long_string(one.finding["display"])
     made.SeriesInstanceUID = version_uid(source, "secondary-capture-series", one.instance.study_instance_uid)

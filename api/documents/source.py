@@ -23,9 +23,11 @@ _SITE = select(Site.name).join(Patient, Patient.site_id == Site.id).where(Patien
 class IndexedStudy:
     """What a study's objects say of it beside what the document does; texts are empty where its files do not say."""
 
-    study_time: str
-    study_id: str
-    accession_number: str
+    study_time: str = ""
+    study_id: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    timezone_offset: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,8 @@ def _instances(session: Session, document: dict[str, Any]) -> dict[str, IndexedI
 
 
 def _studies(session: Session, document: dict[str, Any]) -> dict[str, IndexedStudy]:
-    statement = (
-        select(Study.study_instance_uid, Study.study_time, Study.study_id, Study.accession_number)
-        .join(Study.patient)
-        .where(Patient.key == document["patient"]["key"])
-    )
-    return {row[0]: IndexedStudy(*row[1:]) for row in session.execute(statement)}
+    names = [one.name for one in fields(IndexedStudy)]
+    columns = [getattr(Study, name) for name in names]
+    statement = select(Study.study_instance_uid, *columns).join(Study.patient)
+    rows = session.execute(statement.where(Patient.key == document["patient"]["key"]))
+    return {uid: IndexedStudy(*said) for uid, *said in rows}

@@ -34,6 +34,7 @@ from api.documents.dicom_parts import (
     MANUFACTURER,
     UTF_8,
     as_given,
+    content_moment,
     date_time,
     header_of,
     long_string,
@@ -42,7 +43,7 @@ from api.documents.dicom_parts import (
     principal_name,
     to_bytes,
 )
-from api.documents.identity import made_at, made_uid, version_uid
+from api.documents.identity import made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from shared.states import ReportStatus
 
@@ -71,9 +72,9 @@ def make_sr(source: Source) -> bytes:
     """The report as a file; it belongs to the newest study that the result is about."""
     document = source.document
     signed = signature(document)
-    at = made_at(source)
     with as_given():
         named = _named(source)
+        at = content_moment(source, named.StudyInstanceUID)
         header = header_of(source, named.StudyInstanceUID)
         header.update(named)
         report = ComprehensiveSR(
@@ -124,7 +125,10 @@ def _is_retracted(document: Document) -> bool:
 
 
 def _settle(report: Dataset, header: Dataset, at: datetime, signed: Document | None) -> None:
-    """Times of the version in place of now; and the header, which brought patient and study, is no evidence."""
+    """Times of the version in place of now, and what the header alone knows of the study; it is no evidence."""
+    for keyword in ("StudyDescription", "TimezoneOffsetFromUTC"):
+        if keyword in header:
+            report[keyword] = header[keyword]
     report.InstanceCreationDate, report.InstanceCreationTime = report.ContentDate, report.ContentTime
     report.ContributingEquipmentSequence[0].ContributionDateTime = date_time(at)
     if signed:

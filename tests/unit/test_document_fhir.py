@@ -13,7 +13,19 @@ from api.documents.fhir_codes import modality, wrong_codes
 from api.documents.fhir_terms import Release, markdown
 from api.documents.source import Source
 from shared.states import ReportOrigin, ReportStatus
-from tests.document_sources import ISSUER, NOTE, REVIEWER, evidence, instance, moved, review, situations, source, study
+from tests.document_sources import (
+    ISSUER,
+    NOTE,
+    REVIEWER,
+    evidence,
+    instance,
+    moved,
+    review,
+    situations,
+    source,
+    study,
+    told_of_studies,
+)
 
 SITUATIONS = situations()
 R4B: Literal["4.3"] = "4.3"
@@ -150,9 +162,16 @@ def test_order_is_named_by_its_accession_number_once(release: Literal["4.3", "5.
     assert [one["identifier"] for one in report["basedOn"]] == [first, second]
 
 
+@both_releases
+def test_study_has_its_description_and_a_time_only_with_a_zone(release: Literal["4.3", "5.0"]) -> None:
+    (unknown,), (zoned,) = (resources(SITUATIONS[name], "ImagingStudy", release) for name in ("signed", "zoned"))
+
+    assert (unknown["started"], "description" in unknown) == ("2026-01-02", False)
+    assert (zoned["started"], zoned["description"]) == ("2026-01-02T10:11:12-09:30", "CT\\of the chest")
+
+
 def test_study_without_an_accession_number_names_no_order() -> None:
-    of = source()
-    of = replace(of, studies={uid: replace(one, accession_number="") for uid, one in of.studies.items()})
+    of = told_of_studies(source(), accession_number="")
 
     (report,), (told,) = resources(of, "DiagnosticReport"), resources(of, "ImagingStudy")
 

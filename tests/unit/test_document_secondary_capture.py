@@ -29,6 +29,7 @@ from tests.document_sources import (
     signed,
     source,
     study,
+    told_of_studies,
     unsaid,
 )
 from tests.validators import validated
@@ -148,6 +149,20 @@ def test_single_frame_and_odd_modality_are_told_as_they_are(maps: dict[int, Want
 def test_report_without_heat_maps_has_no_images_and_says_so(pictures: PictureMaker) -> None:
     with pytest.raises(NotFoundError, match="no heat map"):
         make_secondary_captures(source(), pictures)
+
+
+def test_images_have_the_description_and_zone_of_their_study(
+    maps: dict[int, Wanted], pictures: PictureMaker, tmp_path: Path
+) -> None:
+    of = told_of_studies(of_two_studies(maps), study_description="CT of the chest", timezone_offset="+0545")
+
+    data = make_secondary_captures(of, pictures)
+
+    for one in images(data):
+        assert (one.StudyDescription, one.TimezoneOffsetFromUTC) == ("CT of the chest", "+0545")
+        assert (one.ContentDate, one.ContentTime) == ("20260203", "095006.700000")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert validated(archive.read(archive.namelist()[0]), tmp_path) == []
 
 
 def test_retracted_report_has_no_images_and_says_so(maps: dict[int, Wanted], pictures: PictureMaker) -> None:

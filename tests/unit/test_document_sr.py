@@ -117,6 +117,16 @@ def test_flags_say_how_the_report_stands(name: str, flags: tuple[str, str, str, 
     assert all(one.VerificationDateTime == "20260204093000.000000+0000" for one in observers)
 
 
+def test_times_are_those_of_the_zone_of_the_study() -> None:
+    unknown, zoned = (pydicom.dcmread(io.BytesIO(make_sr(SITUATIONS[name]))) for name in ("signed", "zoned"))
+
+    assert (unknown.ContentDate, unknown.ContentTime, unknown.StudyTime) == ("20260204", "093000", "101112")
+    assert "TimezoneOffsetFromUTC" not in unknown
+    assert (zoned.ContentDate, zoned.ContentTime, zoned.StudyTime) == ("20260204", "000000", "101112")
+    assert zoned.TimezoneOffsetFromUTC == "-0930"
+    assert zoned.StudyDescription == "CT/of the chest"
+
+
 def test_issuer_stands_only_where_the_files_name_one() -> None:
     known, of_site = (pydicom.dcmread(io.BytesIO(make_sr(replace(source(), site=site)))) for site in ("", ISSUER))
 
