@@ -25,10 +25,11 @@ SIGNED_AT = datetime(2026, 2, 4, 9, 30, tzinfo=UTC)
 REVIEWER = "Dr. Jane Roe"
 NOTE = "Seen on the left, too."
 MAX = {"kind": "max"}
+ISSUER = "ST MARY"
 PATIENT = {
     "key": "0123456789abcdef" * 2,
     "patient_id": "P1",
-    "issuer": "local",
+    "issuer": ISSUER,
     "patient_name": "Doe^Jane",
     "patient_birth_date": "19700203",
     "patient_sex": "F",
@@ -144,7 +145,14 @@ def moved(of: Source, status: ReportStatus, said: Mapping[str, Any], origin: Rep
     document = {name: part for name, part in of.document.items() if name not in ("version", "changes")}
     report = next_version(act, document | {"review": dict(said)}, "i" * 64, newest)
     report["document"]["version"]["id"] = f"0198c0de-0000-7000-8000-{told['number'] + 1:012d}"
-    return replace(of, document=report["document"], content_digest=content_digest(report["document"]))
+    return replace(
+        of, document=report["document"], content_digest=content_digest(report["document"]), previous=of.document
+    )
+
+
+def told_of_studies(of: Source, **facts: str) -> Source:
+    """Where the index says this of every study."""
+    return replace(of, studies={uid: replace(one, **facts) for uid, one in of.studies.items()})
 
 
 def signed(of: Source, **verdicts: str) -> Source:
@@ -193,6 +201,7 @@ def situations() -> dict[str, Source]:
         "retracted": moved(final, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION),
         "hostile_words": hostile_words(),
         "long_uids": source(evidence(instance(1, [0.9], uid=LONG_UID), studies=[study(uid=LONG_UID)])),
+        "zoned": told_of_studies(signed(positive), study_description="CT\\of the chest", timezone_offset="-0930"),
         "background": source(evidence(instance(1, [0.2, 0.7, 0.1])), multiclass()),
     } | {f"patient_{name}": source(patient=patient) for name, patient in PATIENTS.items()}
 

@@ -19,7 +19,7 @@ def conclusion(document: Document) -> list[str]:
         f"Made by {model['name']}, version {model['version']}, from {said['predicted']} of {said['instances']} images.",
         *(_result(finding) for finding in document["findings"]),
         *_of_reviewer(document),
-        *(_follow_up(one) for one in document.get("follow_ups") or ()),
+        *_follow_ups(document),
     ]
 
 
@@ -73,6 +73,12 @@ def _of_reviewer(document: Document) -> Iterator[str]:
             yield f"{finding['display']}, the reviewer's verdict: {verdict['verdict']}.{note}"
     if review.get("comment"):
         yield f"The reviewer's comment: {review['comment']}"
+
+
+def _follow_ups(document: Document) -> Iterator[str]:
+    """What it suggests; a retracted report suggests nothing."""
+    if document["version"]["status"] != ReportStatus.RETRACTED:
+        yield from map(_follow_up, document.get("follow_ups") or ())
 
 
 def _follow_up(one: Document) -> str:

@@ -46,7 +46,7 @@ _OF_SYSTEM: dict[str, frozenset[str]] = {
     INTERPRETATION: frozenset({"POS", "NEG"}),
     OBSERVATION_CATEGORY: frozenset({"imaging"}),
     SERVICE_SECTION: frozenset({"RAD"}),
-    IDENTIFIER_TYPE: frozenset({"MR"}),
+    IDENTIFIER_TYPE: frozenset({"MR", "ACSN"}),
     DATA_ABSENT: frozenset({"not-performed"}),
     ASSERTED_BY: frozenset({"AIAST"}),
     DICOM: MODALITIES,

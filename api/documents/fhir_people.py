@@ -30,7 +30,7 @@ def patient(told: Told) -> Json:
     about = told.document["patient"]
     born = date_of(about["patient_birth_date"])
     number = line(about["patient_id"])
-    assigner = filled(display=line(about["issuer"]))
+    assigner = filled(display=line(told.source.issuer))
     medical_record = {"use": "usual", "type": concept(IDENTIFIER_TYPE, "MR"), "value": number}
     identifiers = [medical_record | filled(assigner=assigner)] if number else []
     return {"resourceType": "Patient", "id": patient_id(told)} | filled(

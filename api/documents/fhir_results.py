@@ -16,6 +16,7 @@ from api.documents.fhir_codes import (
     URI,
     concept,
 )
+from api.documents.fhir_studies import orders
 from api.documents.fhir_terms import (
     AI_ASSERTED,
     Release,
@@ -61,6 +62,7 @@ def diagnostic_report(told: Told) -> Json:
         "issued": made_at(told.source).isoformat(),
         "conclusion": told.conclusion(lines),
     } | filled(
+        basedOn=orders(told, told.studies),
         effectiveDateTime=_effective(told),
         performer=_signers(told),
         resultsInterpreter=_signers(told),

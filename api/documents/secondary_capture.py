@@ -14,15 +14,17 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from api.documents.dicom_parts import (
     MANUFACTURER,
     as_given,
+    content_moment,
     header_of,
     long_string,
     modality_of,
     to_bytes,
 )
-from api.documents.identity import made_at, made_uid, version_uid
+from api.documents.identity import made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from api.pictures import WORDS, PictureMaker, Pixels
 from shared.errors import NotFoundError, PermanentError
+from shared.states import ReportStatus
 
 Document = dict[str, Any]
 
@@ -49,8 +51,10 @@ class Shown:
 def make_secondary_captures(source: Source, pictures: PictureMaker) -> bytes:
     """A zip of an instance for each heat map, in a series of its own in the study of its frame.
 
-    Raises NotFoundError when there is no heat map, or one of them cannot be shown any more.
+    Raises NotFoundError when the report is retracted, there is no heat map, or one cannot be shown any more.
     """
+    if source.document["version"]["status"] == ReportStatus.RETRACTED:
+        raise NotFoundError("This report is retracted, so no image is made of its heat maps; its SR says by whom.")
     shown = list(_shown(source))
     if not shown:
         raise NotFoundError("This report's evidence has no heat map, so there is none to make an image of.")
@@ -98,7 +102,7 @@ def _image(source: Source, one: Shown, number: int, image: Pixels) -> Dataset:
 
 def _describe(made: Dataset, source: Source, one: Shown) -> None:
     """The series, the equipment, and in words what is shown."""
-    model, at = source.document["model"], made_at(source)
+    model, at = source.document["model"], content_moment(source, one.instance.study_instance_uid)
     of_model = f"{model['name']} version {model['version']}"
     what = long_string(one.finding["display"])
     made.SeriesInstanceUID = version_uid(source, "secondary-capture-series", one.instance.study_instance_uid)

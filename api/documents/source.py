@@ -5,25 +5,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from api.pictures import Wanted
 from api.views.heat_maps import explained_document
-from shared.models import Instance, ModelVersion, Patient, Report, Series, Study
+from shared.models import Instance, ModelVersion, Patient, Report, Series, Site, Study
 
 # Another number where the same report would look otherwise: what was cached of an unsigned one is made again.
-EDITION = 1
+EDITION = 2
+_SITE = select(Site.name).join(Patient, Patient.site_id == Site.id).where(Patient.key == bindparam("key"))
 
 
 @dataclass(frozen=True)
 class IndexedStudy:
     """What a study's objects say of it beside what the document does; texts are empty where its files do not say."""
 
-    study_time: str
-    study_id: str
-    accession_number: str
+    study_time: str = ""
+    study_id: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    timezone_offset: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Source:
 
     `document["version"]` has its id, number and status, so a version can have documents before its row is committed.
     `pictures` are by the id of the heat map, `instances`, those that the evidence names, by the sha256 of their bytes,
-    `studies`, all that the document names, by their UID.
+    `studies`, all that the document names, by their UID; `previous` is the document of the version before this one,
+    `site` the name that stands for the issuer of the patient's number where the files name none.
     """
 
     document: dict[str, Any]
@@ -54,6 +59,14 @@ class Source:
     pictures: Mapping[int, Wanted]
     instances: Mapping[str, IndexedInstance] = field(default_factory=dict)
     studies: Mapping[str, IndexedStudy] = field(default_factory=dict)
+    previous: dict[str, Any] | None = None
+    site: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """Who gave the patient's number, as the files say; empty where they do not."""
+        issuer = str(self.document["patient"]["issuer"])
+        return "" if issuer == self.site else issuer
 
     @property
     def digest(self) -> str:
@@ -69,14 +82,26 @@ def source_of(session: Session, document: dict[str, Any], content_digest: str, v
     """The source of a report version, of which there need not be a row yet."""
     told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
     explained, pictures = explained_document(session, told, version)
-    return Source(explained, content_digest, pictures, _instances(session, explained), _studies(session, explained))
+    instances, studies = _instances(session, explained), _studies(session, explained)
+    site = session.scalars(_SITE, {"key": told["patient"]["key"]}).one()
+    return Source(explained, content_digest, pictures, instances, studies, _previous(session, told), site)
 
 
 def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
     """What a document from before documents said it says of its version now: all were of machines, and preliminary."""
     of_chain = (Patient.key == document["patient"]["key"], Report.model_version_id == version.id)
     rows = session.execute(select(Report).join(Report.patient).where(*of_chain)).scalars()
-    row = next(row for row in rows if row.document == document)
+    return _told_of(next(row for row in rows if row.document == document))
+
+
+def _previous(session: Session, document: dict[str, Any]) -> dict[str, Any] | None:
+    """The document of the version before; none before the first, and of documents that do not say what it was."""
+    since = (document.get("changes") or {}).get("since")
+    row = session.get(Report, UUID(since["id"])) if since else None
+    return {"version": _told_of(row)} | row.document if row else None
+
+
+def _told_of(row: Report) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "number": row.number,
@@ -112,9 +137,8 @@ def _instances(session: Session, document: dict[str, Any]) -> dict[str, IndexedI
 
 
 def _studies(session: Session, document: dict[str, Any]) -> dict[str, IndexedStudy]:
-    statement = (
-        select(Study.study_instance_uid, Study.study_time, Study.study_id, Study.accession_number)
-        .join(Study.patient)
-        .where(Patient.key == document["patient"]["key"])
-    )
-    return {row[0]: IndexedStudy(*row[1:]) for row in session.execute(statement)}
+    names = [one.name for one in fields(IndexedStudy)]
+    columns = [getattr(Study, name) for name in names]
+    statement = select(Study.study_instance_uid, *columns).join(Study.patient)
+    rows = session.execute(statement.where(Patient.key == document["patient"]["key"]))
+    return {uid: IndexedStudy(*said) for uid, *said in rows}

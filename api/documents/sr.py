@@ -1,6 +1,7 @@
 """A report version -> DICOM Comprehensive SR, a Measurement Report (PS3.16, TID 1500) with a group for each finding."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,7 @@ from api.documents.dicom_parts import (
     MANUFACTURER,
     UTF_8,
     as_given,
+    content_moment,
     date_time,
     header_of,
     long_string,
@@ -41,7 +43,7 @@ from api.documents.dicom_parts import (
     principal_name,
     to_bytes,
 )
-from api.documents.identity import made_at, made_uid, version_uid
+from api.documents.identity import made_uid, version_uid
 from api.documents.source import IndexedInstance, Source
 from shared.states import ReportStatus
 
@@ -55,6 +57,7 @@ UNCALIBRATED = CodedConcept("uncalibrated", SCHEME, "Probability before calibrat
 DECISION = CodedConcept("decision", SCHEME, "Decision at the operating point")
 NOT_PREDICTED = CodedConcept("not-predicted", SCHEME, "No image could be predicted on")
 VERDICT = CodedConcept("verdict", SCHEME, "Verdict of the reviewer")
+RETRACTED = CodedConcept("retracted-report", SCHEME, "RETRACTED Imaging Measurement Report")
 REVIEWED = CodedConcept("reviewed-value", SCHEME, "Value held true by the reviewer")
 VERDICTS = {
     "agree": CodedConcept("agree", SCHEME, "Agrees with the decision"),
@@ -69,19 +72,18 @@ def make_sr(source: Source) -> bytes:
     """The report as a file; it belongs to the newest study that the result is about."""
     document = source.document
     signed = signature(document)
-    at = made_at(source)
     with as_given():
-        header = header_of(source, newest_study(source)["study_instance_uid"])
-        header.SOPClassUID = ComprehensiveSRStorage
-        header.SeriesInstanceUID = version_uid(source, "sr-series")
-        header.SOPInstanceUID = version_uid(source, "sr")
+        named = _named(source)
+        at = content_moment(source, named.StudyInstanceUID)
+        header = header_of(source, named.StudyInstanceUID)
+        header.update(named)
         report = ComprehensiveSR(
             evidence=[header, *(_referenced(one) for one in source.instances.values())],
             content=_content(source)[0],
             series_instance_uid=header.SeriesInstanceUID,
             series_number=SERIES_NUMBER,
             sop_instance_uid=header.SOPInstanceUID,
-            instance_number=1,
+            instance_number=document["version"]["number"],
             manufacturer=MANUFACTURER,
             is_complete=True,
             is_final=signed is not None,
@@ -90,22 +92,43 @@ def make_sr(source: Source) -> bytes:
             verifying_organization=NO_ORGANIZATION if signed else None,
             transfer_syntax_uid=ExplicitVRLittleEndian,
             specific_character_set=UTF_8,
-            series_description=f"AI report, {document['version']['status']}",
+            series_description="RETRACTED AI report, do not use" if _is_retracted(document) else "AI report",
             manufacturer_model_name=long_string(document["model"]["name"]),
             device_serial_number=document["model"]["digest"],
             software_versions=str(document["model"]["version"]),
             content_date=at.date(),
             content_time=at.time(),
             coding_schemes=[CodingSchemeIdentificationItem(SCHEME, responsible_organization=MANUFACTURER)],
+            previous_versions=[_named(replace(source, document=source.previous))] if source.previous else None,
         )
         _settle(report, header, at, signed)
-        if document["version"]["status"] == ReportStatus.RETRACTED:
+        if _is_retracted(document):
             report.CompletionFlagDescription = "RETRACTED, do not use"
         return to_bytes(report)
 
 
+def _named(source: Source) -> Dataset:
+    """What the version's SR is named by: its series has all versions by this model in the study, or the retracted."""
+    document = source.document
+    study = newest_study(source)["study_instance_uid"]
+    role = "sr-series-retracted" if _is_retracted(document) else "sr-series"
+    named = Dataset()
+    named.StudyInstanceUID = study
+    named.SeriesInstanceUID = made_uid(role, document["patient"]["key"], document["model"]["digest"], study)
+    named.SOPClassUID = ComprehensiveSRStorage
+    named.SOPInstanceUID = version_uid(source, "sr")
+    return named
+
+
+def _is_retracted(document: Document) -> bool:
+    return bool(document["version"]["status"] == ReportStatus.RETRACTED)
+
+
 def _settle(report: Dataset, header: Dataset, at: datetime, signed: Document | None) -> None:
-    """Times of the version in place of now; and the header, which brought patient and study, is no evidence."""
+    """Times of the version in place of now, and what the header alone knows of the study; it is no evidence."""
+    for keyword in ("StudyDescription", "TimezoneOffsetFromUTC"):
+        if keyword in header:
+            report[keyword] = header[keyword]
     report.InstanceCreationDate, report.InstanceCreationTime = report.ContentDate, report.ContentTime
     report.ContributingEquipmentSequence[0].ContributionDateTime = date_time(at)
     if signed:
@@ -133,7 +156,7 @@ def _content(source: Source) -> MeasurementReport:
         observation_context=_observers(source),
         procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=[_group(source, finding) for finding in source.document["findings"]],
-        title=codes.DCM.ImagingMeasurementReport,
+        title=RETRACTED if _is_retracted(source.document) else codes.DCM.ImagingMeasurementReport,
     )
     said = ContainerContentItem(EVALUATIONS, relationship_type=RelationshipTypeValues.CONTAINS)
     said.ContentSequence = ContentSequence(

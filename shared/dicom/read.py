@@ -46,6 +46,8 @@ class Header:
     study_time: str
     study_id: str
     accession_number: str
+    study_description: str
+    timezone_offset: str
     acquisition_at: str
     modality: str
     body_part_examined: str
@@ -94,6 +96,8 @@ def _header_of(dataset: FileDataset, *, has_pixel_data: bool) -> Header:
         study_time=text(dataset, "StudyTime"),
         study_id=text(dataset, "StudyID"),
         accession_number=text(dataset, "AccessionNumber"),
+        study_description=text(dataset, "StudyDescription"),
+        timezone_offset=text(dataset, "TimezoneOffsetFromUTC"),
         acquisition_at=_acquisition_at(dataset),
         modality=text(dataset, "Modality"),
         body_part_examined=text(dataset, "BodyPartExamined"),

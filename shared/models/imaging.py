@@ -30,7 +30,7 @@ class Patient(Base):
 class Study(Base):
     """A study of one patient; the same UID under two patients is two rows, both flagged.
 
-    `study_id` is DICOM's Study ID (0020,0010), not a row.
+    `study_id` is DICOM's Study ID (0020,0010), not a row; `timezone_offset` from UTC is that of its date and time.
     """
 
     __tablename__ = "study"
@@ -43,6 +43,8 @@ class Study(Base):
     study_time: Mapped[str] = mapped_column(String(16), default="")
     study_id: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
     accession_number: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
+    study_description: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
+    timezone_offset: Mapped[str] = mapped_column(String(16), default="", server_default=text("''"))
     patient_conflict: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime]
 

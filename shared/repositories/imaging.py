@@ -150,6 +150,8 @@ def _study_row(header: Header, patient_id: int) -> Row:
         "study_time": header.study_time,
         "study_id": header.study_id,
         "accession_number": header.accession_number,
+        "study_description": header.study_description,
+        "timezone_offset": header.timezone_offset,
         "created_at": utc_now(),
     }
     return _fitting(Study, row)

@@ -27,6 +27,7 @@ from tests.conftest import Api
 from tests.integration.test_heat_maps import SIDE, send, square, submit
 from tests.integration.test_job_to_report import reports, work
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reviews import physician, sign
 from tests.validators import validated
 from worker.runtime import Runtime
 
@@ -65,6 +66,8 @@ def test_report_becomes_valid_dicom_and_fhir(any_api: Api, package: bytes, runti
     assert validated(sr, tmp_path) == []
     found = srread(io.BytesIO(sr))
     assert (found.PatientID, found.StudyInstanceUID) == (stored.PatientID, stored.StudyInstanceUID)
+    # The film names no issuer, so the site's name is none of its patient's number.
+    assert "IssuerOfPatientID" not in found
     row = (stored.StudyInstanceUID, stored.SeriesInstanceUID, stored.SOPInstanceUID, stored.SOPClassUID)
     assert found.get_evidence() == [row]
     (group,) = found.content.get_image_measurement_groups()
@@ -79,6 +82,20 @@ def test_report_becomes_valid_dicom_and_fhir(any_api: Api, package: bytes, runti
     for bundle in bundles:
         values = [one["resource"].get("valueQuantity") for one in bundle["entry"]]
         assert [one["value"] for one in values if one] == [report["findings"][0]["probability"]]
+
+
+def test_signed_report_names_the_one_that_it_follows(any_api: Api, package: bytes, runtime: Runtime) -> None:
+    report = a_report(any_api, package, runtime)
+    final = sign(any_api, physician(any_api), report["id"])
+
+    before, after = (pydicom.dcmread(io.BytesIO(make_sr(source_from(any_api, one["id"])))) for one in (report, final))
+
+    (study,) = after.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (before.StudyInstanceUID, before.SeriesInstanceUID)
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
+    assert (before.InstanceNumber, after.InstanceNumber) == (1, 2)
+    assert after.SeriesInstanceUID == before.SeriesInstanceUID
 
 
 def test_report_from_before_documents_named_their_version(any_api: Api, package: bytes, runtime: Runtime) -> None:

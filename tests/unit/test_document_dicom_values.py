@@ -1,6 +1,7 @@
 """What files and people say, as values that DICOM allows."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from pydicom import config
@@ -15,7 +16,10 @@ from api.documents.dicom_parts import (
     newest_study,
     person_name,
     principal_name,
+    time_of,
+    zone_of,
 )
+from api.documents.source import IndexedStudy
 from shared.errors import NotFoundError
 from tests.document_sources import source
 
@@ -64,6 +68,24 @@ def test_what_is_no_date_is_none(given: str) -> None:
 @pytest.mark.parametrize(("given", "expected"), [("MR", "MR"), ("", "OT"), ("<b>", "OT"), ("mr", "OT"), (" ", "OT")])
 def test_what_is_no_modality_is_other(given: str, expected: str) -> None:
     assert modality_of(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "minutes"),
+    [("+0100", 60), ("-0330", -210), ("+0000", 0), ("-0000", None), ("+1500", None), ("0100", None), ("", None)],
+)
+def test_offset_is_one_that_dicom_allows_or_none(given: str, minutes: int | None) -> None:
+    zone = zone_of(IndexedStudy(timezone_offset=given))
+
+    assert (zone and zone.utcoffset(None)) == (None if minutes is None else timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("10", "10:00:00"), ("1011", "10:11:00"), ("101112.5", "10:11:12"), ("", "None"), ("251112", "None")],
+)
+def test_time_is_one_that_dicom_allows_or_none(given: str, expected: str) -> None:
+    assert str(time_of(given)) == expected
 
 
 def test_report_without_studies_has_no_place_in_dicom() -> None:

@@ -1,6 +1,7 @@
 """A report as FHIR R4B and R5: valid, of the value sets, and the same numbers that the report has."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -11,8 +12,20 @@ from api.documents.fhir import MODELS, make_fhir
 from api.documents.fhir_codes import modality, wrong_codes
 from api.documents.fhir_terms import Release, markdown
 from api.documents.source import Source
-from shared.states import ReportStatus
-from tests.document_sources import NOTE, REVIEWER, evidence, instance, moved, review, situations, source, study
+from shared.states import ReportOrigin, ReportStatus
+from tests.document_sources import (
+    ISSUER,
+    NOTE,
+    REVIEWER,
+    evidence,
+    instance,
+    moved,
+    review,
+    situations,
+    source,
+    study,
+    told_of_studies,
+)
 
 SITUATIONS = situations()
 R4B: Literal["4.3"] = "4.3"
@@ -133,6 +146,40 @@ def test_studies_in_scope_are_told_with_their_evidence() -> None:
     assert report["effectiveDateTime"] == "2026-03-01"
 
 
+@both_releases
+def test_order_is_named_by_its_accession_number_once(release: Literal["4.3", "5.0"]) -> None:
+    of = SITUATIONS["several_studies"]
+    facts = {uid: replace(one, accession_number=uid[-1:].replace("3", "2")) for uid, one in of.studies.items()}
+    of = replace(of, studies=facts)
+
+    (report,) = resources(of, "DiagnosticReport", release)
+    studies = resources(of, "ImagingStudy", release)
+
+    kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+    first, second = ({"type": kind, "value": value} for value in ("1", "2"))
+    assert [one["identifier"][1:] for one in studies] == [[first], [second], [second]]
+    assert studies[0]["basedOn"] == [{"type": "ServiceRequest", "identifier": first}]
+    assert [one["identifier"] for one in report["basedOn"]] == [first, second]
+
+
+@both_releases
+def test_study_has_its_description_and_a_time_only_with_a_zone(release: Literal["4.3", "5.0"]) -> None:
+    (unknown,), (zoned,) = (resources(SITUATIONS[name], "ImagingStudy", release) for name in ("signed", "zoned"))
+
+    assert (unknown["started"], "description" in unknown) == ("2026-01-02", False)
+    assert (zoned["started"], zoned["description"]) == ("2026-01-02T10:11:12-09:30", "CT\\of the chest")
+
+
+def test_study_without_an_accession_number_names_no_order() -> None:
+    of = told_of_studies(source(), accession_number="")
+
+    (report,), (told,) = resources(of, "DiagnosticReport"), resources(of, "ImagingStudy")
+
+    assert "basedOn" not in report
+    assert "basedOn" not in told
+    assert len(told["identifier"]) == 1
+
+
 def test_study_out_of_scope_is_not_told() -> None:
     of = source(evidence(instance(1, [0.9]), instance(2, [0.2], study_row=2), studies=[study(1), study(2)]))
     of.document["studies"][0]["in_scope"] = False
@@ -183,9 +230,12 @@ def test_patient_is_told_as_far_as_fhir_can(given: dict[str, str], expected: dic
 
 def test_patient_has_the_number_with_who_gave_it_or_only_ours() -> None:
     (known,) = resources(SITUATIONS["positive"], "Patient")
+    (of_site,) = resources(replace(SITUATIONS["positive"], site=ISSUER), "Patient")
     (unknown,) = resources(SITUATIONS["patient_unknown"], "Patient")
 
-    assert (known["identifier"][0]["value"], known["identifier"][0]["assigner"]) == ("P1", {"display": "local"})
+    assert (known["identifier"][0]["value"], known["identifier"][0]["assigner"]) == ("P1", {"display": ISSUER})
+    assert of_site["identifier"][0]["value"] == "P1"
+    assert "assigner" not in of_site["identifier"][0]
     assert [one["use"] for one in unknown["identifier"]] == ["secondary"]
     assert "name" not in unknown
 
@@ -207,7 +257,7 @@ def test_verdict_stands_beside_the_finding() -> None:
     assert one["note"][0]["text"] == NOTE
 
 
-def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
+def test_follow_up_and_comment_stand_in_the_conclusion_until_it_is_retracted() -> None:
     follow_up = {
         "finding": "lesion",
         "display": "Lesion",
@@ -217,8 +267,8 @@ def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
         "due_at": "2026-02-17T00:00:00+00:00",
         "counted_from": "report",
     }
-    of = source(more={"follow_ups": [follow_up]})
-    of = moved(of, ReportStatus.FINAL, review(signed=True, comment="# See\x07 [here](http://x)\n- <script>"))
+    unsigned = source(more={"follow_ups": [follow_up]})
+    of = moved(unsigned, ReportStatus.FINAL, review(signed=True, comment="# See\x07 [here](http://x)\n- <script>"))
 
     (r4b,), (r5,) = (resources(of, "DiagnosticReport", release) for release in (R4B, R5))
 
@@ -226,6 +276,13 @@ def test_follow_up_and_comment_stand_in_the_conclusion() -> None:
     assert r"CT in \*two\* \<b>weeks\</b>" in r5["conclusion"]
     assert "The reviewer's comment: # See [here](http://x)\n- <script>" in r4b["conclusion"]
     assert "The reviewer's comment: # See \\[here\\](http://x)  \n\\- \\<script>" in r5["conclusion"]
+    retraction = review(signed=False, reason="Wrong patient.")
+    retracted = moved(of, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION)
+    (report,) = resources(retracted, "DiagnosticReport", R4B)
+    assert (
+        f"RETRACTED by {REVIEWER} on 2026-02-04. Do not use this report. Reason: Wrong patient." in report["conclusion"]
+    )
+    assert "Suggested" not in report["conclusion"]
 
 
 @pytest.mark.parametrize("text", ["plain words, 2026-02-04.", "0.5 (of 1)"])

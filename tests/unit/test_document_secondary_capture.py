@@ -16,8 +16,22 @@ from api.pictures import STRIP, PictureMaker, Wanted
 from shared.config import Settings
 from shared.errors import NotFoundError
 from shared.heat_map_file import encode_maps
+from shared.states import ReportOrigin, ReportStatus
 from tests.dicom_samples import make_dataset, to_bytes
-from tests.document_sources import ENHANCED_CT, PATIENTS, evidence, instance, package, signed, source, study, unsaid
+from tests.document_sources import (
+    ENHANCED_CT,
+    PATIENTS,
+    evidence,
+    instance,
+    moved,
+    package,
+    review,
+    signed,
+    source,
+    study,
+    told_of_studies,
+    unsaid,
+)
 from tests.validators import validated
 
 
@@ -135,6 +149,29 @@ def test_single_frame_and_odd_modality_are_told_as_they_are(maps: dict[int, Want
 def test_report_without_heat_maps_has_no_images_and_says_so(pictures: PictureMaker) -> None:
     with pytest.raises(NotFoundError, match="no heat map"):
         make_secondary_captures(source(), pictures)
+
+
+def test_images_have_the_description_and_zone_of_their_study(
+    maps: dict[int, Wanted], pictures: PictureMaker, tmp_path: Path
+) -> None:
+    of = told_of_studies(of_two_studies(maps), study_description="CT of the chest", timezone_offset="+0545")
+
+    data = make_secondary_captures(of, pictures)
+
+    for one in images(data):
+        assert (one.StudyDescription, one.TimezoneOffsetFromUTC) == ("CT of the chest", "+0545")
+        assert (one.ContentDate, one.ContentTime) == ("20260203", "095006.700000")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert validated(archive.read(archive.namelist()[0]), tmp_path) == []
+
+
+def test_retracted_report_has_no_images_and_says_so(maps: dict[int, Wanted], pictures: PictureMaker) -> None:
+    final = signed(of_two_studies(maps))
+    retraction = review(signed=False, reason="Wrong patient.")
+    retracted = moved(final, ReportStatus.RETRACTED, retraction, ReportOrigin.RETRACTION)
+
+    with pytest.raises(NotFoundError, match="retracted"):
+        make_secondary_captures(retracted, pictures)
 
 
 def test_image_whose_bytes_are_gone_is_named(maps: dict[int, Wanted], pictures: PictureMaker, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import io
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
 from highdicom.sr import MeasurementReport, srread
 from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from api.documents.source import Source
@@ -15,6 +17,7 @@ from api.documents.sr import DECISION, OPERATING_POINT, REVIEWED, VERDICT, make_
 from tests.dicom_samples import make_uid
 from tests.document_sources import (
     ENHANCED_CT,
+    ISSUER,
     NOTE,
     REVIEWER,
     evidence,
@@ -112,6 +115,66 @@ def test_flags_say_how_the_report_stands(name: str, flags: tuple[str, str, str, 
         ["Dr. Jane Roe^"] if flags[1] == "VERIFIED" else []
     )
     assert all(one.VerificationDateTime == "20260204093000.000000+0000" for one in observers)
+
+
+def test_times_are_those_of_the_zone_of_the_study() -> None:
+    unknown, zoned = (pydicom.dcmread(io.BytesIO(make_sr(SITUATIONS[name]))) for name in ("signed", "zoned"))
+
+    assert (unknown.ContentDate, unknown.ContentTime, unknown.StudyTime) == ("20260204", "093000", "101112")
+    assert "TimezoneOffsetFromUTC" not in unknown
+    assert (zoned.ContentDate, zoned.ContentTime, zoned.StudyTime) == ("20260204", "000000", "101112")
+    assert zoned.TimezoneOffsetFromUTC == "-0930"
+    assert zoned.StudyDescription == "CT/of the chest"
+
+
+def test_issuer_stands_only_where_the_files_name_one() -> None:
+    known, of_site = (pydicom.dcmread(io.BytesIO(make_sr(replace(source(), site=site)))) for site in ("", ISSUER))
+
+    assert known.IssuerOfPatientID == ISSUER
+    assert "IssuerOfPatientID" not in of_site
+
+
+def test_versions_are_one_series_and_each_names_the_one_before() -> None:
+    names = ("positive", "signed", "amended")
+    first, second, third = (pydicom.dcmread(io.BytesIO(make_sr(SITUATIONS[name]))) for name in names)
+
+    assert [one.InstanceNumber for one in (first, second, third)] == [1, 2, 3]
+    assert {(one.SeriesInstanceUID, one.SeriesDescription) for one in (first, second, third)} == {
+        (first.SeriesInstanceUID, "AI report")
+    }
+    assert "PredecessorDocumentsSequence" not in first
+    assert predecessor(second) == (first.StudyInstanceUID, first.SeriesInstanceUID, first.SOPInstanceUID)
+    assert predecessor(third) == (first.StudyInstanceUID, first.SeriesInstanceUID, second.SOPInstanceUID)
+
+
+def test_version_in_a_newer_study_names_the_one_in_the_study_before() -> None:
+    before = SITUATIONS["positive"]
+    later = source(evidence(instance(1, [0.9]), studies=[study(1), study(2, day="20260301")]))
+
+    first, second = (
+        pydicom.dcmread(io.BytesIO(make_sr(one))) for one in (before, replace(later, previous=before.document))
+    )
+
+    assert (first.StudyInstanceUID, second.StudyInstanceUID) == ("1.2.826.1", "1.2.826.2")
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+    assert predecessor(second) == ("1.2.826.1", first.SeriesInstanceUID, first.SOPInstanceUID)
+
+
+def test_retracted_report_says_so_wherever_it_is_listed() -> None:
+    final, found = (pydicom.dcmread(io.BytesIO(make_sr(SITUATIONS[name]))) for name in ("signed", "retracted"))
+
+    assert found.SeriesDescription == "RETRACTED AI report, do not use"
+    assert found.ConceptNameCodeSequence[0].CodeMeaning == "RETRACTED Imaging Measurement Report"
+    # Descriptions are those of a whole series.
+    assert found.SeriesInstanceUID != final.SeriesInstanceUID
+    assert predecessor(found) == (final.StudyInstanceUID, final.SeriesInstanceUID, final.SOPInstanceUID)
+
+
+def predecessor(of: Dataset) -> tuple[str, str, str]:
+    (one,) = of.PredecessorDocumentsSequence
+    (series,) = one.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    return one.StudyInstanceUID, series.SeriesInstanceUID, instance.ReferencedSOPInstanceUID
 
 
 def test_images_are_referenced_with_frames_only_where_there_are_several() -> None:

@@ -14,6 +14,7 @@ depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql")
+_OF_STUDY = {"study_id": 16, "accession_number": 16, "study_description": 64, "timezone_offset": 16}
 
 AT_ONCE = 500
 
@@ -21,8 +22,8 @@ AT_ONCE = 500
 def upgrade() -> None:
     """Move the schema forward."""
     _chain_reports()
-    for name in ("study_id", "accession_number"):
-        op.add_column("study", sa.Column(name, sa.String(length=16), nullable=False, server_default=sa.text("''")))
+    for name, length in _OF_STUDY.items():
+        op.add_column("study", sa.Column(name, sa.String(length=length), nullable=False, server_default=sa.text("''")))
     op.add_column("series", sa.Column("laterality", sa.String(length=16), nullable=False, server_default=sa.text("''")))
     op.create_table(
         "webhook",
@@ -254,7 +255,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     op.drop_column("series", "laterality")
-    for name in ("study_id", "accession_number"):
+    for name in _OF_STUDY:
         op.drop_column("study", name)
     with op.batch_alter_table("report") as batch_op:
         batch_op.drop_constraint(op.f("fk_report_principal_id_principal"), type_="foreignkey")
