@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from api.documents.chart import ROOM
 from api.documents.content import page_of
 from api.documents.html import make_html
-from api.documents.page import Banner, Figures, Table
+from api.documents.page import Banner, Charts, Figures, Table
 from api.documents.pdf_sheet import texts_of
 from api.documents.text import clean, day, person_name
 from api.documents.wording import LANGUAGES, words_in
@@ -239,6 +240,17 @@ def test_trend_has_a_dot_for_every_study_with_the_version_that_it_is_from() -> N
 
     assert page.count("<circle") == 3 * 30
     assert set(re.findall(r", model version (\d)</title>", page)) == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("name", ["positive", "long"])
+def test_labels_of_versions_stay_clear_of_the_axes(name: str) -> None:
+    page = page_of(SAMPLES[name]().source, (), words_in("en"))
+    charts = next(block for block in page.blocks if isinstance(block, Charts)).items
+
+    starts = [label.at[0] - ROOM / 2 for one in charts for label in one.drawing.labels if label.text.startswith("v")]
+    axis = min(line.start[0] for one in charts for line in one.drawing.lines if line.ink == "axis")
+
+    assert min(starts) > axis
 
 
 def test_pictures_that_cannot_be_made_are_named() -> None:
