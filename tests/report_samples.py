@@ -217,9 +217,11 @@ def positive(patient: Patient | None = None) -> Version:
 
 
 def follow_up(finding: str, action: str, urgency: str, text: str, *, days: int) -> dict[str, Any]:
-    due = (NOW + timedelta(days=days)).isoformat()
+    is_urgent = urgency == "urgent"
+    since = NOW if is_urgent else NOW.replace(hour=0, minute=0)
     said = {"finding": finding, "display": finding.capitalize(), "action": action, "urgency": urgency, "text": text}
-    return said | {"due_at": due, "counted_from": "report" if urgency == "urgent" else "study"}
+    due_at = (since + timedelta(days=days)).isoformat()
+    return said | {"due_at": due_at, "counted_from": "report" if is_urgent else "study"}
 
 
 def incomplete() -> Version:

@@ -11,6 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 34.0, 12.0, 18.0, 24.0
 MOST_LABELLED = 12  # of more points only those are labelled at which the model's version changes
 MOST_DAYS = 3  # of the days below the axis
 ROOM = 18.0  # of a version's label
+INSET = ROOM / 2 + 1  # of the first and the last dot, so that their labels stay clear of the axes
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _places(points: Sequence[Point]) -> list[float]:
 
 
 def _x(place: float) -> float:
-    return round(LEFT + 6 + place * (WIDTH - LEFT - RIGHT - 12), 2)
+    return round(LEFT + INSET + place * (WIDTH - LEFT - RIGHT - 2 * INSET), 2)
 
 
 def _y(probability: float) -> float:
@@ -120,7 +121,7 @@ def _days(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> Ite
             anchor = "start"
         elif number == len(points) - 1:
             anchor = "end"
-        inset = {"start": -6.0, "middle": 0.0, "end": 6.0}[anchor]
+        inset = {"start": -INSET, "middle": 0.0, "end": INSET}[anchor]
         yield Label((x + inset, HEIGHT - 8), day.isoformat(), anchor)
 
 

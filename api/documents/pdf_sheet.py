@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from api.documents.page import Page, Tone
 
 MARGIN = 14.0  # mm, as all lengths here
 FAMILY = "page"
-ZERO_WIDTH_SPACE = "\u200b"
+ZERO_WIDTH_SPACE, NO_BREAK_SPACE = "\u200b", "\u00a0"
 STOPS = "，。；：、）"  # no line begins with these
 PT = 25.4 / 72
 
@@ -67,8 +66,9 @@ def texts_of(part: Any) -> Iterator[str]:
 def breakable(text: str) -> str:
     """With places to break a line at between Chinese or Japanese characters, which stand without spaces."""
     parts: list[str] = []
-    for before, character in pairwise(f" {text}"):
-        if (before in STOPS and character not in STOPS) or (_is_han(before) and _is_han(character)):
+    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        is_in_han = _is_han(before) and _is_han(character) and after != NO_BREAK_SPACE
+        if (before in STOPS and character not in STOPS) or is_in_han:
             parts.append(ZERO_WIDTH_SPACE)
         parts.append(character)
     return "".join(parts)

@@ -1,7 +1,7 @@
 """Texts of files and of people as documents may show them, and numbers, days and times."""
 
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime, time
 
 from api.documents.chart import day_of
 
@@ -25,9 +25,15 @@ def _clean(character: str) -> str:
 
 def person_name(text: str) -> str:
     """A DICOM name (PS3.5, 6.2: PN), its components as they are, its other representations in brackets."""
-    names = [" ".join(group.replace("^", " ").split()) for group in clean(text).split("=")]
+    names = [_joined(group.replace("^", " ").split()) for group in clean(text).split("=")]
     first, *others = [name for name in names if name] or [""]
     return f"{first} ({', '.join(others)})" if others else first
+
+
+def _joined(components: list[str]) -> str:
+    """Without spaces where all are ideographs."""
+    is_ideographic = all(unicodedata.name(one, "").startswith("CJK ") for one in "".join(components))
+    return ("" if is_ideographic else " ").join(components)
 
 
 def day(text: str) -> str:
@@ -39,6 +45,12 @@ def day(text: str) -> str:
 def moment(text: str) -> str:
     """A time to the minute, in UTC."""
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
+
+
+def due(text: str) -> str:
+    """The day of a time, in UTC, and where it is not midnight, the minute."""
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{at:%Y-%m-%d}" if at.time() == time() else moment(text)
 
 
 def probability(value: float) -> str:

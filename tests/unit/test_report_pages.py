@@ -6,15 +6,29 @@ from html.parser import HTMLParser
 
 import pytest
 
+from api.documents.chart import ROOM
 from api.documents.content import page_of
 from api.documents.html import make_html
-from api.documents.page import Banner
+from api.documents.page import Banner, Charts, Figures, Table
 from api.documents.pdf_sheet import texts_of
 from api.documents.text import clean, day, person_name
 from api.documents.wording import LANGUAGES, words_in
+from scheduler.aggregation.evidence import Evidence
 from shared.states import ReportOrigin, ReportStatus
-from tests.report_odd_samples import ODD_SAMPLES
-from tests.report_samples import SAMPLES, VERDICTS, Patient, Version, normal, positive, reviewed, signed
+from tests.report_odd_samples import DIGEST, ODD_SAMPLES, PROVENANCE
+from tests.report_samples import (
+    SAMPLES,
+    VERDICTS,
+    Patient,
+    Version,
+    image,
+    normal,
+    positive,
+    results,
+    reviewed,
+    signed,
+    study,
+)
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 VOID = {"meta", "col", "img", "line", "circle", "br"}
@@ -101,10 +115,15 @@ def test_no_text_of_files_or_people_acts_on_the_page() -> None:
     [
         ("normal", "preliminary", "Not for diagnostic use"),
         ("reviewed", "preliminary", "Reviewed by Dr. A. Okafor, 2026-11-29 20:40 UTC; not signed."),
-        ("signed", "final", "Signed by Dr. A. Okafor, 2026-11-29 21:05 UTC."),
-        ("amended", "amended", "The lateral film came later."),
-        ("retracted", "retracted", "Films of another patient."),
-        ("new-after-signature", "preliminary", "What was signed stays as it is"),
+        ("signed", "final", "signed by Dr. A. Okafor at 2026-11-29 21:05 UTC, on the basis of version 3."),
+        (
+            "amended",
+            "amended",
+            "Amended and signed by Dr. A. Okafor at 2026-11-29 21:30 UTC, on the basis of version 4.",
+        ),
+        ("amended", "amended", "Reason: The lateral film came later."),
+        ("retracted", "retracted", "Reason: Films of another patient."),
+        ("new-after-signature", "preliminary", "New results came after version 4 was signed."),
     ],
 )
 def test_banner_says_what_the_page_is_worth(name: str, status: str, said: str) -> None:
@@ -116,14 +135,96 @@ def test_banner_says_what_the_page_is_worth(name: str, status: str, said: str) -
     assert any(said in line for line in banner.lines)
 
 
-def test_banner_of_a_signed_page_names_the_digest_of_what_was_signed() -> None:
+def test_digest_of_what_was_signed_stands_below_not_in_the_banner() -> None:
     version = signed()
     signs = version.row["document"]["review"]["signed"]["signs"]
 
+    banner, text = page_of(version.source, (), words_in("en")).banner, read(version).text
+
+    assert "sha256" not in "".join(banner.lines)
+    assert f"signed on the basis of version {signs['number']}, content sha256 {signs['content_digest']}" in text
+    assert version.row["content_digest"] in text
+
+
+def test_retracted_page_says_who_retracted_it_and_suggests_nothing() -> None:
+    version = SAMPLES["retracted"]()
+
+    banner, text = page_of(version.source, (), words_in("en")).banner, read(version).text
+
+    assert banner.title == "Do not use: retracted by Dr. A. Okafor at 2026-11-29 21:30 UTC"
+    assert version.source.document["follow_ups"]
+    assert "Suggested follow-up" not in text
+    assert "Suggested follow-up" in read(signed()).text
+
+
+@pytest.mark.parametrize(("name", "title"), [("signed", "Physician"), ("reviewed", "Reviewer")])
+def test_column_of_verdicts_names_a_physician_only_where_one_signed(name: str, title: str) -> None:
+    page = page_of((SAMPLES | ODD_SAMPLES)[name]().source, (), words_in("en"))
+
+    assert next(block for block in page.blocks if isinstance(block, Table)).columns[-1].title == title
+
+
+def test_results_are_positive_or_negative_and_the_page_says_what_that_means() -> None:
+    text = read(positive()).text
+
+    assert "positive" in text
+    assert "negative" in text
+    assert "Positive: at the operating point or over." in text
+
+
+def test_rows_of_evidence_and_their_pictures_share_the_number_of_the_image() -> None:
+    version = SAMPLES["slices"]()
+    page = page_of(version.source, version.pictures.keys(), words_in("en"))
+
+    rows = next(one.rows for one in page.blocks if isinstance(one, Table) and one.columns[1].title.startswith("Image"))
+    figure = next(block for block in page.blocks if isinstance(block, Figures)).items[0]
+
+    of = next(row for row in rows if row[0].text == "Mass")
+    assert figure.caption.startswith(f"{of[1].text}, slice {of[2].text}, frame 1: Mass, probability 0.620.")
+    assert len({row[1].text for row in rows}) == len({row[1].small[0] for row in rows})
+
+
+def test_image_of_two_findings_has_one_number() -> None:
+    text = read(positive()).text
+
+    assert "Image 1, frame 1: Effusion" in text
+    assert "Image 1, frame 1: Nodule" in text
+
+
+@pytest.mark.parametrize(
+    ("due_at", "shown"),
+    [("2026-12-01T09:30:00+00:00", "2026-12-01 09:30 UTC"), ("2026-12-02T00:00:00+00:00", "2026-12-02")],
+)
+def test_follow_up_names_the_hour_when_it_is_not_midnight(due_at: str, shown: str) -> None:
+    version = positive()
+    version.source.document["follow_ups"][0]["due_at"] = due_at
+
+    page = page_of(version.source, (), words_in("en"))
+
+    table = next(one for one in page.blocks if isinstance(one, Table) and one.columns[0].title == "Due")
+    assert table.rows[0][0].text == shown
+
+
+def test_stacks_without_positions_are_listed_from_three_slices_on() -> None:
+    films = [image(number, 1, 0.1, 0.1, 0.1) for number in range(1, 4)]
+
+    two, three = (read(results(Evidence((study(1, "20261128"),), tuple(films[:count])))).text for count in (2, 3))
+
+    assert "No positions to sort by" not in two
+    assert "No positions to sort by" in three
+
+
+def test_page_names_the_seal_as_the_audit_takes_it_and_each_package_once() -> None:
+    version = normal()
+    environment = {"python": "3.11.7", "packages": {"overread": "0.1.0", "keras": "3.15.1"}, "hardware": "x86_64"}
+    software = PROVENANCE["software"] | {"environments": [environment]}
+    version.source.document["provenance"] = PROVENANCE | {"software": software}
+
     text = read(version).text
 
-    assert f"version {signs['number']}, content sha256 {signs['content_digest']}" in text
-    assert version.row["content_digest"] in text
+    assert f"4711:{DIGEST}" in text
+    assert "overread 0.1.0, keras 3.15.1" in text
+    assert text.count("overread 0.1.0") == 1
 
 
 def test_verdicts_and_notes_stand_beside_the_findings() -> None:
@@ -139,6 +240,17 @@ def test_trend_has_a_dot_for_every_study_with_the_version_that_it_is_from() -> N
 
     assert page.count("<circle") == 3 * 30
     assert set(re.findall(r", model version (\d)</title>", page)) == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("name", ["positive", "long"])
+def test_labels_of_versions_stay_clear_of_the_axes(name: str) -> None:
+    page = page_of(SAMPLES[name]().source, (), words_in("en"))
+    charts = next(block for block in page.blocks if isinstance(block, Charts)).items
+
+    starts = [label.at[0] - ROOM / 2 for one in charts for label in one.drawing.labels if label.text.startswith("v")]
+    axis = min(line.start[0] for one in charts for line in one.drawing.lines if line.ink == "axis")
+
+    assert min(starts) > axis
 
 
 def test_pictures_that_cannot_be_made_are_named() -> None:
@@ -172,8 +284,8 @@ def test_document_of_before_reports_knew_trends_is_shown() -> None:
     ("given", "shown"),
     [
         ("Jansen^Maria^^Dr.^", "Jansen Maria Dr."),
-        ("Wang^Xiaoming=王^小明", "Wang Xiaoming (王 小明)"),
-        ("=山田^太郎=やまだ^たろう", "山田 太郎 (やまだ たろう)"),
+        ("Wang^Xiaoming=王^小明", "Wang Xiaoming (王小明)"),
+        ("=山田^太郎=やまだ^たろう", "山田太郎 (やまだ たろう)"),
         ("", ""),
         ("^^=^", ""),
         ("A\x00B\u202eC", "A�B�C"),

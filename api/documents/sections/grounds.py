@@ -68,9 +68,15 @@ def evidence(document: Document, pictures: Collection[int], words: Words) -> Ite
     titles += [("evidence.frame", 0.7, True), ("findings.probability", 1.1, True)]
     columns = [Column(words.say(key), share, is_number) for key, share, is_number in titles]
     yield Heading(words.say("evidence.title"))
-    yield from _table(columns, [_image(finding, one, words, in_stacks) for finding, one in found], words)
+    names = _names([one["blob_sha256"] for _, one in found], words)
+    rows = [_image(finding, one, names[one["blob_sha256"]], words, in_stacks) for finding, one in found]
+    yield from _table(columns, rows, words)
     mapped = [(finding, one) for finding, one in found if one.get("heat_map")]
-    shown = [_figure(finding, one, words) for finding, one in mapped if one["heat_map"]["id"] in pictures]
+    shown = [
+        _figure(finding, one, names[one["blob_sha256"]], words)
+        for finding, one in mapped
+        if one["heat_map"]["id"] in pictures
+    ]
     if shown:
         yield Figures(shown)
     missing = [str(one["heat_map"]["id"]) for _, one in mapped if one["heat_map"]["id"] not in pictures]
@@ -78,8 +84,15 @@ def evidence(document: Document, pictures: Collection[int], words: Words) -> Ite
         yield Note(words.say("evidence.not_shown", ids=words.list(missing)))
 
 
-def _image(finding: Document, one: Document, words: Words, in_stacks: bool) -> Row:
-    small = [words.say("evidence.series", uid=one["series_instance_uid"])]
+def _names(blobs: Sequence[str], words: Words) -> dict[str, str]:
+    """A number for each image, which its rows and its pictures share."""
+    return {
+        blob: words.say("evidence.number", number=number) for number, blob in enumerate(dict.fromkeys(blobs), start=1)
+    }
+
+
+def _image(finding: Document, one: Document, name: str, words: Words, in_stacks: bool) -> Row:
+    small = [one["sop_instance_uid"], words.say("evidence.series", uid=one["series_instance_uid"])]
     if one["conflict"]:
         small.append(words.say("evidence.conflict"))
     if reason := one.get("no_heat_map"):
@@ -88,17 +101,25 @@ def _image(finding: Document, one: Document, words: Words, in_stacks: bool) -> R
     of = words.say("text.of", part=place["number"], whole=place["of"]) if place else ""
     return [
         Cell(clean(finding["display"])),
-        Cell(one["sop_instance_uid"], small, Tone.FINE),
+        Cell(name, small),
         *([Cell(of)] if in_stacks else []),
         Cell(str(one["frame"])),
         Cell(probability(one["probability"])),
     ]
 
 
-def _figure(finding: Document, one: Document, words: Words) -> Figure:
-    said = {"finding": clean(finding["display"]), "frame": one["frame"]}
-    caption = words.say("evidence.caption", probability=probability(one["probability"]), **said)
-    return Figure(one["heat_map"]["id"], caption, words.say("evidence.alt", uid=one["sop_instance_uid"], **said))
+def _figure(finding: Document, one: Document, name: str, words: Words) -> Figure:
+    display, frame, place = clean(finding["display"]), one["frame"], one["slice"]
+    places = [words.say("evidence.slice_of", part=place["number"], whole=place["of"])] if place else []
+    caption = words.say(
+        "evidence.caption",
+        image=name,
+        place=words.list([*places, words.say("evidence.frame_of", frame=frame)]),
+        finding=display,
+        probability=probability(one["probability"]),
+    )
+    alt = words.say("evidence.alt", uid=one["sop_instance_uid"], finding=display, frame=frame)
+    return Figure(one["heat_map"]["id"], caption, alt)
 
 
 def studies(document: Document, words: Words) -> Iterator[Block]:
@@ -170,7 +191,7 @@ def made(document: Document, content_digest: str, words: Words) -> Iterator[Bloc
     software, seal = provenance.get("software"), provenance.get("audit_chain")
     pairs = [
         ("made.report", Cell(_version(version, words), [version["id"]])),
-        ("made.content", Cell(words.say("made.digest", digest=content_digest))),
+        ("made.content", Cell(words.say("made.digest", digest=content_digest), _basis(document, words))),
         (
             "patient.model",
             Cell(words.say("patient.model_text", name=model["name"], version=model["version"]), [digest]),
@@ -181,7 +202,7 @@ def made(document: Document, content_digest: str, words: Words) -> Iterator[Bloc
         ("made.combined", Cell(words.say("made.combined_text", **rules))),
         ("made.inputs", Cell(words.say("made.inputs_text", count=len(inputs))) if inputs else None),
         ("made.software", Cell(words.list(_software(software))) if software else None),
-        ("made.chain", Cell(words.say("made.chain_text", **seal)) if seal and seal["digest"] else None),
+        ("made.chain", _seal(seal, words) if seal and seal["digest"] else None),
     ]
     yield Heading(words.say("made.title"))
     yield Facts([(words.say(key), cell) for key, cell in pairs if cell])
@@ -191,10 +212,24 @@ def _version(version: Document, words: Words) -> str:
     return words.say("patient.report_text", number=version["number"], at=moment(version["created_at"]))
 
 
+def _basis(document: Document, words: Words) -> list[str]:
+    """What lay before whoever signed."""
+    signed = (document.get("review") or {}).get("signed")
+    if not signed:
+        return []
+    signs = signed["signs"]
+    return [words.say("made.basis", number=signs["number"], digest=signs["content_digest"])]
+
+
 def _software(software: Document) -> list[str]:
     """Overread, and what the predictions were computed with, several versions of one beside each other."""
-    packages = {name for one in software["environments"] if one for name in one["packages"].items()}
-    return [clean(f"{name} {version}") for name, version in [("overread", software["overread"]), *sorted(packages)]]
+    own = ("overread", software["overread"])
+    packages = {pair for one in software["environments"] if one for pair in one["packages"].items()}
+    return [clean(" ".join(pair)) for pair in [own, *sorted(packages - {own})]]
+
+
+def _seal(seal: Document, words: Words) -> Cell:
+    return Cell(f"{seal['sequence']}:{seal['digest']}", [words.say("made.chain_text")])
 
 
 def _engine(one: Document, words: Words) -> str:

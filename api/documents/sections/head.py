@@ -13,31 +13,29 @@ MOST_STUDIES = 3  # named at the head; the table of studies has all
 
 def banner(document: Document, words: Words) -> Banner:
     """The status, and by whom it is so."""
-    status, review = document["version"]["status"], document.get("review")
-    lines = {"retracted": _retracted, "preliminary": _preliminary}.get(status, _signed)(review or {}, words)
-    if status == "preliminary" and _follows_a_signature(document):
-        lines = [*lines, words.say("banner.again")]
+    status, review = document["version"]["status"], document.get("review") or {}
+    if status == "retracted":
+        title = words.say("banner.retracted", **_by(review, "reviewer", "reviewed_at"))
+        return Banner(status, title, _reason(review, words))
+    lines = _preliminary(document, words) if status == "preliminary" else _signed(status, review, words)
     return Banner(status, words.say(f"banner.{status}"), lines)
 
 
-def _preliminary(review: Document, words: Words) -> list[str]:
-    reviewed = [words.say("banner.reviewed", **_by(review, "reviewer", "reviewed_at"))] if review else []
-    return [words.say("banner.preliminary_what"), *reviewed]
+def _preliminary(document: Document, words: Words) -> list[str]:
+    lines = [words.say("banner.preliminary_what")]
+    if review := document.get("review"):
+        lines.append(words.say("banner.reviewed", **_by(review, "reviewer", "reviewed_at")))
+    changes = document.get("changes") or {}
+    if changes.get("status", {}).get("before") in ("final", "amended"):
+        lines.append(words.say("banner.again", number=changes["since"]["number"]))
+    return lines
 
 
-def _signed(review: Document, words: Words) -> list[str]:
-    signed = review.get("signed")
-    if signed is None:
-        return []
-    signs = signed["signs"]
-    what = words.say("banner.signed_what", number=signs["number"], digest=signs["content_digest"])
-    return [words.say("banner.signed", **_by(signed, "by", "at")), what, *_reason(review, words)]
-
-
-def _retracted(review: Document, words: Words) -> list[str]:
-    if not review:
-        return []
-    return [words.say("banner.retracted_by", **_by(review, "reviewer", "reviewed_at")), *_reason(review, words)]
+def _signed(status: str, review: Document, words: Words) -> list[str]:
+    signed = review["signed"]
+    key = "banner.amended_by" if status == "amended" else "banner.signed"
+    said = words.say(key, number=signed["signs"]["number"], **_by(signed, "by", "at"))
+    return [said, *_reason(review, words)]
 
 
 def _reason(review: Document, words: Words) -> list[str]:
@@ -46,11 +44,6 @@ def _reason(review: Document, words: Words) -> list[str]:
 
 def _by(said: Document, person: str, at: str) -> dict[str, str]:
     return {"by": clean(said[person]), "at": moment(said[at])}
-
-
-def _follows_a_signature(document: Document) -> bool:
-    status = document.get("changes", {}).get("status")
-    return bool(status) and status["before"] in ("final", "amended")
 
 
 def patient_name(document: Document, words: Words) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.documents.page import Bar, Block, Cell, Column, Facts, Heading, Note, Table, Tone
-from api.documents.text import clean, day, moment, probability
+from api.documents.text import clean, day, due, moment, probability
 from api.documents.wording import Words
 
 Document = dict[str, Any]
@@ -15,13 +15,15 @@ def findings(document: Document, words: Words) -> Iterator[Block]:
     """Each finding against its operating point, the reviewer's verdict beside it."""
     if document["completeness"]["predicted"] == 0:
         return
-    verdicts = {one["finding"]: one for one in (document.get("review") or {}).get("verdicts", [])}
+    review = document.get("review") or {}
+    verdicts = {one["finding"]: one for one in review.get("verdicts", [])}
+    who = "physician" if review.get("signed") else "reviewer"
     columns = [
         Column(words.say("findings.finding"), 2.2),
         Column(words.say("findings.against"), 3.0),
         Column(words.say("findings.result"), 1.4),
         Column(words.say("findings.images"), 1.2, is_number=True),
-        *([Column(words.say("findings.physician"), 2.6)] if verdicts else []),
+        *([Column(words.say(f"findings.{who}"), 2.6)] if verdicts else []),
     ]
     rows = []
     for one in document["findings"]:
@@ -29,6 +31,7 @@ def findings(document: Document, words: Words) -> Iterator[Block]:
         rows.append([*row, _verdict(verdicts.get(one["code"]), words)] if verdicts else row)
     yield Heading(words.say("findings.title"))
     yield Table(columns, rows)
+    yield Note(words.say("findings.meaning"))
     yield from _calibrated(document, words)
 
 
@@ -167,9 +170,9 @@ def _studies(document: Document, uids: list[str], words: Words) -> Cell:
 
 
 def follow_ups(document: Document, words: Words) -> Iterator[Block]:
-    """What the package's rules suggest, by when."""
+    """What the package's rules suggest, by when; nothing stands of what is retracted."""
     said = document.get("follow_ups")
-    if not said:
+    if not said or document["version"]["status"] == "retracted":
         return
     titles = (("due", 1.2), ("urgency", 0.8), ("what", 2.4), ("why", 1.4))
     yield Heading(words.say("follow_ups.title"))
@@ -177,7 +180,7 @@ def follow_ups(document: Document, words: Words) -> Iterator[Block]:
         [Column(words.say(f"follow_ups.{key}"), share) for key, share in titles],
         [
             [
-                Cell(one["due_at"][:10], [words.say(f"follow_ups.from_{one['counted_from']}")], Tone.STRONG),
+                Cell(due(one["due_at"]), [words.say(f"follow_ups.from_{one['counted_from']}")], Tone.STRONG),
                 Cell(
                     words.say(f"urgency.{one['urgency']}"),
                     tone=Tone.STRONG if one["urgency"] == "urgent" else Tone.PLAIN,

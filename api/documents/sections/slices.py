@@ -8,13 +8,14 @@ from api.documents.wording import Words
 
 Document = dict[str, Any]
 MOST_STACKS = 60
+FEW_SLICES = 3
 
 
 def slices(document: Document, words: Words) -> Iterator[Block]:
-    """A row for each stack of more than one slice."""
+    """A row for each stack of several slices, of FEW_SLICES where no position is known."""
     rows = []
     for series in document.get("series", []):
-        rows += [_stack(series, stack, words) for stack in series["stacks"] if stack["slices"] > 1]
+        rows += [_stack(series, stack, words) for stack in series["stacks"] if _is_stack(stack)]
         if rows and (more := series["num_stacks"] - len(series["stacks"])):
             rows.append(
                 [
@@ -33,6 +34,10 @@ def slices(document: Document, words: Words) -> Iterator[Block]:
 
 
 _BLANK = (Cell(""), Cell(""))
+
+
+def _is_stack(stack: Document) -> bool:
+    return bool(stack["slices"] >= (FEW_SLICES if stack["ordered_by"] == "number" else 2))
 
 
 def _stack(series: Document, stack: Document, words: Words) -> list[Cell | Bar]:
