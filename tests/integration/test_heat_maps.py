@@ -63,6 +63,7 @@ def square(number: int, *, is_bright: bool) -> bytes:
     if not is_bright:
         pixels[-1, -2] = 255
     study = {"StudyTime": "101112", "StudyID": "S1", "AccessionNumber": f"A{number}", "BodyPartExamined": "CHEST"}
+    study |= {"StudyDescription": "Chest, one view", "TimezoneOffsetFromUTC": "+0100"}
     uids = {"PatientID": f"P{number}", "SOPInstanceUID": f"1.2.3.{number}"}
     return to_bytes(make_dataset(pixels, Modality="CR", **study, **uids))
 

@@ -68,6 +68,8 @@ def test_report_becomes_valid_dicom_and_fhir(any_api: Api, package: bytes, runti
     assert (found.PatientID, found.StudyInstanceUID) == (stored.PatientID, stored.StudyInstanceUID)
     # The film names no issuer, so the site's name is none of its patient's number.
     assert "IssuerOfPatientID" not in found
+    for keyword in ("StudyTime", "StudyDescription", "AccessionNumber", "TimezoneOffsetFromUTC"):
+        assert found[keyword] == stored[keyword]
     row = (stored.StudyInstanceUID, stored.SeriesInstanceUID, stored.SOPInstanceUID, stored.SOPClassUID)
     assert found.get_evidence() == [row]
     (group,) = found.content.get_image_measurement_groups()
