@@ -174,7 +174,7 @@ def follow_ups(document: Document, words: Words) -> Iterator[Block]:
     said = document.get("follow_ups")
     if not said or document["version"]["status"] == "retracted":
         return
-    titles = (("due", 1.2), ("urgency", 0.8), ("what", 2.4), ("why", 1.4))
+    titles = (("due", 1.6), ("urgency", 0.8), ("what", 2.2), ("why", 1.4))
     yield Heading(words.say("follow_ups.title"))
     yield Table(
         [Column(words.say(f"follow_ups.{key}"), share) for key, share in titles],
