@@ -14,13 +14,21 @@ from api.cli.report_documents import FORMS, document_at, form_of, write_out
 from api.cli.session import Session, client_command, limit_option
 from api.cli.verification import sample_of, verify_report
 from api.cli.versions import show_versions
+from shared.states import ReportStatus
 
 REPORTS = "/api/v1/reports"
+
+
+def version_text(report: Json) -> str:
+    """Its number, and that of the newest of the chain where that is another."""
+    newest = report["superseded_by"]
+    return f"{report['number']} (newest: {newest['number']})" if newest else str(report["number"])
+
 
 REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("report", lambda report: report["id"]),
     ("patient", lambda report: report["patient"]["patient_id"]),
-    ("version", lambda report: report["number"]),
+    ("version", version_text),
     ("status", lambda report: report["status"]),
     ("images counted", lambda report: counted_text(report["completeness"])),
     ("findings", lambda report: findings_text(report["findings"])),
@@ -75,11 +83,15 @@ def counted_text(completeness: Json) -> str:
 @click.command()
 @click.option("--model", help="Only of this model: NAME or NAME:VERSION.")
 @click.option("--job", "job_id", metavar="ID", callback=checked_id("job"), help="Only of this job's patients.")
+@click.option("--status", type=click.Choice([str(status) for status in ReportStatus]), help="Only with this status.")
+@click.option("--unsigned", is_flag=True, help="Only where the newest version is not signed.")
+@click.option("--patient", "patient_id", metavar="ID", help="Only of this patient, by the PatientID of the files.")
 @limit_option
 @client_command
-def reports(session: Session, model: str | None, job_id: str | None, limit: int) -> None:
+def reports(session: Session, job_id: str | None, limit: int, *, unsigned: bool, **filters: str | None) -> None:
     """List patients' reports."""
-    parameters = {key: value for key, value in (("model", model), ("job", job_id)) if value is not None}
+    given = filters | {"job": job_id, "unsigned": "true" if unsigned else None}
+    parameters = {name: value for name, value in given.items() if value is not None}
     answer = session.client.collect(REPORTS, parameters, limit)
     session.show_list(answer, REPORT_COLUMNS, "There are no reports.", SPARE_COLUMNS)
 
@@ -132,7 +144,10 @@ def _show(session: Session, path: str, form: str | None, language: str | None, o
 
 
 def _print_summary(session: Session, report: Json) -> None:
-    document = report["document"]
+    document, newest = report["document"], report["superseded_by"]
+    if newest:
+        told = f"version {newest['number']}, {newest['status']}: overread report {newest['id']}"
+        session.out.print(f"This is not the newest version any more; that is {told}", style="bold", soft_wrap=True)
     facts = [
         ("report", f"{report['id']}, version {report['number']}, {report['status']}"),
         ("patient", report["patient"]["patient_id"]),

@@ -124,7 +124,7 @@ def _withdraw(session: Session, report: Row, items: Sequence[FollowUp], reason: 
 def note_signature(session: Session, report: Row, by: str) -> None:
     """Close what a signed version settles: what asked for a review, and what is of a finding that it holds absent."""
     absent = {one["finding"] for one in report["document"]["review"]["verdicts"] if one["value"] is False}
-    closed = {}
+    closed: dict[object, Row] = {}
     for item in _standing(session, report):
         is_review = item.action is FollowUpAction.REVIEW
         if is_review or item.finding in absent:

@@ -97,6 +97,9 @@ def test_openapi_document_is_valid_and_names_every_route(api: Api) -> None:
 
     validate(document)
     assert document["openapi"].startswith("3.1")
+    for act in ("review", "amend", "retract"):
+        parameters = document["paths"][f"/api/v1/reports/{{report_id}}/{act}"]["post"]["parameters"]
+        assert [one["required"] for one in parameters if one["name"] == "If-Match"] == [True]
     for path in (JOBS, UPLOADS, "/api/v1/reports", "/api/v1/models", "/api/v1/queues", "/api/v1/workers"):
         assert path in document["paths"]
 
