@@ -11,6 +11,7 @@ from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import make_table, moment, write_private
 from api.cli.report_documents import FORMS, document_at, form_of, write_out
+from api.cli.report_people import SUGGESTION_COLUMNS, review_facts, with_verdicts
 from api.cli.session import Session, client_command, limit_option
 from api.cli.verification import sample_of, verify_report
 from api.cli.versions import show_versions
@@ -41,6 +42,7 @@ FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("probability", lambda finding: probability_text(finding["probability"])),
     ("threshold", lambda finding: probability_text(finding["threshold"])),
     ("decision", lambda finding: decision_text(finding["decision"])),
+    ("verdict", lambda finding: finding["verdict"]),
     ("driven by", lambda finding: "\n".join(evidence["sop_instance_uid"] for evidence in finding["evidence"])),
 ]
 
@@ -148,6 +150,8 @@ def _print_summary(session: Session, report: Json) -> None:
     if newest:
         told = f"version {newest['number']}, {newest['status']}: overread report {newest['id']}"
         session.out.print(f"This is not the newest version any more; that is {told}", style="bold", soft_wrap=True)
+    if document.get("untrained"):
+        session.out.print("The model is untrained: its probabilities mean nothing.", style="bold")
     facts = [
         ("report", f"{report['id']}, version {report['number']}, {report['status']}"),
         ("patient", report["patient"]["patient_id"]),
@@ -155,9 +159,12 @@ def _print_summary(session: Session, report: Json) -> None:
         ("computed by", [f"{one['engine']} in {one['precision']}" for one in document.get("engines", [])] or None),
         ("created", moment(report["created_at"])),
         ("images counted", counted_text(report["completeness"])),
+        *review_facts(document),
     ]
     session.out.print(make_table([("", lambda fact: fact[0]), ("", lambda fact: fact[1])], facts))
-    session.out.print(make_table(FINDING_COLUMNS, document["findings"], title="Findings"))
+    session.out.print(make_table(FINDING_COLUMNS, with_verdicts(document), title="Findings"))
+    if document.get("follow_ups"):
+        session.out.print(make_table(SUGGESTION_COLUMNS, document["follow_ups"], title="Follow-ups"))
     stacks = [one | stack for one in document.get("series", []) for stack in one["stacks"] if stack["slices"] > 1]
     if stacks:
         session.out.print(make_table(STACK_COLUMNS, stacks, title="Slices"))

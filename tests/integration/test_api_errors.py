@@ -38,6 +38,7 @@ def test_request_is_refused_when_token_lacks_scope(api: Api) -> None:
 
     assert may_read.status_code == 200
     _is_problem(may_not_submit, 403)
+    assert "lacks the scope submit" in may_not_submit.json["detail"]
 
 
 def test_request_is_refused_when_token_expired(api: Api) -> None:

@@ -236,7 +236,25 @@ def test_report_says_how_many_slices_it_rests_on(server: CannedServer) -> None:
     assert lines == ["1.2.3 4 of 7 2.50 mm 1 0", "1.2.3 3 of 3 - unknown unknown"]
 
 
-def test_older_version_is_told_from_the_newest(server: CannedServer) -> None:
+FINDING = {"code": "mass", "display": "Mass", "probability": 0.9, "threshold": 0.5, "decision": True, "evidence": []}
+SIGNED = {
+    "reviewer": "Dr Jansen",
+    "reviewed_at": "2026-11-24T12:00:00+00:00",
+    "comment": "as before",
+    "reason": "",
+    "signed": {"by": "Dr Jansen"},
+    "verdicts": [{"finding": "mass", "verdict": "disagree", "note": "a shadow"}],
+}
+CONTROL = {
+    "action": "control_study",
+    "text": "In May.",
+    "display": "Mass",
+    "urgency": "routine",
+    "due_at": "2027-05-01T00:00:00+00:00",
+}
+
+
+def test_summary_names_the_newest_version_and_what_people_said(server: CannedServer) -> None:
     shown = {
         "id": JOB,
         "number": 1,
@@ -247,12 +265,21 @@ def test_older_version_is_told_from_the_newest(server: CannedServer) -> None:
         "created_at": "2026-11-24T12:00:00Z",
         "completeness": {"predicted": 4, "instances": 4},
         "findings": [],
-        "document": {"findings": [], "excluded": []},
+        "document": {
+            "findings": [FINDING],
+            "excluded": [],
+            "untrained": True,
+            "review": SIGNED,
+            "follow_ups": [CONTROL],
+        },
     }
     server.answer(f"GET /api/v1/reports/{JOB}", Answer(shown))
     server.answer("GET /api/v1/reports", Answer({"items": [shown], "next": None}))
 
-    assert "version 3, retracted: overread report newest-id" in run(server, "report", JOB).output
+    told = run(server, "report", JOB).output
+    assert "version 3, retracted: overread report newest-id" in told
+    for words in ("disagree: a shadow", "Dr Jansen, 2026-", "as before", "control study: In May.", "is untrained"):
+        assert words in told
     assert "1 (newest: 3)" in run(server, "reports", "--job", JOB).output
 
 
