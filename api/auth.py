@@ -2,7 +2,7 @@
 
 from apiflask import HTTPTokenAuth
 from apiflask.exceptions import HTTPError
-from flask import Response, g
+from flask import Response, current_app, g, request
 
 from api.errors import problem
 from api.services import services
@@ -38,8 +38,14 @@ def _scopes(token: Token) -> list[str]:
 @auth.error_processor
 def _refused(error: HTTPError) -> Response:
     if error.status_code == 403:  # noqa: PLR2004 - the status itself is the case
-        return problem(403, "The token lacks the scope that this needs; ask an admin for a token that has it.")
+        return problem(403, f"The token lacks the scope {_wanted()}; ask an admin for a token that has it.")
     return problem(401, "A valid bearer token is needed: send `Authorization: Bearer <token>`.")
+
+
+def _wanted() -> str:
+    """The scope that the route names, where the framework keeps it for the documentation."""
+    (scope,) = current_app.view_functions[str(request.endpoint)]._spec["roles"]  # type: ignore[union-attr]
+    return str(scope)
 
 
 def token() -> Token:

@@ -24,9 +24,12 @@ TEXTS = frozenset({"json", "html", "fhir-r4b", "fhir-r5"})
 
 
 def form_of(path: Path) -> str:
-    """The form that a file's name ends in, the longest end first; JSON where it says nothing."""
+    """The form that a file's name ends in, the longest end first."""
     ends = {end: form for form, end in FORMS.items()} | _ALSO
-    return next((ends[end] for end in sorted(ends, key=len, reverse=True) if path.name.lower().endswith(end)), "json")
+    for end in sorted(ends, key=len, reverse=True):
+        if path.name.lower().endswith(end):
+            return ends[end]
+    raise click.UsageError(f"{path.name} ends in no form of a report; expected {', '.join(ends)}, or --format")
 
 
 def document_at(session: Session, path: str, form: str, language: str | None) -> bytes:

@@ -11,16 +11,25 @@ from api.cli.ids import checked_id, id_argument
 from api.cli.jobs import model_name
 from api.cli.output import make_table, moment, write_private
 from api.cli.report_documents import FORMS, document_at, form_of, write_out
+from api.cli.report_people import SUGGESTION_COLUMNS, review_facts, with_verdicts
 from api.cli.session import Session, client_command, limit_option
 from api.cli.verification import sample_of, verify_report
 from api.cli.versions import show_versions
+from shared.states import ReportStatus
 
 REPORTS = "/api/v1/reports"
+
+
+def version_text(report: Json) -> str:
+    """Its number, and that of the newest of the chain where that is another."""
+    newest = report["superseded_by"]
+    return f"{report['number']} (newest: {newest['number']})" if newest else str(report["number"])
+
 
 REPORT_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("report", lambda report: report["id"]),
     ("patient", lambda report: report["patient"]["patient_id"]),
-    ("version", lambda report: report["number"]),
+    ("version", version_text),
     ("status", lambda report: report["status"]),
     ("images counted", lambda report: counted_text(report["completeness"])),
     ("findings", lambda report: findings_text(report["findings"])),
@@ -33,6 +42,7 @@ FINDING_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("probability", lambda finding: probability_text(finding["probability"])),
     ("threshold", lambda finding: probability_text(finding["threshold"])),
     ("decision", lambda finding: decision_text(finding["decision"])),
+    ("verdict", lambda finding: finding["verdict"]),
     ("driven by", lambda finding: "\n".join(evidence["sop_instance_uid"] for evidence in finding["evidence"])),
 ]
 
@@ -75,11 +85,15 @@ def counted_text(completeness: Json) -> str:
 @click.command()
 @click.option("--model", help="Only of this model: NAME or NAME:VERSION.")
 @click.option("--job", "job_id", metavar="ID", callback=checked_id("job"), help="Only of this job's patients.")
+@click.option("--status", type=click.Choice([str(status) for status in ReportStatus]), help="Only with this status.")
+@click.option("--unsigned", is_flag=True, help="Only where the newest version is not signed.")
+@click.option("--patient", "patient_id", metavar="ID", help="Only of this patient, by the PatientID of the files.")
 @limit_option
 @client_command
-def reports(session: Session, model: str | None, job_id: str | None, limit: int) -> None:
+def reports(session: Session, job_id: str | None, limit: int, *, unsigned: bool, **filters: str | None) -> None:
     """List patients' reports."""
-    parameters = {key: value for key, value in (("model", model), ("job", job_id)) if value is not None}
+    given = filters | {"job": job_id, "unsigned": "true" if unsigned else None}
+    parameters = {name: value for name, value in given.items() if value is not None}
     answer = session.client.collect(REPORTS, parameters, limit)
     session.show_list(answer, REPORT_COLUMNS, "There are no reports.", SPARE_COLUMNS)
 
@@ -132,7 +146,12 @@ def _show(session: Session, path: str, form: str | None, language: str | None, o
 
 
 def _print_summary(session: Session, report: Json) -> None:
-    document = report["document"]
+    document, newest = report["document"], report["superseded_by"]
+    if newest:
+        told = f"version {newest['number']}, {newest['status']}: overread report {newest['id']}"
+        session.out.print(f"This is not the newest version any more; that is {told}", style="bold", soft_wrap=True)
+    if document.get("untrained"):
+        session.out.print("The model is untrained: its probabilities mean nothing.", style="bold")
     facts = [
         ("report", f"{report['id']}, version {report['number']}, {report['status']}"),
         ("patient", report["patient"]["patient_id"]),
@@ -140,9 +159,12 @@ def _print_summary(session: Session, report: Json) -> None:
         ("computed by", [f"{one['engine']} in {one['precision']}" for one in document.get("engines", [])] or None),
         ("created", moment(report["created_at"])),
         ("images counted", counted_text(report["completeness"])),
+        *review_facts(document),
     ]
     session.out.print(make_table([("", lambda fact: fact[0]), ("", lambda fact: fact[1])], facts))
-    session.out.print(make_table(FINDING_COLUMNS, document["findings"], title="Findings"))
+    session.out.print(make_table(FINDING_COLUMNS, with_verdicts(document), title="Findings"))
+    if document.get("follow_ups"):
+        session.out.print(make_table(SUGGESTION_COLUMNS, document["follow_ups"], title="Follow-ups"))
     stacks = [one | stack for one in document.get("series", []) for stack in one["stacks"] if stack["slices"] > 1]
     if stacks:
         session.out.print(make_table(STACK_COLUMNS, stacks, title="Slices"))

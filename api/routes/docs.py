@@ -141,7 +141,15 @@ def complete_spec(spec: dict[str, Any]) -> dict[str, Any]:
             parameter["schema"]["enum"] = suffixes
     for operations in spec["paths"].values():
         for operation in operations.values():
+            _require_if_match(operation)
             for status, response in operation.get("responses", {}).items():
                 if status.startswith(("4", "5")) and "application/json" in response.get("content", {}):
                     response["content"] = {PROBLEM_JSON: response["content"]["application/json"]}
     return spec
+
+
+def _require_if_match(operation: dict[str, Any]) -> None:
+    """To the framework it is optional, so that the routes can answer 428, in words, where it is left out."""
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] == "If-Match":
+            parameter["required"] = True

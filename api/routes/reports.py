@@ -1,5 +1,6 @@
 """Patients' reports: as JSON, and as the documents that are made of them."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -25,8 +26,10 @@ from api.views.report_documents import (
 from shared.db import reading
 from shared.errors import NotFoundError
 from shared.models import Report
-from shared.repositories.reports import get_report, list_reports
+from shared.repositories.reports import ReportFilter, get_report, list_reports, newer_of
 from shared.states import RenditionFormat, Scope
+
+Newer = Mapping[UUID, Any]
 
 blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1", tag="Reports")
 
@@ -39,16 +42,18 @@ blueprint = APIBlueprint("reports", __name__, url_prefix="/api/v1", tag="Reports
 def get_reports(query_data: ReportQuery) -> Any:
     """The newest report version per patient and model; `job` gives those a job led to."""
     with reading(services().engine) as session:
-        found = list_reports(
-            session,
+        wanted = ReportFilter(
             job_id=query_data.job,
             model=query_data.model,
             patient_key=query_data.patient,
+            patient_id=query_data.patient_id,
+            status=query_data.status,
+            unsigned=query_data.unsigned,
             all_versions=query_data.all_versions,
-            before=uuid_cursor(query_data.cursor),
-            limit=query_data.limit + 1,
         )
-        return page_of(found, query_data.limit, _summary, lambda report: str(report.id))
+        found = list_reports(session, wanted, before=uuid_cursor(query_data.cursor), limit=query_data.limit + 1)
+        newer = newer_of(session, found)
+        return page_of(found, query_data.limit, lambda one: _summary(one, newer), lambda one: str(one.id))
 
 
 @blueprint.get("/reports/<uuid:report_id>")
@@ -60,6 +65,10 @@ def get_one_report(report_id: UUID, query_data: LanguageQuery) -> Any:
 
     In JSON each row of evidence names its `heat_map`, or tells in `no_heat_map` why there is none; both are null where
     none was asked for. Documents of a signed version are those that were made with the signature, to the byte.
+
+    Where a newer version is there, every form comes with `Link: <...>; rel="latest-version"`; JSON names that version
+    in `superseded_by`, outside the document. Its weak ETag holds the `content_digest`, which `If-Match` of a review
+    takes in quotes, without the `W/`.
     """
     return _answer(report_id, accepted_kind(), query_data.lang)
 
@@ -80,33 +89,37 @@ def get_report_document(report_id: UUID, suffix: str, query_data: LanguageQuery)
 def get_patient_report(patient_key: str, query_data: PatientReportQuery) -> Any:
     """The newest report of a patient (by opaque key), of one model where `model` says so; as what `Accept` prefers."""
     with reading(services().engine) as session:
-        found = list_reports(session, patient_key=patient_key, model=query_data.model, limit=1)
+        found = list_reports(session, ReportFilter(patient_key=patient_key, model=query_data.model), limit=1)
     if not found:
         raise NotFoundError("There is no report of such a patient; look in GET /api/v1/reports for keys.")
     return _answer(found[0].id, accepted_kind(), query_data.lang)
 
 
 def _answer(report_id: UUID, kind: RenditionFormat | None, lang: str | None) -> Response:
-    if kind is not None:
-        return document_answer(report_id, kind, lang)
     with reading(services().engine) as session:
         report = get_report(session, report_id)
         if report is None:
             raise NotFoundError("There is no such report.")
-        return json_answer(shown(session, report))
+        newer = newer_of(session, [report])
+        if kind is None:
+            answer: Response = json_answer(_shown(session, report, newer))
+    if kind is not None:
+        answer = document_answer(report_id, kind, lang)
+    if report_id in newer:
+        answer.headers["Link"] = f'<{blueprint.url_prefix}/reports/{newer[report_id].id}>; rel="latest-version"'
+    return answer
 
 
-def _summary(report: Report) -> ReportSummary:
-    return ReportSummary.model_validate(_fields(report))
+def _summary(report: Report, newer: Newer) -> ReportSummary:
+    return ReportSummary.model_validate(_fields(report, newer))
 
 
-def shown(session: Session, report: Report) -> ReportShown:
-    """The whole report version."""
+def _shown(session: Session, report: Report, newer: Newer) -> ReportShown:
     document, _ = explained_document(session, report.document, report.model_version)
-    return ReportShown.model_validate(_fields(report) | {"document": document})
+    return ReportShown.model_validate(_fields(report, newer) | {"document": document})
 
 
-def _fields(report: Report) -> dict[str, Any]:
+def _fields(report: Report, newer: Newer) -> dict[str, Any]:
     base = f"/api/v1/reports/{report.id}"
     return {
         "id": report.id,
@@ -119,6 +132,7 @@ def _fields(report: Report) -> dict[str, Any]:
         "findings": report.document["findings"],
         "completeness": report.document["completeness"],
         "supersedes": report.supersedes,
+        "superseded_by": newer.get(report.id),
         "signs": report.signs,
         "created_at": report.created_at,
         "links": {"self": base, "schema": SCHEMA_PATH} | links_of(base),

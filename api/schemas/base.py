@@ -1,6 +1,7 @@
 """What all shapes share."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,24 @@ def _in_utc(given: datetime) -> datetime:
 
 # A time with its zone, in UTC.
 Moment = Annotated[AwareDatetime, BeforeValidator(_of_words), AfterValidator(_in_utc)]
+
+_IN_NAMES = frozenset(" ._@-'")
+
+
+def _of_a_principal(given: str) -> str:
+    """In one Unicode form (NFC), so that what looks the same is the same; what a terminal obeys is no letter."""
+    name = unicodedata.normalize("NFC", given)
+    are_allowed = all(one in _IN_NAMES or unicodedata.category(one)[0] in "LMN" for one in name)
+    if not are_allowed or not name[:1].isalnum() or name != name.strip():
+        raise ValueError(
+            "expected letters and digits of any script, spaces inside, and . _ @ - ' such as in Dr Jansen; "
+            "it begins with a letter or digit"
+        )
+    return name
+
+
+# Of a person or program, as it is shown and signed with.
+PersonName = Annotated[str, AfterValidator(_of_a_principal), Field(min_length=1, max_length=64)]
 
 
 class Shape(BaseModel):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
+from api.schemas.base import NO_CONTROL_CHARACTERS, PersonName, Shape, Wanted
 from shared.states import Lane, ModelState, PromotionKind, ProofState, Role, Scope
 
 MOST = 2**31 - 1  # what a column of the database holds
@@ -163,7 +163,7 @@ class ProofList(Shape):
 class TokenWanted(Wanted):
     """A token for a principal, who is made where there is none of that name."""
 
-    principal: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")
+    principal: PersonName = Field(description="Letters and digits of any script, inner spaces, and . _ @ - '")
     name: str = Field("", max_length=64)
     scopes: list[Scope] = Field(min_length=1)
     roles: list[Role] | None = Field(

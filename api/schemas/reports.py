@@ -29,6 +29,14 @@ class FindingSummary(Shape):
     decision: bool | None
 
 
+class NewestVersion(Shape):
+    """The newest version of a chain, shortly."""
+
+    id: UUID
+    number: int
+    status: ReportStatus
+
+
 class ReportSummary(Shape):
     """A report in a list."""
 
@@ -42,6 +50,7 @@ class ReportSummary(Shape):
     findings: list[FindingSummary]
     completeness: dict[str, Any]
     supersedes: UUID | None = Field(description="The version before it.")
+    superseded_by: NewestVersion | None = Field(description="The newest version of the chain; null: this is it.")
     signs: UUID | None = Field(description="Of a signed one: the version that was signed.")
     created_at: datetime
     links: dict[str, str]
@@ -70,6 +79,9 @@ class ReportQuery(Page):
     job: UUID | None = None
     model: str | None = Field(None, max_length=80, description="`name` or `name:version`.")
     patient: str | None = Field(None, max_length=32, description="A patient key.")
+    patient_id: str | None = Field(None, max_length=64, description="The DICOM PatientID, of whatever issuer.")
+    status: ReportStatus | None = None
+    unsigned: bool = Field(False, description="Only where the newest version of the chain is not signed.")
     all_versions: bool = Field(False, description="Also those that a newer version supersedes.")
 
 

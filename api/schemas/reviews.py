@@ -34,7 +34,9 @@ class IfMatch(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     if_match: str | None = Field(
-        None, alias="If-Match", description='The version\'s ETag: its `content_digest` in quotes ("...").'
+        None,
+        alias="If-Match",
+        description='The version\'s `content_digest` in quotes ("..."), without the W/ of the ETag.',
     )
 
 

@@ -61,7 +61,7 @@ def _bring_up(
     over = [one for key, one in standing.items() if key not in suggested and one.state is FollowUpState.OPEN]
     if over:
         session.flush()
-        _withdraw(session, report, over)
+        _withdraw(session, report, over, "the newest report does not suggest it")
     added = []
     for key, said in suggested.items():
         if key in standing:
@@ -112,14 +112,37 @@ def _was_closed(session: Session, same: Iterable[FollowUp], said: Row) -> bool:
     return said["study_instance_uid"] in known
 
 
-def _withdraw(session: Session, report: Row, items: Sequence[FollowUp]) -> None:
+def _withdraw(session: Session, report: Row, items: Sequence[FollowUp], reason: str) -> None:
     for item in items:
         after = {"report_id": report["id"], "changed_at": report["created_at"]}
         if _change(session, item.id, FollowUpState.OPEN, FollowUpState.WITHDRAWN, **after):
             session.refresh(item)
-            reason = "the newest report does not suggest it"
             session.add(_move(item, FollowUpState.OPEN, FollowUpState.WITHDRAWN, reason))
     add_audit_events(session, None, "follow_up.withdraw", "follow_up", {one.id: {} for one in items})
+
+
+def note_signature(session: Session, report: Row, by: str) -> None:
+    """Close what a signed version settles: what asked for a review, and what is of a finding that it holds absent."""
+    absent = {one["finding"] for one in report["document"]["review"]["verdicts"] if one["value"] is False}
+    closed: dict[object, Row] = {}
+    for item in _standing(session, report):
+        is_review = item.action is FollowUpAction.REVIEW
+        if is_review or item.finding in absent:
+            reason = f"signed by {by}" if is_review else f"{by} holds it absent"
+            closed[item.id] = {"before": item.state.value, "due_at": item.due_at.isoformat()}
+            move_follow_up(session, item, FollowUpState.CLOSED, principal_id=report["principal_id"], reason=reason)
+    add_audit_events(session, report["principal_id"], "follow_up.closed", "follow_up", closed)
+
+
+def note_retraction(session: Session, report: Row) -> None:
+    """Withdraw what nobody has taken on."""
+    items = [one for one in _standing(session, report) if one.state is FollowUpState.OPEN]
+    _withdraw(session, report, items, "the report was retracted")
+
+
+def _standing(session: Session, report: Row) -> list[FollowUp]:
+    given = {"patient_ids": [report["patient_id"]], "model": report["model_name"]}
+    return [item for item in session.scalars(_OF_PATIENTS, given) if item.state in STANDING_FOLLOW_UPS]
 
 
 def _move(

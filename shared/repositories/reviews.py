@@ -17,6 +17,7 @@ from shared.models.label import REVIEW
 from shared.reports.review import Document
 from shared.reports.review_labels import Word, leading_blobs, words_of
 from shared.repositories.audit import add_audit_event
+from shared.repositories.follow_ups import note_retraction, note_signature
 from shared.repositories.labels import (
     NewLabel,
     Target,
@@ -87,6 +88,10 @@ def add_reviewed_version(session: Session, made: ReviewedVersion, settings: Sett
     _add_report(session, made.report)
     review_id = _add_review(session, made)
     labels = _relabel(session, made, review_id, settings) if made.origin is not ReportOrigin.REVIEW else 0
+    if made.origin.is_signature:
+        note_signature(session, made.report, made.by)
+    elif made.origin is ReportOrigin.RETRACTION:
+        note_retraction(session, made.report)
     told = {name: made.report[name] for name in ("number", "content_digest")}
     told |= {"verdicts": len(made.review["verdicts"]), "labels": labels}
     add_audit_event(session, made.report["principal_id"], ACTIONS[made.origin], "report", made.report["id"], **told)

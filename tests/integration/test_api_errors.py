@@ -38,6 +38,7 @@ def test_request_is_refused_when_token_lacks_scope(api: Api) -> None:
 
     assert may_read.status_code == 200
     _is_problem(may_not_submit, 403)
+    assert "lacks the scope submit" in may_not_submit.json["detail"]
 
 
 def test_request_is_refused_when_token_expired(api: Api) -> None:
@@ -97,6 +98,9 @@ def test_openapi_document_is_valid_and_names_every_route(api: Api) -> None:
 
     validate(document)
     assert document["openapi"].startswith("3.1")
+    for act in ("review", "amend", "retract"):
+        parameters = document["paths"][f"/api/v1/reports/{{report_id}}/{act}"]["post"]["parameters"]
+        assert [one["required"] for one in parameters if one["name"] == "If-Match"] == [True]
     for path in (JOBS, UPLOADS, "/api/v1/reports", "/api/v1/models", "/api/v1/queues", "/api/v1/workers"):
         assert path in document["paths"]
 

@@ -17,6 +17,7 @@ from tests.conftest import Api, Prepared
 from tests.factories import rows_of
 from tests.paging import pages
 from tests.readings import CONTROL, REVIEW, newest_report, read, read_again, register_rules
+from tests.reviews import physician, say, sign
 
 FOLLOW_UPS = "/api/v1/follow-ups"
 NOBODY = "01a20fdb-8f94-75f9-9123-f4612e95134f"
@@ -156,6 +157,68 @@ def test_closed_item_comes_again_only_for_a_study_that_was_not_known(any_api: Ap
     read(engine, version, "P1", 0.97, day="20260301")
     (again,) = listed(any_api)
     assert again["id"] != item["id"]
+
+
+EVEN_SO = CONTROL | {"below": None}
+
+
+def test_signature_closes_what_asked_for_a_review_and_leaves_the_rest(any_api: Api) -> None:
+    engine = any_api.prepared.engine
+    read(engine, register_rules(engine, REVIEW, EVEN_SO), "P1", 0.9)
+    read(engine, register_rules(engine, REVIEW), "P2", 0.9)
+    control, review = sorted(
+        (one for one in listed(any_api) if one["patient"]["patient_id"] == "P1"), key=lambda one: one["action"]
+    )
+    act(any_api, review, "acknowledge")
+
+    sign(any_api, physician(any_api, "Dr Jansen"), review["report"])
+
+    whole = any_api.get(review["links"]["self"]).json
+    assert [(one["after"], one["by"], one["reason"]) for one in whole["history"][1:]] == [
+        ("acknowledged", "admin", "as agreed"),
+        ("closed", "Dr Jansen", "signed by Dr Jansen"),
+    ]
+    assert any_api.get(control["links"]["self"]).json["state"] == "open"
+    assert {one["patient"]["patient_id"] for one in listed(any_api)} == {"P1", "P2"}
+    with reading(engine) as session:
+        (event,) = session.scalars(select(AuditEvent).where(AuditEvent.action == "follow_up.closed"))
+    assert (event.object_id, event.detail["before"]) == (review["id"], "acknowledged")
+
+
+def test_finding_that_the_signature_holds_absent_leaves_nothing_to_do(any_api: Api) -> None:
+    engine = any_api.prepared.engine
+    read(engine, register_rules(engine, EVEN_SO), "P1", 0.9)
+    (item,) = listed(any_api)
+    act(any_api, item, "postpone", until="2099-01-01T00:00:00Z")
+    who = physician(any_api, "Dr Jansen")
+
+    signed = sign(any_api, who, item["report"], "agree")
+    assert [one["id"] for one in listed(any_api)] == [item["id"]]
+    (code,) = [one["finding"] for one in signed["review"]["verdicts"]]
+    made = say(any_api, who, signed["id"], "amend", verdicts={code: "disagree"}, reason="an artefact")
+
+    assert made.status_code == 201, made.text
+    assert listed(any_api) == []
+    assert any_api.get(item["links"]["self"]).json["reason"] == "Dr Jansen holds it absent"
+
+
+@pytest.mark.parametrize(
+    ("is_taken_on", "last"),
+    [(False, ("withdrawn", "the report was retracted")), (True, ("acknowledged", "as agreed"))],
+)
+def test_retraction_withdraws_what_nobody_took_on(any_api: Api, *, is_taken_on: bool, last: tuple[str, str]) -> None:
+    engine = any_api.prepared.engine
+    read(engine, register_rules(engine, EVEN_SO), "P1", 0.9)
+    (item,) = listed(any_api)
+    who = physician(any_api)
+    signed = sign(any_api, who, item["report"])
+    if is_taken_on:
+        act(any_api, item, "acknowledge")
+
+    assert say(any_api, who, signed["id"], "retract", reason="another patient's").status_code == 201
+
+    whole = any_api.get(item["links"]["self"]).json
+    assert (whole["state"], whole["history"][-1]["reason"]) == last
 
 
 def test_acts_of_people_are_moves_of_the_state_table(any_api: Api) -> None:

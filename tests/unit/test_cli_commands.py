@@ -172,6 +172,14 @@ def test_report_is_written_in_the_form_that_the_file_is_named_for(
     assert server.asked[-1].path.endswith("?lang=zh")
 
 
+def test_report_is_not_written_where_the_file_is_named_for_no_form(server: CannedServer, tmp_path: Path) -> None:
+    result = run(server, "report", JOB, "-o", str(tmp_path / "a.docx"))
+
+    assert result.exit_code == 2
+    assert "a.docx ends in no form of a report; expected .json, .html, .pdf" in result.stderr
+    assert (server.asked, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_report_goes_to_a_pipe_byte_by_byte(server: CannedServer) -> None:
     server.answer(f"GET /api/v1/reports/{JOB}.sr.dcm", Answer(b"\x00DICM\xff"))
 
@@ -212,6 +220,7 @@ def test_report_says_how_many_slices_it_rests_on(server: CannedServer) -> None:
         "id": JOB,
         "number": 1,
         "status": "preliminary",
+        "superseded_by": None,
         "patient": {"patient_id": "P1"},
         "model": {"name": "m", "version": 3},
         "created_at": "2026-11-24T12:00:00Z",
@@ -225,6 +234,53 @@ def test_report_says_how_many_slices_it_rests_on(server: CannedServer) -> None:
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.output.splitlines() if "1.2.3" in line]
     assert lines == ["1.2.3 4 of 7 2.50 mm 1 0", "1.2.3 3 of 3 - unknown unknown"]
+
+
+FINDING = {"code": "mass", "display": "Mass", "probability": 0.9, "threshold": 0.5, "decision": True, "evidence": []}
+SIGNED = {
+    "reviewer": "Dr Jansen",
+    "reviewed_at": "2026-11-24T12:00:00+00:00",
+    "comment": "as before",
+    "reason": "",
+    "signed": {"by": "Dr Jansen"},
+    "verdicts": [{"finding": "mass", "verdict": "disagree", "note": "a shadow"}],
+}
+CONTROL = {
+    "action": "control_study",
+    "text": "In May.",
+    "display": "Mass",
+    "urgency": "routine",
+    "due_at": "2027-05-01T00:00:00+00:00",
+}
+
+
+def test_summary_names_the_newest_version_and_what_people_said(server: CannedServer) -> None:
+    shown = {
+        "id": JOB,
+        "number": 1,
+        "status": "preliminary",
+        "superseded_by": {"id": "newest-id", "number": 3, "status": "retracted"},
+        "patient": {"patient_id": "P1"},
+        "model": {"name": "m", "version": 3},
+        "created_at": "2026-11-24T12:00:00Z",
+        "completeness": {"predicted": 4, "instances": 4},
+        "findings": [],
+        "document": {
+            "findings": [FINDING],
+            "excluded": [],
+            "untrained": True,
+            "review": SIGNED,
+            "follow_ups": [CONTROL],
+        },
+    }
+    server.answer(f"GET /api/v1/reports/{JOB}", Answer(shown))
+    server.answer("GET /api/v1/reports", Answer({"items": [shown], "next": None}))
+
+    told = run(server, "report", JOB).output
+    assert "version 3, retracted: overread report newest-id" in told
+    for words in ("disagree: a shadow", "Dr Jansen, 2026-", "as before", "control study: In May.", "is untrained"):
+        assert words in told
+    assert "1 (newest: 3)" in run(server, "reports", "--job", JOB).output
 
 
 def test_list_counts_what_is_wanted_when_slices_are_skipped(server: CannedServer) -> None:
