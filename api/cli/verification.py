@@ -15,6 +15,8 @@ NAMES = {
     "document": "document, against its digest",
     "audit_event": "audit event, against the document",
     "audit_chain": "audit trail, seal by seal",
+    "review": "review, verdicts and labels",
+    "documents": "documents that the signature froze",
     "predictions": "stored predictions",
     "inputs": "bytes of the instances",
     "model": "model package",

@@ -30,6 +30,9 @@ from shared.unit_of_work import UnitOfWork
 
 log = structlog.get_logger()
 
+# A page that a passing fault left without its pictures must not be frozen.
+WITH_PICTURES = frozenset({RenditionFormat.HTML, RenditionFormat.PDF})
+
 
 @dataclass(frozen=True)
 class Made:
@@ -48,16 +51,21 @@ class Made:
 def make_all(source: Source) -> list[Made]:
     """Every document that can be made of a version, in every language, stored durably; rows are `record`'s.
 
-    What cannot be made here (no font, no heat map) is left out: it is made, and frozen, when first asked for.
+    What cannot be made here (no font, no heat map, a picture that is missing for now) is left out: it is made, and
+    frozen, when first asked for.
     """
     material = Material(source, services().pictures)
     made = []
     for kind, one in FORMATS.items():
+        if kind in WITH_PICTURES and not material.is_whole:
+            log.warning("document_not_made", format=kind.value, error="pictures are missing")
+            continue
         for language in one.languages:
             try:
                 made.append(Made(kind, language, one.make(material, language)))
             except (FontMissingError, NotFoundError, PermanentError) as error:
                 log.warning("document_not_made", format=kind.value, language=language, error=type(error).__name__)
+    services().store.require_room(services().settings.min_free_bytes)
     for document in made:
         services().store.put(document.data)
     return made
@@ -130,6 +138,7 @@ def _instead_of_lost(report: Report, row: ReportRendition, made: Made) -> Made:
 def _keep(report: Report, source: Source, made: Made) -> Made:
     """Keep it, and give what is kept: another request may have been first. Where nothing can be kept it is served."""
     try:
+        services().store.require_room(services().settings.min_free_bytes)
         services().store.put(made.data)
         with UnitOfWork(services().engine) as uow:
             record(uow.session, report.id, source.digest, [made])

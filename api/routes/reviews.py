@@ -35,8 +35,9 @@ from shared.db import reading
 from shared.errors import InvalidRequestError, NotFoundError, SupersededError
 from shared.models import ModelVersion, Report
 from shared.reports.changes import changes
+from shared.repositories.audit import add_audit_event
 from shared.repositories.reports import get_report, versions_of
-from shared.repositories.reviews import ReviewedVersion, add_reviewed_version
+from shared.repositories.reviews import FREEZE, ReviewedVersion, add_reviewed_version
 from shared.states import Scope
 from shared.unit_of_work import UnitOfWork
 
@@ -160,6 +161,8 @@ def _written(uow: UnitOfWork, made: ReviewedVersion, version: ModelVersion, froz
     add_reviewed_version(uow.session, made, services().settings)
     if frozen.documents:
         record(uow.session, made.report["id"], frozen.source_digest, frozen.documents)
+        named = {f"{one.kind.value} {one.language}".strip(): one.sha256 for one in frozen.documents}
+        add_audit_event(uow.session, principal().id, FREEZE, "report", made.report["id"], documents=named)
     shown = version_made(made, version)
     answer: Response = jsonify(shown.model_dump(mode="json"))
     answer.status_code = 201

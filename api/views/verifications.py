@@ -12,7 +12,7 @@ from shared.reasons import ALTERED, REASON_TEXTS, Reason
 from shared.repositories.verifications import RECORD
 from shared.states import FINAL_JOB_STATES, ItemState
 
-RECORD_CHECKS = ("document", "audit_event", "audit_chain", "predictions", "inputs", "model")
+RECORD_CHECKS = ("document", "audit_event", "audit_chain", "review", "documents", "predictions", "inputs", "model")
 RECOMPUTED = "computed_again"
 MOST_TOLD = 20
 

@@ -37,6 +37,8 @@ ACTIONS = {
     ReportOrigin.AMENDMENT: "report.amend",
     ReportOrigin.RETRACTION: "report.retract",
 }
+# The documents that a signature freezes, in an event of its own: the chain covers them.
+FREEZE = "report.freeze"
 EVENTS = {
     ReportOrigin.SIGNATURE: Event.REPORT_SIGNED,
     ReportOrigin.AMENDMENT: Event.REPORT_AMENDED,

@@ -91,6 +91,8 @@ def test_untouched_report_verifies_and_leaves_no_trace_but_the_verdict(
     assert checked == {
         "document": (True, 1, []),
         "audit_event": (True, 1, []),
+        "review": (True, 0, []),
+        "documents": (True, 0, []),
         "predictions": (True, 3, []),
         "inputs": (True, 3, []),
         "model": (True, 1, []),
@@ -283,6 +285,8 @@ def test_report_from_before_provenance_is_checked_as_far_as_it_goes(
         "document": True,
         "audit_event": None,
         "audit_chain": True,
+        "review": True,
+        "documents": True,
         "predictions": None,
         "inputs": None,
         "model": True,

@@ -16,6 +16,7 @@ from shared.repositories.predictions import frames_of
 from worker.runtime import Runtime
 from worker.verification.checks import Check, judged, unrecorded
 from worker.verification.package import package_faults
+from worker.verification.people import frozen_faults, review_faults
 from worker.verification.stored import fault_of
 
 LINKS_AT_ONCE = 2000
@@ -37,6 +38,8 @@ class Record:
             ("document", self._document_check),
             ("audit_event", self._event_check),
             ("audit_chain", self._chain_check),
+            ("review", self._review_check),
+            ("documents", self._documents_check),
             ("predictions", self._predictions_check),
             ("inputs", self._bytes_check),
             ("model", self._model_check),
@@ -56,6 +59,7 @@ class Record:
             differing.append(f"the document's sha256 is {digest}, the row says {report.content_digest}")
         said = self._document.get("version", {})
         row = {"id": str(report.id), "number": report.number, "status": report.status, "origin": report.origin}
+        row["signs"] = str(report.signs) if report.signs else None
         differing += [
             f"the document has {field} {said[field]}, the row {value}"
             for field, value in row.items()
@@ -64,18 +68,40 @@ class Record:
         return judged(name, 1, differing)
 
     def _event_check(self, name: str) -> Check:
-        """An audit event of the making, which the chain covers, names the document's digest."""
-        digest = content_digest(self._document)
+        """The one audit event of the making, which the chain covers, names the document's digest and who made it."""
+        digest, by = content_digest(self._document), self._report.principal_id
         of_report = (AuditEvent.object_kind == "report", AuditEvent.object_id == str(self._report.id))
+        columns = (AuditEvent.id, AuditEvent.principal_id, AuditEvent.detail)
         with reading(self._runtime.engine) as session:
-            events = session.execute(select(AuditEvent.id, AuditEvent.detail).where(*of_report)).all()
-        named = [(event.id, event.detail["content_digest"]) for event in events if "content_digest" in event.detail]
-        if any(told == digest for _, told in named):
-            return judged(name, len(named), [])
+            events = session.execute(select(*columns).where(*of_report).order_by(AuditEvent.id)).all()
+        named = [event for event in events if "content_digest" in event.detail]
         if not named and self._made is None:
             return unrecorded(name)
-        differing = [f"event {event_id} names the digest {told}, the document has {digest}" for event_id, told in named]
-        return judged(name, len(named), differing or [f"no event names the document's digest {digest}"])
+        differing = [] if named else [f"no event names the document's digest {digest}"]
+        # A false event is sealed like any other, so a second one is no better than one that says otherwise.
+        differing += [f"event {event.id} names a making of the report that was made before" for event in named[1:]]
+        for event in named:
+            told = event.detail["content_digest"]
+            if told != digest:
+                differing.append(f"event {event.id} names the digest {told}, the document has {digest}")
+            if event.principal_id != by:
+                differing.append(f"event {event.id} is of principal {event.principal_id}, the report of {by}")
+        return judged(name, len(named), differing)
+
+    def _review_check(self, name: str) -> Check:
+        """What quality and training read of the review against what the document says."""
+        with reading(self._runtime.engine) as session:
+            return judged(name, *review_faults(session, self._report))
+
+    def _documents_check(self, name: str) -> Check:
+        """The documents that the signature froze: their rows as the event names them, and their bytes."""
+        with reading(self._runtime.engine) as session:
+            frozen, differing = frozen_faults(session, self._report)
+        for blob in frozen:
+            self._on_step()
+            if fault := fault_of(self._runtime.store, blob):
+                differing.append(fault.told)
+        return judged(name, len(frozen), differing)
 
     def _chain_check(self, name: str) -> Check:
         """The whole chain of audit events, and that it still goes through the seal that the report names."""
