@@ -6,8 +6,8 @@ from shared.config import Settings
 from shared.errors import InvalidRequestError
 from shared.origins import Origin, allowed_origins, origin_of
 
-# IPv4 addresses inside IPv6 ones, as a translator on the way makes of them (RFC 6052).
-_TRANSLATED = IPv6Network("64:ff9b::/96")
+# IPv4 addresses inside IPv6 ones, as a translator on the way makes of them (RFC 6052, 8215, 2765, 4291).
+_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
 IPV4_BITS = 0xFFFFFFFF
 
 PRIVATE = (
@@ -45,14 +45,16 @@ def may_connect(address: IPv4Address | IPv6Address, *, private: bool) -> bool:
     meant = _meant(address)
     if meant.is_multicast or meant.is_unspecified:
         return False
-    return meant.is_global or (private and (meant.is_private or meant.is_loopback or meant.is_link_local))
+    is_site_local = isinstance(meant, IPv6Address) and meant.is_site_local
+    is_near = meant.is_private or meant.is_loopback or meant.is_link_local or is_site_local
+    return private if is_near else meant.is_global
 
 
 def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """The IPv4 address that one of IPv6 stands for, where it does."""
     if isinstance(address, IPv4Address):
         return address
-    if address in _TRANSLATED:
+    if any(address in network for network in _TRANSLATED):
         return IPv4Address(int(address) & IPV4_BITS)
     teredo = address.teredo[1] if address.teredo else None
     return address.ipv4_mapped or address.sixtofour or teredo or address

@@ -15,6 +15,8 @@ from rich.text import Text
 from api.cli.errors import WriteError
 
 PIPED_WIDTH = 240  # nobody reads a pipe's margins, and identifiers should stay whole
+# What turns the direction of text, and so could make a table say what nobody wrote (CVE-2021-42574).
+TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MAX_CONTROL = 0x9F
 
 
@@ -55,7 +57,8 @@ def plain(value: Any) -> Text:
 
 def _is_harmless(character: str) -> bool:
     code = ord(character)
-    return character == "\n" or not (code < ord(" ") or ord("~") < code <= MAX_CONTROL)
+    is_control = code < ord(" ") or ord("~") < code <= MAX_CONTROL
+    return character == "\n" or not (is_control or character in TURNS)
 
 
 def make_table(

@@ -13,7 +13,7 @@ from shared.reports.review import Said
 from shared.states import ReportOrigin, ReportStatus, Verdict
 
 # People's sentences: several lines, but nothing that a terminal obeys or a database refuses.
-WORDS = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
+WORDS = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
 
 
 def _one_kind_of_line_end(given: object) -> object:

@@ -172,6 +172,10 @@ def test_receiver_that_is_not_there_is_told_in_words(settings: Settings) -> None
         ("https://[::ffff:10.0.0.1]/", "https://[::ffff:10.0.0.1]", "not a public one"),
         ("https://169.254.169.254/", "169.254.169.254", "not a public one"),
         ("https://[64:ff9b::7f00:1]/", "https://[64:ff9b::7f00:1]", "not a public one"),
+        ("https://[64:ff9b:1::7f00:1]/", "https://[64:ff9b:1::7f00:1]", "not a public one"),
+        ("https://[::127.0.0.1]/", "https://[::127.0.0.1]", "not a public one"),
+        ("https://[::ffff:0:127.0.0.1]/", "https://[::ffff:0:127.0.0.1]", "not a public one"),
+        ("https://[fec0::1]/", "https://[fec0::1]", "not a public one"),
         ("https://0.0.0.0/", "0.0.0.0", "not a public one"),
     ],
 )
