@@ -84,7 +84,7 @@ def test_amend_and_retract_send_their_reason(server: CannedServer) -> None:
         (["review", "R1", "--sign"], "R1 is not a report id"),
         (["amend", REPORT, "--agree", "mass"], "--reason"),
         (["retract", REPORT], "--reason"),
-        (["report", REPORT, "--versions", "--format", "html"], "a table of its own"),
+        (["report", REPORT, "--versions", "--format", "html"], "something of their own"),
         (["token", "create", "--principal", "x", "--scope", "review", "--role", "surgeon"], "surgeon was given"),
     ],
 )
