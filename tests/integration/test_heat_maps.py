@@ -261,7 +261,7 @@ def test_heat_map_is_read_as_json_as_bytes_and_as_a_picture(any_api: Api, mapped
     assert tint[:120, :120].mean() > 50
     assert abs(tint[505:511, 505:]).max() < 5
     assert "AI, not for diagnostic use" in html
-    assert "Lesion, frame 1" in html
+    assert "Image 1, frame 1: Lesion" in html
     assert 'src="data:image/png;base64,' in html
     assert 'alt="Heat map: where in frame 1 of image' in html
     assert "<script" not in html
