@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, select
 
 from scheduler.aggregation.report import Aggregation
 from shared.db import WritersTurn, reading
-from shared.models import AuditEvent, JobPatient, Label, PatientSplit, Report, Review, ReviewVerdict
+from shared.models import AuditEvent, JobPatient, Label, PatientSplit, Report, ReportRendition, Review, ReviewVerdict
 from shared.reports.digest import content_digest
 from tests.conftest import Api
 from tests.factories import rows_of
@@ -32,7 +32,7 @@ from tests.reviews import (
 
 MIXED = (0.9, 0.2, 0.3)
 ALL = {"findings": [{"code": code, "verdict": "agree"} for code in CODES], "sign": True}
-TABLES = (Report, Review, ReviewVerdict, Label, PatientSplit, AuditEvent)
+TABLES = (Report, Review, ReviewVerdict, Label, PatientSplit, AuditEvent, ReportRendition)
 
 
 def counts(api: Api) -> list[int]:
@@ -66,7 +66,9 @@ def dying_at(engine: Engine, table: str) -> Iterator[None]:
     event.remove(engine, "before_cursor_execute", die)
 
 
-@pytest.mark.parametrize("table", ["report", "review", "review_verdict", "label", "patient_split", "audit_event"])
+@pytest.mark.parametrize(
+    "table", ["report", "review", "review_verdict", "label", "patient_split", "audit_event", "report_rendition"]
+)
 def test_signature_leaves_nothing_half_when_it_breaks_off(any_api: Api, table: str) -> None:
     first = reported(any_api.prepared, MIXED)
     headers = physician(any_api) | read(any_api, first) | {"Idempotency-Key": "mine"}
@@ -78,7 +80,7 @@ def test_signature_leaves_nothing_half_when_it_breaks_off(any_api: Api, table: s
     assert counts(any_api) == before
     made = any_api.post(f"{REPORTS}/{first}/review", json=ALL, headers=headers)
     assert (made.status_code, made.json["number"]) == (201, 2)
-    assert [after - was for after, was in zip(counts(any_api), before, strict=True)] == [1, 1, 3, 3, 1, 1]
+    assert [after - was for after, was in zip(counts(any_api), before, strict=True)] == [1, 1, 3, 3, 1, 2, 7]
     chain(any_api)
 
 
