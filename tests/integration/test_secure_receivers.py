@@ -1,6 +1,5 @@
 """Notices over TLS: the certificate must be good for the name, whatever address the name has."""
 
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +10,7 @@ import pytest
 from scheduler.notices.post import Outcome, Poster
 from shared.config import Settings
 from tests.receiver import Receiver, quick, receiving
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+from tests.support import tool
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +18,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """For `localhost` and no other name, signed by itself."""
     folder = tmp_path_factory.mktemp("tls")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made = [
+        tool("openssl", "openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(made, check=True, capture_output=True)
     return key, certificate

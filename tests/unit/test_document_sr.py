@@ -28,7 +28,8 @@ from tests.document_sources import (
     study,
     unsaid,
 )
-from tests.validators import tool, validated
+from tests.support import tool
+from tests.validators import validated
 
 SITUATIONS = situations()
 every_situation = pytest.mark.parametrize("of", SITUATIONS.values(), ids=SITUATIONS.keys())

@@ -1,7 +1,5 @@
 """A report's page as PDF: the same content, in every script that a font is installed for, to the byte each time."""
 
-import os
-import shutil
 import subprocess
 import unicodedata
 from datetime import datetime
@@ -21,7 +19,7 @@ from shared.errors import FontMissingError
 from shared.states import ReportOrigin, ReportStatus
 from tests.report_odd_samples import ODD_SAMPLES
 from tests.report_samples import SAMPLES, VERDICTS, Patient, Version, normal, positive, reviewed, signed
-from tests.support import REQUIRED
+from tests.support import absent, tool
 
 ALL = SAMPLES | ODD_SAMPLES
 SIGNED = signed()
@@ -37,18 +35,8 @@ def page(version: Version, language: str = "en") -> Page:
     return page_of(version.source, version.pictures.keys(), words_in(language))
 
 
-def tool(name: str) -> str:
-    """A program of poppler-utils."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get(REQUIRED) == "1":
-            pytest.fail(f"{name} is required ({REQUIRED}=1); install poppler-utils")
-        pytest.skip(f"{name} is not here; install poppler-utils")
-    return found
-
-
 def run(name: str, data: bytes, *options: str) -> str:
-    command = [tool(name), *options, "-", *(["-"] if name == "pdftotext" else [])]
+    command = [tool(name, "poppler-utils"), *options, "-", *(["-"] if name == "pdftotext" else [])]
     done = subprocess.run(command, input=data, capture_output=True, check=True)
     assert done.stderr == b""
     return done.stdout.decode()
@@ -169,7 +157,7 @@ def test_chinese_without_a_font_is_an_error_that_says_what_to_install() -> None:
 def test_font_of_the_system_serves_where_no_wheel_does(monkeypatch: pytest.MonkeyPatch) -> None:
     cjk = [face for face in fonts._of_system() if "王" in fonts.characters_of(face)]
     if not cjk:
-        pytest.skip("no font of the system has Chinese; install fonts-noto-cjk")
+        absent("no font of the system has Chinese: apt-get install fonts-noto-cjk")
     latin = next(face for face in fonts._of_wheels() if face.path.name.startswith("NotoSans["))
     monkeypatch.setattr(fonts, "_of_wheels", lambda: (latin,))
 
