@@ -13,10 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.errors import WriteError
+from shared.direction import TURNS
 
 PIPED_WIDTH = 240  # nobody reads a pipe's margins, and identifiers should stay whole
-# What turns the direction of text, and so could make a table say what nobody wrote (CVE-2021-42574).
-TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MAX_CONTROL = 0x9F
 
 

@@ -80,18 +80,22 @@ class Source:
 
 def source_of(session: Session, document: dict[str, Any], content_digest: str, version: ModelVersion) -> Source:
     """The source of a report version, of which there need not be a row yet."""
-    told = document if "version" in document else document | {"version": _told_by_row(session, document, version)}
+    told = document
+    if "version" not in document:
+        told = document | {"version": _told_by_row(session, document, content_digest, version)}
     explained, pictures = explained_document(session, told, version)
     instances, studies = _instances(session, explained), _studies(session, explained)
     site = session.scalars(_SITE, {"key": told["patient"]["key"]}).one()
     return Source(explained, content_digest, pictures, instances, studies, _previous(session, told), site)
 
 
-def _told_by_row(session: Session, document: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
+def _told_by_row(
+    session: Session, document: dict[str, Any], content_digest: str, version: ModelVersion
+) -> dict[str, Any]:
     """What a document from before documents said it says of its version now: all were of machines, and preliminary."""
     of_chain = (Patient.key == document["patient"]["key"], Report.model_version_id == version.id)
-    rows = session.execute(select(Report).join(Report.patient).where(*of_chain)).scalars()
-    return _told_of(next(row for row in rows if row.document == document))
+    found = select(Report).join(Report.patient).where(*of_chain, Report.content_digest == content_digest)
+    return _told_of(session.scalars(found.limit(1)).one())
 
 
 def _previous(session: Session, document: dict[str, Any]) -> dict[str, Any] | None:

@@ -4,9 +4,8 @@ import unicodedata
 from datetime import UTC, datetime, time
 
 from api.documents.chart import day_of
+from shared.direction import TURNS
 
-# What turns the direction of text, and so could make a page say what nobody wrote (Trojan Source, CVE-2021-42574).
-_TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -18,7 +17,7 @@ def clean(text: str) -> str:
 def _clean(character: str) -> str:
     if character.isspace():
         return " "
-    if character in _TURNS or unicodedata.category(character) in ("Cc", "Cs"):
+    if character in TURNS or unicodedata.category(character) in ("Cc", "Cs"):
         return REPLACEMENT
     return character
 

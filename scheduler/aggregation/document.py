@@ -37,7 +37,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     for one in scored:
         of_study[one.instance.study_row].append(one)
     by_study = {row: _study_vector(contract, members) for row, members in of_study.items()}
-    scope = studies_in_scope(contract, evidence.studies)
+    scope = _studies_in_scope(contract, evidence.studies)
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
     patient = _combine(contract, "studies", vectors)
@@ -64,7 +64,7 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     }
 
 
-def studies_in_scope(contract: ModelContract, studies: Sequence[StudyFacts]) -> frozenset[int]:
+def _studies_in_scope(contract: ModelContract, studies: Sequence[StudyFacts]) -> frozenset[int]:
     """Rows of the studies that the patient's result is about; the others are trend."""
     kept = in_scope(contract.time_scope, [_date(study) for study in studies])
     return frozenset(study.row for study, keep in zip(studies, kept, strict=True) if keep)

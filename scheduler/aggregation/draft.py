@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.document import build_document, studies_in_scope
+from scheduler.aggregation.document import build_document
 from scheduler.aggregation.evidence import gather
 from scheduler.aggregation.follow_ups import suggestions
 from scheduler.aggregation.provenance import Origins
@@ -82,7 +82,8 @@ def draft_reports(session: Session, version_id: int, pairs: Sequence[JobAndPatie
             drafts.append(Draft(pair, previous.id))
             continue
         document = build_document(contract, found) | _nouns(patients[pair.patient_id], version, contract)
-        counted = studies_in_scope(contract, found.studies)
+        told = zip(found.studies, document["studies"], strict=True)
+        counted = {study.row for study, said in told if said["in_scope"]}
         made = origins.provenance(pair.job_id, found, version, counted)
         document["provenance"] = made | {"inputs_digest": inputs_digest}
         document["trend"] = trend(previous.document if previous else None, document)
