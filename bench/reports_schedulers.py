@@ -1,5 +1,6 @@
 """Reports made by schedulers side by side, and what bounds them: the same SQL alone, the pure function alone."""
 
+import gc
 import multiprocessing
 import os
 import time
@@ -69,6 +70,7 @@ def side_by_side(make_step: MakeStep, url: str, folder: Path, processes: int) ->
 def _work(make_step: MakeStep, url: str, folder: Path, barrier: Barrier, answers: Any) -> None:
     engine = make_engine(load_settings(data_dir=folder, database_url=url))
     step = make_step(engine)
+    gc.freeze()  # as run_duties does
     process, patients, rss = psutil.Process(os.getpid()), 0, []
     barrier.wait()
     while found := step():

@@ -11,7 +11,8 @@ LEAST = 5e-7
 
 def logit(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """log(p / (1 - p)), of 0 and 1 as of what is closest to them."""
-    inner = np.clip(probabilities, LEAST, 1.0 - LEAST)
+    # np.clip says the same and takes three times as long of a few numbers.
+    inner = np.minimum(np.maximum(probabilities, LEAST), 1.0 - LEAST)
     return np.asarray(np.log(inner / (1.0 - inner)))
 
 

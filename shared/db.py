@@ -30,6 +30,7 @@ from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.config import Settings
+from shared.json_text import to_json
 
 MIN_CONNECT_TIMEOUT_S = 2  # libpq takes no less
 READ_ONLY = "overread_read_only"
@@ -168,13 +169,14 @@ def make_engine(settings: Settings, *, may_idle: bool = False) -> Engine:
     timeout_s = settings.database_timeout_s
     if url.get_backend_name() == "sqlite":
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engine = create_engine(url, pool_size=32, max_overflow=32, pool_timeout=timeout_s)
+        engine = create_engine(url, json_serializer=to_json, pool_size=32, max_overflow=32, pool_timeout=timeout_s)
         _prepare_sqlite(engine, timeout_s)
         return engine
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(
         url,
+        json_serializer=to_json,
         pool_pre_ping=True,
         pool_size=16,
         max_overflow=16,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice, pairwise
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,7 @@ class SliceOrder(StrEnum):
     NUMBER = "number"  # InstanceNumber, or the frame's number: no plane is known
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(NamedTuple):
     """An instance of one frame, or a frame: its plane, its number in its series or instance, and what else names it."""
 
     plane: Plane | None
@@ -47,8 +47,7 @@ class Gap:
     found_mm: float
 
 
-@dataclass(frozen=True)
-class Stack:
+class Stack(NamedTuple):
     """Slices of one orientation: `places` in order, each with the indices of the slices that lie there.
 
     `positions_mm` are those of the places along the normal; empty where no plane is known. A place with several

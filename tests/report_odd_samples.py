@@ -1,6 +1,5 @@
 """Report versions that say what few say: no name, a background class, many stacks, nothing new."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from scheduler.aggregation.evidence import Computed, Evidence
@@ -77,7 +76,7 @@ def other_findings() -> Version:
     fields = contract_fields(task="multiclass") | {"time_scope": {"kind": "latest_study"}}
     rules = {"frames": {"kind": "mean"}, "instances": {"kind": "noisy_or"}}
     fields["aggregation"] = rules | {"series": {"kind": "majority"}, "studies": {"kind": "max"}}
-    one = replace(image(3, 2, 0.7, 0.2, 0.1), computed_by=(Computed("keras", "float32", None),), conflict=True)
+    one = image(3, 2, 0.7, 0.2, 0.1)._replace(computed_by=(Computed("keras", "float32", None),), conflict=True)
     evidence = Evidence((study(2, "20261128"),), (one,))
     untrained = {"data_digest": "", "description": "Nothing.", "trained": False}
     contract = ModelContract.model_validate(fields | {"training": untrained})
@@ -111,15 +110,15 @@ def clips() -> Version:
     chosen = chest_contract(slices={"select": {"kind": "every_nth", "n": 2}})
     places = [*(float(at) for at in range(0, 80, 2)), *(float(at) for at in range(0, 60, 2))]
     planes = tuple(Plane(AXIAL, (0.0, 0.0, at)) for at in places)
-    first = replace(image(1, 1, 0.1, 0.1, 0.1), number_of_frames=len(planes), planes=planes)
-    others = [replace(image(number, 1, 0.1, 0.1, 0.1), number_of_frames=3) for number in range(2, 120)]
+    first = image(1, 1, 0.1, 0.1, 0.1)._replace(number_of_frames=len(planes), planes=planes)
+    others = [image(number, 1, 0.1, 0.1, 0.1)._replace(number_of_frames=3) for number in range(2, 120)]
     return results(Evidence((study(1, "20261128"),), (first, *others)), chosen)
 
 
 def central() -> Version:
     chosen = chest_contract(slices={"select": {"kind": "central_share", "share": 0.5}})
     members = tuple(
-        replace(image(number, 1, 0.1, 0.2, 0.1), planes=(Plane(AXIAL, (0.0, 0.0, 2.0 * number)),))
+        image(number, 1, 0.1, 0.2, 0.1)._replace(planes=(Plane(AXIAL, (0.0, 0.0, 2.0 * number)),))
         for number in range(8)
     )
     return results(Evidence((study(1, "20261128"),), members), chosen)

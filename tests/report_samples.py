@@ -4,7 +4,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -267,7 +267,7 @@ def long_history() -> Version:
 def slices() -> Version:
     """A CT of thirty slices with a gap and a duplicate."""
     members = tuple(
-        replace(image(number, 1, 0.1, 0.62 if number == 14 else 0.2, 0.1), planes=(Plane(AXIAL, (0.0, 0.0, at)),))
+        image(number, 1, 0.1, 0.62 if number == 14 else 0.2, 0.1)._replace(planes=(Plane(AXIAL, (0.0, 0.0, at)),))
         for number, at in enumerate([2.5 * place for place in range(30) if place != 20] + [25.0])
     )
     return results(Evidence((study(1, "20261128"),), members))

@@ -2,10 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from heapq import nsmallest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +20,21 @@ DOCUMENT_SCHEMA = "overread.report/2"
 MAX_EVIDENCE = 5
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """An instance with its probability of each finding, and the frame that leads each finding."""
 
     instance: InstanceEvidence
     vector: Vector
     leading_frames: tuple[int, ...]
+
+
+class _Scale(NamedTuple):
+    """What a finding's probabilities are after the package's calibration; none where nothing was predicted on."""
+
+    code: str
+    threshold: float
+    patient: float | None
+    studies: list[float | None]
 
 
 def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any]:
@@ -41,6 +48,8 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
     counted = [one for one in scored if one.instance.study_row in scope]
     vectors = [vector for row, vector in sorted(by_study.items()) if row in scope and vector is not None]
     patient = _combine(contract, "studies", vectors)
+    told = [patient, *(by_study[study.row] for study in evidence.studies)]
+    scales = [_scale(index, finding, told) for index, finding in enumerate(contract.findings)]
     known = [instance for instance in evidence.instances if instance.study_row in scope]
     asked = [instance for instance in known if instance.reason is not Reason.NOT_SELECTED]
     slices = slice_facts(contract.slices.select, evidence.studies, known)
@@ -48,7 +57,8 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
         "schema": DOCUMENT_SCHEMA,
         "untrained": contract.is_untrained,
         "findings": [
-            _finding(index, finding, patient, counted, slices) for index, finding in enumerate(contract.findings)
+            _finding(index, finding, patient, scales[index], counted, slices)
+            for index, finding in enumerate(contract.findings)
         ],
         "completeness": {
             "instances": len(asked),
@@ -57,7 +67,10 @@ def build_document(contract: ModelContract, evidence: Evidence) -> dict[str, Any
         },
         "engines": _engines(counted),
         "excluded": [_excluded(instance) for instance in asked if not instance.frames],
-        "studies": [_study(contract, study, by_study[study.row], study.row in scope) for study in evidence.studies],
+        "studies": [
+            _study(study, study.row in scope, {scale.code: scale.studies[at] for scale in scales})
+            for at, study in enumerate(evidence.studies)
+        ],
         "series": slices.series,
         "time_scope": contract.time_scope.document,
         "aggregation": contract.aggregation.document,
@@ -108,7 +121,7 @@ def _study_vector(contract: ModelContract, scored: Sequence[Scored]) -> Vector |
 
 
 def _finding(
-    index: int, finding: Finding, patient: Vector | None, counted: Sequence[Scored], slices: SliceFacts
+    index: int, finding: Finding, patient: Vector | None, scale: _Scale, counted: Sequence[Scored], slices: SliceFacts
 ) -> dict[str, Any]:
     rolled_up = None if patient is None else patient[index]
     num_over = sum(one.vector[index] >= finding.threshold for one in counted)
@@ -118,8 +131,8 @@ def _finding(
         "code": finding.code,
         "display": finding.display,
         "background": finding.background,
-        "probability": _calibrated(finding, rolled_up),
-        "threshold": _calibrated(finding, finding.threshold),
+        "probability": scale.patient,
+        "threshold": scale.threshold,
         "aggregation": finding.aggregation.document if finding.aggregation else None,
         "uncalibrated": {"probability": rolled_up, "threshold": finding.threshold} if finding.calibration else None,
         "decision": None if rolled_up is None or finding.background else rolled_up >= finding.threshold,
@@ -128,10 +141,13 @@ def _finding(
     }
 
 
-def _calibrated(finding: Finding, probability: float | None) -> float | None:
-    if probability is None or finding.calibration is None:
-        return probability
-    return float(calibrated(finding, np.array(probability)))
+def _scale(index: int, finding: Finding, vectors: Sequence[Vector | None]) -> _Scale:
+    """Of the patient's vector and those of the studies; together, as a call of numpy takes longer than its work."""
+    known = [finding.threshold, *(vector[index] for vector in vectors if vector is not None)]
+    threshold, *values = calibrated(finding, np.array(known)).tolist() if finding.calibration else known
+    rest = iter(values)
+    patient, *studies = [None if vector is None else next(rest) for vector in vectors]
+    return _Scale(finding.code, threshold, patient, studies)
 
 
 def _engines(counted: Sequence[Scored]) -> list[dict[str, Any]]:
@@ -167,15 +183,12 @@ def _excluded(instance: InstanceEvidence) -> dict[str, Any]:
     }
 
 
-def _study(contract: ModelContract, study: StudyFacts, vector: Vector | None, is_in_scope: bool) -> dict[str, Any]:
+def _study(study: StudyFacts, is_in_scope: bool, probabilities: dict[str, float | None]) -> dict[str, Any]:
     return {
         "study_instance_uid": study.study_instance_uid,
         "study_date": study.study_date,
         "modalities": list(study.modalities),
         "in_scope": is_in_scope,
         "conflict": study.conflict,
-        "probabilities": {
-            finding.code: None if vector is None else _calibrated(finding, vector[index])
-            for index, finding in enumerate(contract.findings)
-        },
+        "probabilities": probabilities,
     }

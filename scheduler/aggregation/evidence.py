@@ -39,8 +39,7 @@ class _Predicted:
 _Frames = dict[str, _Predicted]
 
 
-@dataclass(frozen=True)
-class InstanceEvidence:
+class InstanceEvidence(NamedTuple):
     """One instance: its frames' probability vectors and what computed each, or why there are none."""
 
     blob_sha256: str
@@ -59,8 +58,7 @@ class InstanceEvidence:
     environment_id: int | None = None
 
 
-@dataclass(frozen=True)
-class StudyFacts:
+class StudyFacts(NamedTuple):
     """A study of the patient, as far as time scope needs it."""
 
     row: int

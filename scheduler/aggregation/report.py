@@ -47,7 +47,7 @@ _SETTLE = (
 LOOK_S = 0.4
 # So many patients are reported on together: more where it is soon done, fewer where they have many images.
 FEWEST, MOST = 20, 200
-SOON_S = 0.1
+SOON_S = 0.2
 # A patient whose report cannot be made is tried again after this long; the others go on.
 RETRY_S = 60.0
 

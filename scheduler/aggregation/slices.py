@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scheduler.aggregation.evidence import InstanceEvidence, StudyFacts
 from shared.model_contract import SliceRule
@@ -16,8 +16,7 @@ from shared.slices import Slice, SliceOrder, Stack, frame_stacks, stacks_of
 MAX_NAMED, MAX_STACKS = 20, 100
 
 
-@dataclass(frozen=True)
-class _Image:
+class _Image(NamedTuple):
     """A frame of an instance: what a slice is."""
 
     instance: InstanceEvidence

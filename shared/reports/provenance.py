@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from struct import pack
 from typing import Any
 
 Document = dict[str, Any]
@@ -27,9 +28,12 @@ def inputs_of(document: Document) -> dict[str, int]:
 
 
 def vectors_digest(frames: Frames) -> str:
-    """A digest of the probability vectors of one blob, as 64-bit floats."""
-    text = json.dumps([[frame, _told(vector)] for frame, vector in frames])
-    return hashlib.sha256(text.encode()).hexdigest()[:SHORT_DIGEST]
+    """A digest of the probability vectors of one blob: each frame's number, then its 64-bit floats, little-endian."""
+    digest = hashlib.sha256()
+    for frame, vector in frames:
+        told = _told(vector)
+        digest.update(pack(f"<Q{len(told)}d", frame, *told))
+    return digest.hexdigest()[:SHORT_DIGEST]
 
 
 def _told(vector: Iterable[float]) -> list[float]:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from shared.errors import ConflictError
 from shared.identifiers import new_id
+from shared.json_text import Written
 from shared.reports.changes import changes
-from shared.reports.digest import content_digest
 from shared.states import REPORT_MOVES, ReportOrigin, ReportStatus
 
 
@@ -60,14 +60,15 @@ def next_version(
     whole = document | {"version": said}
     since = previous and {"id": str(previous.id), "number": previous.number}
     whole["changes"] = {"since": since} | (changes(previous.document, whole) if previous else {})
+    written = Written(whole)
     return {
         "id": report_id,
         "number": number,
         "origin": act.origin,
         "status": act.status,
         "inputs_digest": inputs_digest,
-        "document": whole,
-        "content_digest": content_digest(whole),
+        "document": written,
+        "content_digest": written.digest,
         "supersedes": previous.id if previous else None,
         "signs": act.signs,
         "principal_id": act.principal_id,

@@ -96,7 +96,7 @@ def test_finding_is_rolled_up_by_its_own_rules_where_it_has_some() -> None:
     package = ModelContract.model_validate(
         contract_fields(task="multilabel") | {"findings": [lesion, own], "time_scope": {"kind": "all"}}
     )
-    given = (replace(instance(at, 0.0), frames=((1, (p, p)),)) for at, p in enumerate((0.2, 0.8), start=1))
+    given = (instance(at, 0.0)._replace(frames=((1, (p, p)),)) for at, p in enumerate((0.2, 0.8), start=1))
 
     found = build_document(package, Evidence((study(1),), tuple(given)))["findings"]
 
@@ -127,10 +127,10 @@ def test_old_study_is_left_out_when_it_lies_before_the_window() -> None:
 
 def test_document_says_what_computed_the_frames_that_count() -> None:
     fast, slow = Computed("openvino", "bfloat16", 16), Computed("keras", "float32", None)
-    old = replace(instance(3, 0.5, study_row=2), computed_by=(slow,))
+    old = instance(3, 0.5, study_row=2)._replace(computed_by=(slow,))
     counted = [
-        replace(instance(1, 0.2, 0.9), computed_by=(fast, slow)),
-        replace(instance(2, 0.4), computed_by=(fast,)),
+        instance(1, 0.2, 0.9)._replace(computed_by=(fast, slow)),
+        instance(2, 0.4)._replace(computed_by=(fast,)),
     ]
     latest = contract(time_scope={"kind": "latest_study"})
     studies = (study(1, "20260102"), study(2, "20260101"))
@@ -157,7 +157,7 @@ def test_completeness_says_what_was_left_out_when_an_instance_failed() -> None:
 def test_series_counts_slices_that_failed_but_none_that_cannot_be_predicted_on() -> None:
     reasons = [None, Reason.NOT_SELECTED, Reason.DECODE_FAILED, Reason.NO_PIXEL_DATA, Reason.NOT_ACCEPTED_BY_MODEL]
     members = [
-        replace(instance(number, *([0.4] if reason is None else [])), reason=reason, planes=(Plane(AXIAL, (0, 0, at)),))
+        instance(number, *([0.4] if reason is None else []))._replace(reason=reason, planes=(Plane(AXIAL, (0, 0, at)),))
         for number, (at, reason) in enumerate(zip((0.0, 2.0, 4.0, 5.0, 6.0), reasons, strict=True))
     ]
 
@@ -176,7 +176,7 @@ def test_series_counts_slices_that_failed_but_none_that_cannot_be_predicted_on()
 
 def test_series_names_few_of_many_duplicates_and_counts_all() -> None:
     members = [
-        replace(instance(number, 0.4), planes=(Plane(AXIAL, (0.0, 0.0, float(number // 2))),)) for number in range(60)
+        instance(number, 0.4)._replace(planes=(Plane(AXIAL, (0.0, 0.0, float(number // 2))),)) for number in range(60)
     ]
 
     (series,) = build_document(contract(), Evidence((study(1),), tuple(members)))["series"]
@@ -186,7 +186,7 @@ def test_series_names_few_of_many_duplicates_and_counts_all() -> None:
 
 
 def test_series_names_few_of_many_stacks_and_counts_all() -> None:
-    clips = [replace(instance(number, 0.4, 0.5), number_of_frames=2) for number in range(150)]
+    clips = [instance(number, 0.4, 0.5)._replace(number_of_frames=2) for number in range(150)]
 
     (series,) = build_document(contract(), Evidence((study(1),), tuple(clips)))["series"]
 
@@ -194,7 +194,7 @@ def test_series_names_few_of_many_stacks_and_counts_all() -> None:
 
 
 def test_absurd_number_of_frames_makes_no_large_report() -> None:
-    absurd = replace(instance(1), number_of_frames=2**31 - 1)
+    absurd = instance(1)._replace(number_of_frames=2**31 - 1)
 
     (series,) = build_document(contract(), Evidence((study(1),), (absurd,)))["series"]
 
@@ -243,7 +243,7 @@ def test_a_lower_instance_never_raises_the_maximum(values: list[float], extra: f
 def test_digest_changes_when_a_probability_or_a_reason_changes() -> None:
     evidence = Evidence((study(1),), (instance(1, 0.3), instance(2)))
     other_probability = Evidence((study(1),), (instance(1, 0.31), instance(2)))
-    other_reason = Evidence((study(1),), (instance(1, 0.3), replace(instance(2), reason=Reason.TRUNCATED)))
+    other_reason = Evidence((study(1),), (instance(1, 0.3), instance(2)._replace(reason=Reason.TRUNCATED)))
 
     digests = {one.digest(DIGEST) for one in (evidence, other_probability, other_reason)}
 
