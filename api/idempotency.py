@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Event, Thread
 from uuid import UUID
 
 from flask import Response, request
@@ -23,8 +24,8 @@ from shared.unit_of_work import UnitOfWork
 Act = Callable[[UnitOfWork], Response]
 
 MAX_KEY_CHARACTERS = 255
-# A reservation whose maker died is free again after this long.
-RESERVATION_S = 60
+# A reservation is renewed while its maker is at work; one whose maker died is free again after this long.
+RESERVATION_S, RENEWAL_S = 20.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,33 @@ def prepared_once(services: Services, principal_id: int, payload: bytes, prepare
     if known is not None:
         return known
     try:
-        return _act(services, prepare(), reservation)
+        with _kept(services, reservation):
+            return _act(services, prepare(), reservation)
     except BaseException:
         _give_up(services, reservation)
         raise
+
+
+@contextlib.contextmanager
+def _kept(services: Services, reservation: _Reservation) -> Iterator[None]:
+    """Renew the reservation for as long as its request is at work, however long that is."""
+    done = Event()
+
+    def renew() -> None:
+        while not done.wait(RENEWAL_S):
+            # What fails is tried again; without the row there is nothing to renew any more.
+            with contextlib.suppress(SQLAlchemyError), services.unit_of_work() as uow:
+                still = reservation.mine() & IdempotencyKey.status.is_(None)
+                until = utc_now() + timedelta(seconds=RESERVATION_S)
+                uow.session.execute(update(IdempotencyKey).where(still).values(expires_at=until))
+
+    renewing = Thread(target=renew, name="idempotency-key", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
 
 
 def _give_up(services: Services, reservation: _Reservation) -> None:

@@ -31,6 +31,10 @@ MIN_COLUMNS = 136  # of a picture, for the words; what is narrower stands on the
 MAX_PICTURE_BYTES = 4 * MIB
 NO_PICTURE = "the picture's maker gave no picture"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The colours' key, which only wider pictures have room for.
+KEY_COLUMNS, KEY_SIDE = 320, 64
+NO_COLOUR = "no part speaks for it"
+WHITE = (255, 255, 255)
 # At its strongest the map hides so much of the frame; from dark red to yellow.
 OPACITY = 0.55
 WEAK, STRONG = np.array([180.0, 0.0, 0.0]), np.array([255.0, 230.0, 60.0])
@@ -84,8 +88,26 @@ def _picture(frame: Frame, heat: NDArray[np.float32], wanted: Wanted) -> "Image.
     warmth = Image.fromarray(np.maximum(heat, 0.0)).resize(size, Image.Resampling.BICUBIC, box=box)
     picture = Image.new("RGB", (max(size[0], MIN_COLUMNS), size[1] + STRIP))
     picture.paste(Image.fromarray(_blended(pixels, np.asarray(warmth))))
-    ImageDraw.Draw(picture).text((4, size[1] + 2), WORDS, fill=(255, 255, 255))
+    ImageDraw.Draw(picture).text((4, size[1] + 2), WORDS, fill=WHITE)
+    if size[0] >= KEY_COLUMNS:
+        _add_key(picture, has_colour=bool(np.asarray(warmth).max() > 0))
     return picture
+
+
+def _add_key(picture: "Image.Image", *, has_colour: bool) -> None:
+    """What the colours say, or that there are none, on the right below the picture."""
+    from PIL import Image, ImageDraw
+
+    draw, bottom = ImageDraw.Draw(picture), picture.height - 3
+    if not has_colour:
+        draw.text((picture.width - 4, bottom), NO_COLOUR, fill=WHITE, anchor="rd")
+        return
+    ramp = np.tile(np.linspace(0.0, 1.0, KEY_SIDE, dtype=np.float32), (STRIP - 6, 1))
+    strong = picture.width - 4 - round(draw.textlength("strong"))
+    draw.text((strong, bottom), "strong", fill=WHITE, anchor="ld")
+    grey = np.full((*ramp.shape, 3), 128, np.uint8)
+    picture.paste(Image.fromarray(_blended(grey, ramp)), (strong - 6 - KEY_SIDE, picture.height - STRIP + 3))
+    draw.text((strong - 12 - KEY_SIDE, bottom), "weak", fill=WHITE, anchor="rd")
 
 
 def _png(picture: "Image.Image") -> bytes:

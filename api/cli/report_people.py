@@ -19,7 +19,8 @@ def review_facts(document: Json) -> list[tuple[str, Any]]:
     review = document.get("review")
     if not review:
         return []
-    done = "signed by" if review["signed"] else "reviewed by"
+    retracted = document["version"]["status"] == "retracted"
+    done = "retracted by" if retracted else "signed by" if review["signed"] else "reviewed by"
     facts = [(done, f"{review['reviewer']}, {moment(review['reviewed_at'])}")]
     return facts + [(name, review[name]) for name in ("comment", "reason") if review[name]]
 

@@ -1,6 +1,6 @@
 """`reports` and `report`: what the models say about patients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +141,23 @@ def _show(session: Session, path: str, form: str | None, language: str | None, o
     if output is not None:
         write_private(output, content)
         session.err.print(f"Written to {output}", markup=False)
+        for line in _newer(session.client.get(path)):
+            session.err.print(line, style="bold", markup=False, soft_wrap=True)
     else:
         write_out(content, form)
 
 
-def _print_summary(session: Session, report: Json) -> None:
-    document, newest = report["document"], report["superseded_by"]
-    if newest:
+def _newer(report: Json) -> Iterator[str]:
+    """A word where the chain has gone on since."""
+    if newest := report["superseded_by"]:
         told = f"version {newest['number']}, {newest['status']}: overread report {newest['id']}"
-        session.out.print(f"This is not the newest version any more; that is {told}", style="bold", soft_wrap=True)
+        yield f"This is not the newest version any more; that is {told}"
+
+
+def _print_summary(session: Session, report: Json) -> None:
+    document = report["document"]
+    for line in _newer(report):
+        session.out.print(line, style="bold", markup=False, soft_wrap=True)
     if document.get("untrained"):
         session.out.print("The model is untrained: its probabilities mean nothing.", style="bold")
     facts = [

@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.paging import page_of, read_cursor
-from api.schemas.follow_ups import ActWanted, FollowUpList, FollowUpQuery, FollowUpWhole, PostponeWanted
+from api.schemas.follow_ups import (
+    MOST_POSTPONED,
+    MOST_YEARS,
+    ActWanted,
+    FollowUpList,
+    FollowUpQuery,
+    FollowUpWhole,
+    PostponeWanted,
+)
 from api.services import services
 from api.views.follow_ups import follow_up_shown, follow_up_whole
 from shared.db import database_time, reading
@@ -93,6 +101,10 @@ def _act(follow_up_id: UUID, after: FollowUpState, reason: str, until: datetime 
         item, now = _find(session, follow_up_id), database_time(session)
         if until is not None and until <= now:
             raise InvalidRequestError("`until` is in the past; name a time to come, or close the follow-up.")
+        if until is not None and until > now + MOST_POSTPONED:
+            raise InvalidRequestError(
+                f"`until` is more than {MOST_YEARS} years from now; close what is never to be done."
+            )
         before = item.state
         if not move_follow_up(session, item, after, principal_id=by, reason=reason, due_at=until):
             raise ConflictError("Somebody else moved the follow-up at this moment; look at it again.")

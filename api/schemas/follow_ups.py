@@ -1,6 +1,6 @@
 """Shapes of follow-ups and what people do with them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +9,10 @@ from pydantic import Field
 from api.schemas.base import NO_CONTROL_CHARACTERS, Moment, Page, Shape, Wanted
 from api.schemas.reports import PatientNamed
 from shared.states import FollowUpAction, FollowUpState, Urgency
+
+# What is farther away is a slip of the pen.
+MOST_YEARS = 100
+MOST_POSTPONED = timedelta(days=365 * MOST_YEARS)
 
 Reason = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_CONTROL_CHARACTERS)]
 
@@ -32,7 +36,7 @@ class ActWanted(Wanted):
 class PostponeWanted(ActWanted):
     """Until when, and why."""
 
-    until: Moment = Field(description="When it is due then; not in the past.")
+    until: Moment = Field(description=f"When it is due then; not in the past, and within {MOST_YEARS} years.")
 
 
 class FollowUpShown(Shape):

@@ -110,8 +110,9 @@ class LabelShown(Shape):
     finding: str
     value: bool
     source: str
+    model: str | None = Field(description="Of a signed review: the model whose report that was on.")
     who: str
-    decides: bool = Field(description="It counts: a signed review before an import, the later import before the other.")
+    decides: bool = Field(description="It counts: a signed review before an import, then the later before the other.")
     contradicted: bool = Field(description="Another source says the opposite.")
     split: Split | None = Field(description="Of the patient; null: each dataset draws train or val.")
     created_at: datetime

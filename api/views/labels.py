@@ -69,6 +69,7 @@ def _shown(
         finding=label.finding,
         value=label.value,
         source=label.source,
+        model=label.model_name or None,
         who=label.who,
         decides=decides_it,
         contradicted=contradicted,

@@ -1,7 +1,7 @@
 """A report's document, by the package's rules -> what it suggests to do next, and by when. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.follow_up_rules import FollowUpRule
@@ -11,6 +11,8 @@ from shared.states import Urgency
 Document = Mapping[str, Any]
 
 _ORDER = tuple(Urgency)
+# Days that no study was made on: before there were any of people, and later than today is anywhere on earth.
+FIRST_STUDY, AHEAD = datetime(1896, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
 def suggestions(contract: ModelContract, document: Document, made_at: datetime) -> list[dict[str, Any]]:
@@ -38,7 +40,7 @@ def _by_need(suggestion: dict[str, Any]) -> tuple[int, datetime]:
 
 def _suggestion(rule: FollowUpRule, display: str, document: Document, made_at: datetime) -> dict[str, Any]:
     study = _leading_study(document, rule.finding)
-    from_study = _after_date(study["study_date"], rule) if study and rule.counted_from == "study" else None
+    from_study = _after_date(study["study_date"], rule, made_at) if study and rule.counted_from == "study" else None
     return {
         "finding": rule.finding,
         "display": display,
@@ -61,9 +63,10 @@ def _leading_study(document: Document, finding: str) -> Document | None:
     return max(known, key=lambda one: one[:2])[2] if known else None
 
 
-def _after_date(study_date: str, rule: FollowUpRule) -> datetime | None:
-    """None where the date cannot be read, or the day lies behind the end of the calendar."""
+def _after_date(study_date: str, rule: FollowUpRule, made_at: datetime) -> datetime | None:
+    """None where the date cannot be read, or is none on which this study can have been made."""
     try:
-        return datetime.strptime(study_date, "%Y%m%d").replace(tzinfo=UTC) + rule.within.length
-    except (ValueError, OverflowError):
+        day = datetime.strptime(study_date, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
         return None
+    return day + rule.within.length if FIRST_STUDY <= day <= made_at + AHEAD else None

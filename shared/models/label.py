@@ -18,7 +18,8 @@ _STANDS = text("superseded_at IS NULL")
 class Label(Base):
     """What one source says of one finding of an instance, study or patient; its next word supersedes this one.
 
-    `target_id` is the row of the level's table, `review_id` the signed review that said it, if one did. Sources that
+    `target_id` is the row of the level's table, `review_id` the signed review that said it, if one did, and
+    `model_name` the model whose report that was on, else empty: reviews of two models are two sources. Sources that
     disagree stand beside each other: shared.repositories.labels says which one decides.
     """
 
@@ -30,6 +31,7 @@ class Label(Base):
             "target_id",
             "finding",
             "source",
+            "model_name",
             unique=True,
             sqlite_where=_STANDS,
             postgresql_where=_STANDS,
@@ -48,6 +50,7 @@ class Label(Base):
     who: Mapped[str] = mapped_column(String(128))
     principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
     review_id: Mapped[UUID | None] = mapped_column(ForeignKey("review.id"))
+    model_name: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime]
     superseded_at: Mapped[datetime | None]
 

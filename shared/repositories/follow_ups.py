@@ -1,7 +1,7 @@
 """Follow-ups: what report versions suggest, one standing item for each finding and action of a patient."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,14 @@ from shared.identifiers import new_id
 from shared.models import FollowUp, FollowUpMove, Report
 from shared.repositories.audit import add_audit_events
 from shared.repositories.history import changed_rows
-from shared.states import FOLLOW_UP_MOVES, STANDING_FOLLOW_UPS, FollowUpAction, FollowUpState, Urgency
+from shared.states import (
+    FOLLOW_UP_MOVES,
+    STANDING_FOLLOW_UPS,
+    FollowUpAction,
+    FollowUpState,
+    ReportOrigin,
+    Urgency,
+)
 
 Row = Mapping[str, Any]
 _URGENCIES = tuple(Urgency)
@@ -122,8 +129,11 @@ def _withdraw(session: Session, report: Row, items: Sequence[FollowUp], reason: 
 
 
 def note_signature(session: Session, report: Row, by: str) -> None:
-    """Close what a signed version settles: what asked for a review, and what is of a finding that it holds absent."""
-    absent = {one["finding"] for one in report["document"]["review"]["verdicts"] if one["value"] is False}
+    """Close what a signed version settles: what asked for a review, and what is of a finding that it holds absent.
+
+    What it holds absent no more, where it amends, is to be done again.
+    """
+    absent = _held_absent(report["document"])
     closed: dict[object, Row] = {}
     for item in _standing(session, report):
         is_review = item.action is FollowUpAction.REVIEW
@@ -132,6 +142,24 @@ def note_signature(session: Session, report: Row, by: str) -> None:
             closed[item.id] = {"before": item.state.value, "due_at": item.due_at.isoformat()}
             move_follow_up(session, item, FollowUpState.CLOSED, principal_id=report["principal_id"], reason=reason)
     add_audit_events(session, report["principal_id"], "follow_up.closed", "follow_up", closed)
+    if report["origin"] is ReportOrigin.AMENDMENT:
+        amended = session.get_one(Report, report["supersedes"])
+        _suggest_anew(session, report, _held_absent(amended.document) - absent)
+
+
+def _held_absent(document: Row) -> set[str]:
+    return {one["finding"] for one in document["review"]["verdicts"] if one["value"] is False}
+
+
+def _suggest_anew(session: Session, report: Row, findings: Collection[str]) -> None:
+    """What the results suggest for these findings; a review of them there has just been."""
+    standing = {(one.finding, one.action.value) for one in _standing(session, report)}
+    said = [one for one in report["document"].get("follow_ups", ()) if one["finding"] in findings]
+    said = [one for one in said if one["action"] != FollowUpAction.REVIEW]
+    added = [_new(report, one) for one in said if (one["finding"], one["action"]) not in standing]
+    session.add_all(_move(one, None, FollowUpState.OPEN, by=report["principal_id"]) for one in added)
+    session.flush()
+    add_audit_events(session, report["principal_id"], "follow_up.suggest", "follow_up", {one.id: {} for one in added})
 
 
 def note_retraction(session: Session, report: Row) -> None:

@@ -1,6 +1,6 @@
 """Labels: what they speak of, what a source said last, and which source decides where they disagree.
 
-A signed review decides over imports; among imports, the one that came last.
+A signed review decides over imports; among reviews of several models and among imports, the one that came last.
 """
 
 from collections import Counter
@@ -41,6 +41,8 @@ class Target:
     issuer: str
 
 
+# Level, row of its table, finding, source, model.
+Key = tuple[TargetLevel, int, str, str, str]
 Said = tuple[bool, str, UUID | None]
 
 
@@ -54,6 +56,7 @@ class NewLabel:
     source: str
     who: str
     review_id: UUID | None = None
+    model_name: str = ""
 
     @property
     def said(self) -> Said:
@@ -61,9 +64,9 @@ class NewLabel:
         return self.value, self.who, self.review_id
 
     @property
-    def key(self) -> tuple[TargetLevel, int, str, str]:
+    def key(self) -> Key:
         """A source has one standing label for each."""
-        return (self.target.level, self.target.id, self.finding, self.source)
+        return (self.target.level, self.target.id, self.finding, self.source, self.model_name)
 
 
 def lock_labels(session: Session) -> None:
@@ -101,7 +104,7 @@ def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) 
     """
     standing = _standing(session, labels)
     outcomes: Counter[str] = Counter()
-    latest: dict[tuple[TargetLevel, int, str, str], NewLabel] = {}
+    latest: dict[Key, NewLabel] = {}
     said = {key: found for key, (_, found) in standing.items()}
     for label in labels:
         before = said.get(label.key)
@@ -122,6 +125,7 @@ def add_labels(session: Session, principal_id: int, labels: Sequence[NewLabel]) 
             "who": label.who,
             "principal_id": principal_id,
             "review_id": label.review_id,
+            "model_name": label.model_name,
             "created_at": at,
         }
         for label in fresh
@@ -137,22 +141,21 @@ def withdraw_labels(session: Session, *, review_id: UUID) -> int:
     return changed_rows(session.execute(update(Label).where(*of_review).values(superseded_at=utc_now())))
 
 
-def withdraw_label(session: Session, target: Target, finding: str, source: str) -> int:
-    """The source takes back what it said of one thing, if it said anything."""
+def withdraw_review(session: Session, target: Target, finding: str, model_name: str) -> int:
+    """What reviews of one model's reports said of one thing stands no more, if they said anything."""
     of_it = (Label.level == target.level, Label.target_id == target.id, Label.finding == finding)
-    statement = update(Label).where(*of_it, Label.source == source, Label.superseded_at.is_(None))
+    of_model = (Label.source == REVIEW, Label.model_name == model_name, Label.superseded_at.is_(None))
+    statement = update(Label).where(*of_it, *of_model)
     return changed_rows(session.execute(statement.values(superseded_at=utc_now())))
 
 
-def _standing(
-    session: Session, labels: Sequence[NewLabel]
-) -> Mapping[tuple[TargetLevel, int, str, str], tuple[int, Said]]:
-    columns = (Label.level, Label.target_id, Label.finding, Label.source)
-    found: dict[tuple[TargetLevel, int, str, str], tuple[int, Said]] = {}
+def _standing(session: Session, labels: Sequence[NewLabel]) -> Mapping[Key, tuple[int, Said]]:
+    columns = (Label.level, Label.target_id, Label.finding, Label.source, Label.model_name)
+    found: dict[Key, tuple[int, Said]] = {}
     for some in in_parts(sorted({label.key for label in labels})):
         statement = select(*columns, Label.id, Label.value, Label.who, Label.review_id)
         rows = session.execute(statement.where(tuple_(*columns).in_(some), Label.superseded_at.is_(None)))
-        found.update({(row[0], row[1], row[2], row[3]): (row[4], (row[5], row[6], row[7])) for row in rows})
+        found.update({row[:5]: (row[5], row[6:]) for row in rows})
     return found
 
 

@@ -24,8 +24,8 @@ from shared.repositories.labels import (
     add_labels,
     lock_labels,
     targets_named,
-    withdraw_label,
     withdraw_labels,
+    withdraw_review,
 )
 from shared.repositories.notices import tell_of_reports
 from shared.repositories.splits import settle_splits
@@ -142,9 +142,11 @@ def _relabel(session: Session, made: ReviewedVersion, review_id: UUID, settings:
     targets = _studies(session, report["patient_id"], words)
     for word in words:
         if word.value is None:
-            withdraw_label(session, targets[word.study_instance_uid], word.finding, REVIEW)
+            withdraw_review(session, targets[word.study_instance_uid], word.finding, report["model_name"])
     labels = [
-        NewLabel(targets[word.study_instance_uid], word.finding, word.value, REVIEW, made.by, review_id)
+        NewLabel(
+            targets[word.study_instance_uid], word.finding, word.value, REVIEW, made.by, review_id, report["model_name"]
+        )
         for word in words
         if word.value is not None
     ]

@@ -200,6 +200,11 @@ def test_finding_that_the_signature_holds_absent_leaves_nothing_to_do(any_api: A
     assert made.status_code == 201, made.text
     assert listed(any_api) == []
     assert any_api.get(item["links"]["self"]).json["reason"] == "Dr Jansen holds it absent"
+    again = say(any_api, who, made.json["id"], "amend", verdicts={code: "agree"}, reason="no artefact after all")
+    (anew,) = listed(any_api)
+    assert (anew["finding"], anew["action"], anew["report"]) == (code, "control_study", again.json["id"])
+    say(any_api, who, again.json["id"], "amend", verdicts={code: "agree"}, comment="seen twice", reason="a comment")
+    assert [one["id"] for one in listed(any_api)] == [anew["id"]]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +234,7 @@ def test_acts_of_people_are_moves_of_the_state_table(any_api: Api) -> None:
     assert any_api.post(f"{FOLLOW_UPS}/{item['id']}/close", json={}).status_code == 422
     assert any_api.post(f"{FOLLOW_UPS}/{item['id']}/close", json={"reason": ""}).status_code == 422
     act(any_api, item, "postpone", 422, until="2020-01-01T00:00:00Z")
+    act(any_api, item, "postpone", 422, until="9999-01-01T00:00:00Z")
     act(any_api, item, "postpone", 422, until="2099-01-01T00:00:00")
     act(any_api, item, "acknowledge", reason="I call her")
     refused = act(any_api, item, "acknowledge", 409)

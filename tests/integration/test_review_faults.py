@@ -1,15 +1,19 @@
 """A version that a person makes is written whole or not at all, once, and the chain stays one line."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, select
 
+from api import idempotency
+from api.documents.formats import FORMATS
 from scheduler.aggregation.report import Aggregation
 from shared.db import WritersTurn, reading
 from shared.models import AuditEvent, JobPatient, Label, PatientSplit, Report, ReportRendition, Review, ReviewVerdict
@@ -229,3 +233,30 @@ def test_results_lose_and_look_again_when_a_signature_came_between(
         ("signature", "final"),
         ("results", "preliminary"),
     ]
+
+
+def test_key_is_held_for_as_long_as_the_documents_take(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another request with it would else take it over, make all documents too, and the first one's work be lost."""
+    monkeypatch.setattr(idempotency, "RESERVATION_S", 0.5)
+    monkeypatch.setattr(idempotency, "RENEWAL_S", 0.1)
+    kind, one = next(iter(FORMATS.items()))
+    making, make = Event(), one.make
+
+    def slowly(*given: Any, **named: Any) -> bytes:
+        making.set()
+        time.sleep(1.5)
+        return make(*given, **named)
+
+    monkeypatch.setitem(FORMATS, kind, replace(one, make=slowly))
+    first = reported(any_api.prepared, MIXED)
+    headers = physician(any_api) | read(any_api, first) | {"Idempotency-Key": "mine"}
+
+    with ThreadPoolExecutor(1) as pool:
+        signing = pool.submit(any_api.post, f"{REPORTS}/{first}/review", json=ALL, headers=headers)
+        assert making.wait(20)
+        time.sleep(1.0)
+        second = any_api.post(f"{REPORTS}/{first}/review", json=ALL, headers=headers)
+
+    assert (second.status_code, "still at work" in second.json["detail"]) == (409, True)
+    assert signing.result().status_code == 201
+    assert len(chain(any_api)) == 2

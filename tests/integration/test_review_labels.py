@@ -33,9 +33,9 @@ MIXED = (0.9, 0.2, 0.3)
 
 
 def labels(api: Api, query: str = "&source=review") -> dict[tuple[str, str], bool]:
-    """What stands: by finding and study."""
+    """What stands and decides: by finding and study."""
     items = api.get(f"{LABELS}?limit=500{query}").json["items"]
-    return {(one["finding"], one["study_instance_uid"]): one["value"] for one in items}
+    return {(one["finding"], one["study_instance_uid"]): one["value"] for one in items if one["decides"]}
 
 
 def test_signed_verdicts_are_labels_of_the_study(any_api: Api) -> None:
@@ -154,11 +154,31 @@ def test_retraction_takes_nothing_that_another_models_review_said(any_api: Api) 
     Aggregation(prepared.engine).run()
     (report,) = any_api.get(f"{REPORTS}?model=another").json["items"]
     sign(any_api, me, report["id"], nodule="unsure")
-    assert labels(any_api) == {("effusion", JANUARY): True, ("mass", JANUARY): True}
+    both = {("effusion", JANUARY): True, ("mass", JANUARY): True}
+    assert labels(any_api) == both | {("nodule", JANUARY): False}
 
     say(any_api, me, first["id"], "retract", reason="wrong")
 
-    assert labels(any_api) == {("effusion", JANUARY): True, ("mass", JANUARY): True}
+    assert labels(any_api) == both
+
+
+def test_reviews_of_two_models_stand_beside_each_other_and_the_later_decides(any_api: Api) -> None:
+    prepared = any_api.prepared
+    me = physician(any_api)
+    predict(prepared, model(prepared, name="first"), {JANUARY: [MIXED]})
+    sign(any_api, me, aggregate(prepared))
+    predict_again(prepared, model(prepared, name="second"), MIXED)
+    Aggregation(prepared.engine).run()
+    (report,) = any_api.get(f"{REPORTS}?model=second").json["items"]
+
+    def told() -> set[tuple[str, bool, bool, bool]]:
+        items = any_api.get(f"{LABELS}?finding=effusion").json["items"]
+        return {(one["model"], one["value"], one["decides"], one["contradicted"]) for one in items}
+
+    final = sign(any_api, me, report["id"], effusion="disagree")
+    assert told() == {("first", True, False, True), ("second", False, True, True)}
+    say(any_api, me, final["id"], "retract", reason="wrong")
+    assert told() == {("first", True, True, False)}
 
 
 def test_review_counts_over_an_import_and_its_withdrawal_gives_the_import_back(any_api: Api) -> None:

@@ -73,7 +73,7 @@ def test_study_of_a_suggestion_is_the_likeliest_of_those_in_scope() -> None:
     assert found["due_at"] == "2026-03-01T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("day", ["", "2026", "99991231", "not a date"])
+@pytest.mark.parametrize("day", ["", "2026", "99991231", "00010101", "18951231", "20990101", "not a date"])
 def test_due_date_is_counted_from_the_report_when_the_studys_is_of_no_use(day: str) -> None:
     (found,) = suggestions(contract(CONTROL), document(0.5, study("1.2", 0.5, day)), NOW)
 

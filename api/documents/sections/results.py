@@ -85,7 +85,8 @@ def review(document: Document, words: Words) -> Iterator[Block]:
     if not said:
         return
     signed = said.get("signed")
-    pairs = [("review.reviewer", _who(said["reviewer"], said["reviewed_at"], words))]
+    who = "review.retracted" if document["version"]["status"] == "retracted" else "review.reviewer"
+    pairs = [(who, _who(said["reviewer"], said["reviewed_at"], words))]
     pairs += [(f"review.{name}", clean(said[name])) for name in ("comment", "reason") if said.get(name)]
     pairs += [("review.signed", _who(signed["by"], signed["at"], words))] if signed else []
     yield Heading(words.say("review.title"))

@@ -192,6 +192,17 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("review_id", sa.Uuid(), nullable=True))
         batch_op.create_foreign_key(op.f("fk_label_review_id_review"), "review", ["review_id"], ["id"])
         batch_op.create_index("ix_label_review_id", ["review_id"])
+        batch_op.add_column(sa.Column("model_name", sa.String(length=64), nullable=False, server_default=""))
+        batch_op.alter_column("model_name", server_default=None)
+    _index_standing_labels("source", "model_name")
+
+
+def _index_standing_labels(*by: str) -> None:
+    """Anew: a source has one standing label for each target and finding, and for each of these."""
+    stands = sa.text("superseded_at IS NULL")
+    columns = ["level", "target_id", "finding", *by]
+    op.drop_index("uq_label_standing", "label")
+    op.create_index("uq_label_standing", "label", columns, unique=True, sqlite_where=stands, postgresql_where=stands)
 
 
 def _chain_reports() -> None:
@@ -239,7 +250,11 @@ def _digest_documents(connection: sa.Connection) -> None:
 
 def downgrade() -> None:
     """Move the schema back; reports keep their numbers in the chain, which are unique for each version too."""
+    # What reviews said goes with them; of two models' reviews both can stand.
+    op.execute("DELETE FROM label WHERE review_id IS NOT NULL")
+    _index_standing_labels("source")
     with op.batch_alter_table("label") as batch_op:
+        batch_op.drop_column("model_name")
         batch_op.drop_index("ix_label_review_id")
         batch_op.drop_constraint(op.f("fk_label_review_id_review"), type_="foreignkey")
         batch_op.drop_column("review_id")
