@@ -33,10 +33,12 @@ def strip(folder: Path, pixels: NDArray[Any]) -> NDArray[Any]:
     return whole_picture(folder, pixels, np.zeros((4, 4)), frame=1, resize="stretch")[-STRIP:]
 
 
-def whole_picture(folder: Path, pixels: NDArray[Any], heat: NDArray[Any], *, frame: int, resize: str) -> NDArray[Any]:
+def whole_picture(
+    folder: Path, pixels: NDArray[Any], heat: NDArray[Any], *, frame: int, resize: str, side: int = 160
+) -> NDArray[Any]:
     (folder / "file").write_bytes(to_bytes(make_dataset(pixels, PatientName="Doe^Jane")))
     (folder / "maps").write_bytes(encode_maps([heat.astype(np.float16)]))
-    wanted = Wanted(str(folder / "file"), frame, str(folder / "maps"), 0, resize, (SIDE, SIDE), side=160)
+    wanted = Wanted(str(folder / "file"), frame, str(folder / "maps"), 0, resize, (SIDE, SIDE), side=side)
     ((_, png),) = blend_in_child(asdict(wanted) | {"limits": asdict(LIMITS), "raw": False})
     assert b"Doe" not in png
     with Image.open(io.BytesIO(png)) as image:
@@ -114,3 +116,17 @@ def test_frame_is_windowed_as_the_file_says(tmp_path: Path, attributes: dict[str
     (frame,) = iter_frames(tmp_path / "file", LIMITS)
 
     np.testing.assert_allclose(display_values(frame)[0, :3], expected, atol=1e-6)
+
+
+def test_wide_picture_has_the_key_of_its_colours_or_says_that_there_are_none(tmp_path: Path) -> None:
+    def key(heat: NDArray[Any]) -> NDArray[Any]:
+        whole = whole_picture(tmp_path, np.full((40, 80), 9, np.uint16), heat, frame=1, resize="stretch", side=512)
+        return whole[-STRIP:, 256:]
+
+    with_colours, without = key(np.eye(4)), key(-np.eye(4))
+
+    for strip in (with_colours, without):
+        assert strip.max() > 200, "words"
+    tint = with_colours[:, :, 0] - with_colours[:, :, 2]
+    assert tint.max() > 100, "the strongest colour"
+    assert (without[:, :, 0] == without[:, :, 2]).all()
