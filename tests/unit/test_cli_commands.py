@@ -140,11 +140,14 @@ def test_upload_id_is_told_when_a_submission_breaks_off(server: CannedServer, tm
 
 def test_report_is_written_for_its_owner_alone(server: CannedServer, tmp_path: Path) -> None:
     server.answer(f"GET /api/v1/reports/{JOB}.html", Answer(b"<p>page</p>"))
+    newest = {"id": "newest-id", "number": 3, "status": "final"}
+    server.answer(f"GET /api/v1/reports/{JOB}", Answer({"superseded_by": newest}))
     target = tmp_path / "report.html"
 
     result = run(server, "report", JOB, "-o", str(target))
 
     assert result.exit_code == 0
+    assert "not the newest version any more; that is version 3, final: overread report newest-id" in result.stderr
     assert target.read_text() == "<p>page</p>"
     assert target.stat().st_mode & 0o777 == 0o600
 
@@ -164,12 +167,13 @@ def test_report_is_written_in_the_form_that_the_file_is_named_for(
     server: CannedServer, tmp_path: Path, name: str, asked: str
 ) -> None:
     server.answer(f"GET /api/v1/reports/{JOB}{asked}", Answer(b"%PDF-1.4 \xff\x00"))
+    server.answer(f"GET /api/v1/reports/{JOB}", Answer({"superseded_by": None}))
 
     result = run(server, "report", JOB, "-o", str(tmp_path / name), "--language", "zh")
 
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / name).read_bytes() == b"%PDF-1.4 \xff\x00"
-    assert server.asked[-1].path.endswith("?lang=zh")
+    assert server.asked[0].path.endswith("?lang=zh")
 
 
 def test_report_is_not_written_where_the_file_is_named_for_no_form(server: CannedServer, tmp_path: Path) -> None:
@@ -269,6 +273,7 @@ def test_summary_names_the_newest_version_and_what_people_said(server: CannedSer
             "findings": [FINDING],
             "excluded": [],
             "untrained": True,
+            "version": {"status": "preliminary"},
             "review": SIGNED,
             "follow_ups": [CONTROL],
         },
