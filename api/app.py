@@ -26,12 +26,14 @@ from api.routes import (
     reviews,
     schedules,
     schemas,
+    sessions,
     tokens,
     uploads,
     verifications,
     webhooks,
 )
 from api.services import EXTENSION, Services, make_services
+from api.web import pages as web
 from shared.config import Settings
 
 DESCRIPTION = """
@@ -87,11 +89,13 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         model_cards.blueprint,
         webhooks.blueprint,
         notices.blueprint,
+        sessions.blueprint,
         tokens.blueprint,
         principals.blueprint,
         audit.blueprint,
         health.blueprint,
         docs.blueprint,
+        web.blueprint,
     ):
         app.register_blueprint(blueprint)
 

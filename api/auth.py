@@ -1,17 +1,45 @@
-"""Bearer tokens of principals, hashed at rest; every route names the scope it needs."""
+"""Bearer tokens of principals, hashed at rest; every route names the scope it needs.
+
+A browser carries its token in a cookie that no script can read. A page of anybody could make a browser send it, so what
+changes something also takes a word that only our own pages know.
+"""
+
+import hashlib
+import hmac
 
 from apiflask import HTTPTokenAuth
 from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g, request
+from werkzeug.datastructures import Authorization
 
 from api.errors import problem
 from api.services import services
 from shared.db import reading
+from shared.errors import ScopeError
 from shared.models import Principal, Token
 from shared.repositories.principals import valid_token
 from shared.states import Scope
 
-auth = HTTPTokenAuth(scheme="Bearer", description="A token from `overread token create`, or the admin token.")
+COOKIE = "overread_session"
+CSRF_HEADER = "X-CSRF-Token"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class _TokenAuth(HTTPTokenAuth):
+    """Where no header carries a token, a session's cookie does."""
+
+    def get_auth(self) -> Authorization | None:
+        """What the request carries; raises ScopeError where a change by cookie comes without our pages' word."""
+        sent: Authorization | None = super().get_auth()
+        secret = request.cookies.get(COOKIE, "")
+        if sent is not None or not secret:
+            return sent
+        if request.method not in SAFE and not is_csrf(secret, request.headers.get(CSRF_HEADER, "")):
+            raise ScopeError(f"A change by a session's cookie takes the header {CSRF_HEADER} with what the page gave.")
+        return Authorization("bearer", token=secret)
+
+
+auth = _TokenAuth(scheme="Bearer", description="A token from `overread token create`, or the admin token.")
 
 
 @auth.verify_token  # type: ignore[untyped-decorator]
@@ -28,8 +56,19 @@ def _verify(secret: str) -> Token | None:
     return found
 
 
+def csrf_of(secret: str) -> str:
+    """What our pages give back with every change; nobody else can make it who does not know the session's secret."""
+    return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def is_csrf(secret: str, given: str) -> bool:
+    """Whether it is the session's."""
+    return hmac.compare_digest(csrf_of(secret).encode(), given.encode())
+
+
 @auth.get_user_roles  # type: ignore[untyped-decorator]
-def _scopes(token: Token) -> list[str]:
+def scopes_of(token: Token) -> list[str]:
+    """What it may do."""
     if Scope.ADMIN in token.scopes:
         return [scope.value for scope in Scope]
     return [str(scope) for scope in token.scopes]
@@ -61,4 +100,4 @@ def principal() -> Principal:
 
 def may(scope: Scope) -> bool:
     """True when the token has the scope."""
-    return scope.value in _scopes(token())
+    return scope.value in scopes_of(token())

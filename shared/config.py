@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     checkpoint_every_s: float = Field(60.0, gt=0.0, description="A training run that is lost goes on from so far back.")
     max_open_items: int = Field(2_000_000, description="Most open instances of one token's jobs; then 429.")
     requests_per_minute: int = Field(6000, ge=1, description="Most requests of one token; then 429.")
+    session_s: float = Field(12 * 3600.0, gt=0.0, description="A browser is logged in for so long at most.")
+    logins_per_minute: int = Field(20, ge=1, description="Most tries to log in as one principal; then 429.")
     holdout_share: float = Field(
         0.2, ge=0.0, lt=1.0, description="Share of the patients that no model version ever trains on."
     )

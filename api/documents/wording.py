@@ -32,9 +32,9 @@ class Words:
 
 
 @cache
-def words_in(language: str) -> Words:
-    """The catalogue of a language of LANGUAGES."""
-    with (FOLDER / f"{language}.toml").open("rb") as file:
+def words_in(language: str, folder: Path = FOLDER) -> Words:
+    """The catalogue of a language of LANGUAGES; that of the documents, unless another folder of them is named."""
+    with (folder / f"{language}.toml").open("rb") as file:
         tables: dict[str, dict[str, Any]] = tomllib.load(file)
     texts = {f"{group}.{key}": str(text) for group, table in tables.items() for key, text in table.items()}
     return Words(language, texts["text.tag"], texts)

@@ -21,6 +21,7 @@ from api.schemas.jobs import (
     JobList,
     JobOfFilesWanted,
     JobQuery,
+    JobsByState,
     JobShown,
     JobWanted,
 )
@@ -35,7 +36,8 @@ from shared.models import Job
 from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
 from shared.repositories.jobs import get_job, list_jobs, request_cancel
-from shared.states import Explain, JobKind, Lane, Scope
+from shared.repositories.tallies import jobs_in, totals
+from shared.states import Explain, JobKind, JobState, Lane, Scope
 from shared.unit_of_work import UnitOfWork
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
@@ -130,6 +132,17 @@ def get_jobs(query_data: JobQuery) -> Any:
         )
         shown = jobs_shown(session, jobs)
         return page_of(shown, query_data.limit, lambda job: job, lambda job: str(job.id))
+
+
+@blueprint.get("/counts")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(JobsByState)
+@blueprint.doc(summary="Count jobs by state")
+def get_counts() -> Any:
+    """From counters, so it takes as long however many jobs there are."""
+    with reading(services().engine) as session:
+        found = totals(session)
+        return JobsByState(counts={state: found[jobs_in(state)] for state in JobState})
 
 
 @blueprint.get("/<uuid:job_id>")

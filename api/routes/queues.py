@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 from sqlalchemy import func, select
 
 from api.auth import auth, principal
-from api.schemas.operations import PauseWanted, QueueList, QueueShown, WorkerList
+from api.schemas.operations import Activity, ActivityQuery, PauseWanted, QueueList, QueueShown, WorkerList
 from api.services import services
 from api.views.queues import lane_shown
 from api.views.situation import Situation
@@ -17,8 +17,11 @@ from shared.models import Shard, WorkerProcess
 from shared.planning.make import MOST_HINTS
 from shared.repositories.audit import add_audit_event
 from shared.repositories.lanes import due_up_to, pause_lane, resume_lane
+from shared.repositories.pace import done_lately
 from shared.repositories.workers import live_workers
 from shared.states import Lane, Scope, ShardState
+
+STEP_S, HOUR_S = 900, 3600
 
 blueprint = APIBlueprint("queues", __name__, url_prefix="/api/v1", tag="Queues")
 
@@ -32,6 +35,18 @@ def get_queues() -> Any:
     with reading(services().engine) as session:
         situation = Situation(session, services())
         return {"items": [lane_shown(session, lane, situation) for lane in Lane]}
+
+
+@blueprint.get("/activity")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(ActivityQuery, location="query")
+@blueprint.output(Activity)
+@blueprint.doc(summary="See what was done lately")
+def get_activity(query_data: ActivityQuery) -> Any:
+    """How many items of all lanes got an outcome in each quarter of an hour."""
+    with reading(services().engine) as session:
+        done = done_lately(session, query_data.hours * HOUR_S, STEP_S)
+    return {"step_s": STEP_S, "items": [{"at": at, "items": items} for at, items in done]}
 
 
 @blueprint.post("/queues/<string:lane>/pause")

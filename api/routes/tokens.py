@@ -20,6 +20,7 @@ from shared.models import Principal, Token
 from shared.repositories.audit import add_audit_event
 from shared.repositories.principals import (
     ADMIN,
+    Limits,
     add_principal,
     issue_token,
     list_tokens,
@@ -39,15 +40,17 @@ blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="T
 def post_token(json_data: TokenWanted) -> Any:
     """A token for a principal, made where there is none of that name; its secret is shown this once."""
     expires_at = utc_now() + timedelta(days=json_data.expires_days) if json_data.expires_days else None
-    limits = {"max_open_items": json_data.max_open_items, "requests_per_minute": json_data.requests_per_minute}
+    limits = Limits(json_data.max_open_items, json_data.requests_per_minute)
     with services().unit_of_work() as uow:
         owner = principal_named(uow.session, json_data.principal) or add_principal(uow.session, json_data.principal)
         if json_data.roles is not None:
             _give_roles(uow.session, owner, json_data.roles)
         scopes = list(dict.fromkeys(json_data.scopes))
-        made, secret = issue_token(uow.session, owner, scopes, name=json_data.name, expires_at=expires_at, **limits)
+        made, secret = issue_token(
+            uow.session, owner, scopes, name=json_data.name, expires_at=expires_at, limits=limits
+        )
         names = [scope.value for scope in scopes]
-        add_audit_event(uow.session, principal().id, "token.create", "token", made.id, scopes=names, **limits)
+        add_audit_event(uow.session, principal().id, "token.create", "token", made.id, scopes=names, **limits._asdict())
         return TokenShown(**_listed(made).model_dump(), token=secret)
 
 

@@ -177,6 +177,12 @@ class JobQuery(Page):
     mine: bool = Field(False, description="Only jobs of the token's own principal.")
 
 
+class JobsByState(Shape):
+    """How many jobs there are in each state, of all principals and kinds."""
+
+    counts: dict[JobState, int]
+
+
 class ItemQuery(Page):
     """Filters of a job's items."""
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, PersonName, Shape, Wanted
 from shared.states import Lane, ModelState, PromotionKind, ProofState, Role, Scope
@@ -51,6 +51,26 @@ class QueueList(Shape):
     """All lanes."""
 
     items: list[QueueShown]
+
+
+class ActivityQuery(BaseModel):
+    """Of how many hours back."""
+
+    hours: int = Field(24, ge=1, le=24)
+
+
+class Bucket(Shape):
+    """Some minutes, and what got an outcome in them."""
+
+    at: datetime = Field(description="When they began.")
+    items: int
+
+
+class Activity(Shape):
+    """What was done lately, in equal steps, the oldest first; the last one is not over yet."""
+
+    step_s: int
+    items: list[Bucket]
 
 
 class WorkerShown(Shape):

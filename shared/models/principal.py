@@ -19,12 +19,16 @@ class Principal(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     kind: Mapped[str] = mapped_column(String(16), default="user")
     roles: Mapped[list[Any]] = mapped_column(default=list)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
 
 
 class Token(Base):
-    """A bearer token: only its SHA-256 is kept (256 random bits need no slow hash); limits of None: the settings'."""
+    """A bearer token: only its SHA-256 is kept (256 random bits need no slow hash); limits of None: the settings'.
+
+    A browser's session is a token too, in a cookie; where another token began it, it ends with that `parent`.
+    """
 
     __tablename__ = "token"
 
@@ -39,6 +43,7 @@ class Token(Base):
     revoked_at: Mapped[datetime | None]
     max_open_items: Mapped[int | None]
     requests_per_minute: Mapped[int | None]
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("token.id"))
 
     principal: Mapped[Principal] = relationship(lazy="joined", innerjoin=True)
 

@@ -1,13 +1,14 @@
 """How fast a lane moves: instances that got an outcome, in buckets of a few seconds."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
@@ -66,6 +67,22 @@ def last_minute(session: Session, lane: Lane) -> float:
     """Items per second over the last minute, also where there were none."""
     statement = select(func.sum(Pace.items)).where(Pace.lane == lane, Pace.at > _ago(LAST_MINUTE_S + BUCKET_S))
     return int(session.scalar(statement) or 0) / LAST_MINUTE_S
+
+
+def done_lately(session: Session, seconds: int, step_s: int) -> list[tuple[datetime, int]]:
+    """How many items of all lanes got an outcome in each step of the last so many seconds, the oldest first."""
+    last = int(utc_now().timestamp()) // step_s
+    first = last - seconds // step_s + 1
+    since = datetime.fromtimestamp(first * step_s, UTC)
+    done: Counter[int] = Counter()
+    for at, items in session.execute(select(Pace.at, func.sum(Pace.items)).where(*_in_order(since)).group_by(Pace.at)):
+        done[int(at.timestamp()) // step_s] += int(items)
+    return [(datetime.fromtimestamp(step * step_s, UTC), done[step]) for step in range(first, last + 1)]
+
+
+def _in_order(since: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Rows since then, by the index, which begins with the lane."""
+    return Pace.lane.in_(Lane), Pace.at >= since
 
 
 def _ago(seconds: float) -> datetime:

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -13,12 +14,29 @@ from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Principal, Project, Token
 from shared.repositories.history import changed_rows
-from shared.states import Scope
+from shared.states import Role, Scope
 
 TOKEN_PREFIX = "ovr_"  # noqa: S105 - the visible start of every token, not a secret
 # The one that every installation begins with.
 ADMIN = "admin"
 DEFAULT_PROJECT = "default"
+# What who logs in with a password may do, by each of their roles.
+SCOPES_OF_ROLE: dict[Role, tuple[Scope, ...]] = {
+    Role.SUBMITTER: (Scope.SUBMIT, Scope.READ),
+    Role.OPERATOR: (Scope.OPERATE, Scope.SUBMIT, Scope.READ),
+    Role.PHYSICIAN: (Scope.REVIEW, Scope.READ),
+    Role.ADMIN: (Scope.ADMIN,),
+}
+
+
+class Limits(NamedTuple):
+    """What a token may ask for; of None the settings' limits hold."""
+
+    max_open_items: int | None = None
+    requests_per_minute: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 def principal_named(session: Session, name: str) -> Principal | None:
@@ -49,10 +67,10 @@ def issue_token(
     *,
     name: str = "",
     expires_at: datetime | None,
-    max_open_items: int | None = None,
-    requests_per_minute: int | None = None,
+    limits: Limits = NO_LIMITS,
+    parent_id: UUID | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its secret, which cannot be had again; limits of None are the settings'."""
+    """A new token and its secret, which cannot be had again."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token = Token(
         id=new_id(),
@@ -63,8 +81,9 @@ def issue_token(
         scopes=[scope.value for scope in scopes],
         created_at=utc_now(),
         expires_at=expires_at,
-        max_open_items=max_open_items,
-        requests_per_minute=requests_per_minute,
+        max_open_items=limits.max_open_items,
+        requests_per_minute=limits.requests_per_minute,
+        parent_id=parent_id,
     )
     session.add(token)
     session.flush()
@@ -77,13 +96,19 @@ def hash_secret(secret: str) -> str:
 
 
 def valid_token(session: Session, secret: str) -> Token | None:
-    """The token of this secret if it is neither expired nor revoked and its principal is not disabled."""
+    """The token of this secret if it is good: itself, the one that began it, and its principal."""
     token = session.scalar(select(Token).where(Token.sha256 == hash_secret(secret)))
-    if token is None or token.revoked_at is not None or token.principal.disabled_at is not None:
+    if token is None or not _is_good(token):
         return None
-    if token.expires_at is not None and token.expires_at <= utc_now():
+    if token.parent_id is not None and not _is_good(session.get_one(Token, token.parent_id)):
         return None
     return token
+
+
+def _is_good(token: Token) -> bool:
+    """It is neither expired nor revoked, and its principal is not disabled."""
+    is_over = token.expires_at is not None and token.expires_at <= utc_now()
+    return token.revoked_at is None and token.principal.disabled_at is None and not is_over
 
 
 def list_tokens(session: Session, *, before: UUID | None, limit: int) -> Sequence[Token]:

@@ -1,0 +1,42 @@
+"""Shapes of logging in, and of who is."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field, SecretStr
+
+from api.schemas.base import PersonName, Shape, Wanted
+from shared.states import Role, Scope
+
+
+class LoginWanted(Wanted):
+    """A name with its password, or nothing where the request carries a token."""
+
+    name: PersonName | None = None
+    password: SecretStr | None = Field(None, max_length=256)
+
+
+class PasswordWanted(Wanted):
+    """A principal's new password."""
+
+    password: SecretStr = Field(min_length=12, max_length=256)
+
+
+class SessionShown(Shape):
+    """A browser's session; its secret is shown this once."""
+
+    id: UUID
+    secret: str
+    principal: str
+    expires_at: datetime
+    lasts_s: float
+
+
+class Me(Shape):
+    """Whose token the request carries, and what it may do."""
+
+    name: str
+    roles: list[Role]
+    scopes: list[Scope]
+    token: UUID
+    expires_at: datetime | None

@@ -1,0 +1,40 @@
+// Keeps a page up to date without loading it again: asks with the ETag whether it still holds, and replaces the parts
+// that have an id and differ. Asks less often while nothing answers, and not at all while nobody looks.
+import { localise } from "./times.js";
+
+const LONGEST_MS = 60_000;
+
+export function keepUp(main, everyMs) {
+  let etag = null;
+  let waitMs = everyMs;
+  const look = async () => {
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
+        if (answer.redirected) return location.reload();
+        if (answer.ok) {
+          etag = answer.headers.get("ETag");
+          replace(main, new DOMParser().parseFromString(await answer.text(), "text/html"));
+        }
+        waitMs = answer.ok || answer.status === 304 ? everyMs : Math.min(LONGEST_MS, waitMs * 2);
+      } catch {
+        waitMs = Math.min(LONGEST_MS, waitMs * 2);
+      }
+    }
+    setTimeout(look, waitMs);
+  };
+  setTimeout(look, waitMs);
+}
+
+function replace(main, fresh) {
+  localise(fresh);
+  for (const part of main.querySelectorAll("section[id], nav[id]")) {
+    const other = fresh.getElementById(part.id);
+    // What somebody is typing or choosing in stays as it is.
+    if (!other || other.innerHTML === part.innerHTML || part.contains(document.activeElement)) continue;
+    const open = [...part.querySelectorAll("details")].map((one) => one.open);
+    part.className = other.className;
+    part.innerHTML = other.innerHTML;
+    part.querySelectorAll("details").forEach((one, place) => { one.open = open[place] ?? false; });
+  }
+}

@@ -1,0 +1,88 @@
+"""Tonight, the list of jobs and a job, as pages: what they show, and what a person does there."""
+
+import pytest
+
+from tests.browsing import Browser
+from tests.conftest import Api
+from tests.reviews import fail, model, reported
+
+JOBS = "/api/v1/jobs"
+EFFUSION = (0.9, 0.2, 0.3)
+
+
+def browser_of(api: Api, *scopes: str) -> Browser:
+    made = api.post("/api/v1/tokens", json={"principal": "Ann", "scopes": list(scopes)}).json
+    return Browser(api, made["token"])
+
+
+def test_tonight_says_what_is_wrong_first(any_api: Api) -> None:
+    browser = Browser(any_api, any_api.prepared.token)
+    any_api.post("/api/v1/queues/routine/pause", json={"reason": "<b>moving</b> house"})
+
+    page = browser.get("/").text
+
+    assert "Look at this" in page
+    assert "The routine queue is paused by admin: &lt;b&gt;moving&lt;/b&gt; house" in page
+    assert "No worker is alive" in page
+    assert page.index("Look at this") < page.index("Queues")
+
+
+def test_jobs_are_listed_with_their_counts_and_found_by_what_the_address_says(any_api: Api) -> None:
+    reported(any_api.prepared, EFFUSION)
+    fail(any_api.prepared, model(any_api.prepared, name="other"), "1.2.3")
+    browser = browser_of(any_api, "read")
+
+    everything, failed = browser.get("/jobs").text, browser.get("/jobs?state=failed").text
+
+    assert everything.count("<tr>") == 3
+    assert 'href="/jobs?state=failed">failed <b>1</b>' in everything
+    assert failed.count("<tr>") == 2
+    assert 'aria-current="true">failed' in failed
+    assert "No job is like this." in browser.get("/jobs?label=nothing").text
+    assert "other 1" in failed
+
+
+def test_job_shows_its_reports_and_why_images_failed(any_api: Api) -> None:
+    reported(any_api.prepared, EFFUSION)
+    (job,) = any_api.get(JOBS).json["items"]
+    (report,) = any_api.get("/api/v1/reports").json["items"]
+    browser = browser_of(any_api, "read")
+
+    page = browser.get(f"/jobs/{job['id']}").text
+
+    assert f"/api/v1/reports/{report['id']}.html" in page
+    assert "first shard claimed" in page
+    assert "Cancel" not in page, "it is over, and the token may not submit"
+    fail(any_api.prepared, model(any_api.prepared, name="other"), "1.2.3")
+    (failed,) = any_api.get(f"{JOBS}?state=failed").json["items"]
+    assert (
+        any_api.get(f"{JOBS}/{failed['id']}/items").json["items"][0]["reason_text"]
+        in browser.get(f"/jobs/{failed['id']}?state=failed").text
+    )
+
+
+def test_failed_job_is_tried_again_from_its_page(any_api: Api) -> None:
+    fail(any_api.prepared, model(any_api.prepared), "1.2.3")
+    (failed,) = any_api.get(JOBS).json["items"]
+    page = f"/jobs/{failed['id']}"
+    reader, submitter = browser_of(any_api, "read"), browser_of(any_api, "submit", "read")
+
+    assert "/retry" not in reader.get(page).text
+    reader.submit(f"{page}/retry", on=page, status=403)
+    retried = submitter.submit(f"{page}/retry", on=page)
+
+    assert f'href="{page}"' in submitter.get(retried.headers["Location"]).text, "it names what it is a retry of"
+    cancelled = retried.headers["Location"]
+    assert "data-confirm" in submitter.get(cancelled).text
+    submitter.submit(f"{cancelled}/cancel", on=cancelled)
+    assert 'state cancelled">' in submitter.get(cancelled).text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/jobs/01a20fdb-8f94-75f9-9123-f4612e95134f", 404), ("/jobs?cursor=x", 422)]
+)
+def test_refusal_is_a_page_too(api: Api, path: str, status: int) -> None:
+    page = Browser(api, api.prepared.token).get(path, status).text
+
+    assert 'role="alert"' in page
+    assert "Tonight" in page, "one finds the way on"
