@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-faults soak lint format up clean
+.PHONY: help install demo test test-gpu test-faults screenshots soak lint format up clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,6 +34,9 @@ test-faults: $(STAMP) ## Cause every fault we promise to survive, on both databa
 	$(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults
 	$(BIN)/python -m pytest --numprocesses 2 --dist load -m slow_fault tests/integration
 
+screenshots: $(STAMP) ## Take a picture of every page into screenshots/ (needs chromium)
+	$(BIN)/python -m tests.screenshots screenshots
+
 soak: $(STAMP) ## Two hours of mixed load with a fault every 20 seconds
 	$(BIN)/overread chaos --minutes 120 --every 20 --seed 20 --database postgresql --workers 2 --schedulers 2
 
@@ -51,5 +54,5 @@ up: $(STAMP) ## Run the system here until Ctrl-C
 	$(BIN)/overread up
 
 clean: ## Remove the environment, caches and the demo's data (overread-data stays)
-	rm -rf $(VENV) overread-demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) overread-demo screenshots *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
