@@ -16,7 +16,7 @@ from tests.system import OVERREAD, System
 
 THEMES = ("light", "dark")
 SIZES = {"desk": DESK, "phone": PHONE}
-NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
+NIGHTLY = {"name": "nightly", "cron": "30 2 * * *", "time_zone": "Europe/Berlin", "job": {"model": "phantom-lesion"}}
 
 
 def pages_of(system: System, page: Any) -> Iterator[tuple[str, str]]:
