@@ -18,7 +18,7 @@ from api.cli.demo_reports import INDEX, fetch_items, fetch_reports, write_report
 from api.cli.demo_tables import Assessed, files_table, measure, measures_text, patients_table
 from api.cli.embedded import embedded_system
 from api.cli.errors import EXIT_INTERRUPTED, StartError
-from api.cli.folders import kept_token
+from api.cli.folders import TOKEN_FILE, kept_token
 from api.cli.jobs import model_name
 from api.cli.output import make_console, plain
 from api.cli.phantoms import MIN_PATIENTS, Truth, write_cohort
@@ -67,7 +67,8 @@ def demo(data_dir: Path, patients: int, seed: int, as_json: bool) -> None:
 def _say_what_is_next(session: Session, data_dir: Path, answer: Json) -> None:
     lines = (
         f"\nDone in {answer['seconds']:g} s. The reports lie in {answer['reports']} (open {INDEX} there).",
-        f"To look around: overread up --data-dir {data_dir}, then {DEFAULT_URL}/docs",
+        f"To look around: overread up --data-dir {data_dir}, then {DEFAULT_URL} in a browser",
+        f"(log in with the token in {data_dir / TOKEN_FILE})",
         f"and, in another terminal: overread reports --data-dir {data_dir}",
     )
     for line in lines:

@@ -77,9 +77,9 @@ def _announce(system: RunningSystem, *, as_json: bool) -> None:
         click.echo(json_text({"url": system.url, "docs": docs, "token": system.new_token}))
         return
     out = make_console()
-    out.print(f"Overread is at {system.url}, its documentation at {docs}", soft_wrap=True)
+    out.print(f"Overread is at {system.url}, for a browser too; the API's documentation at {docs}", soft_wrap=True)
     if system.new_token is not None:
         out.print(f"Administrator's token, shown this once: {system.new_token}", soft_wrap=True)
         kept = system.settings.data_dir / TOKEN_FILE
-        out.print(f"The command line finds it in {kept}", soft_wrap=True)
+        out.print(f"The command line finds it in {kept}; in a browser one logs in with it", soft_wrap=True)
     out.print("Ctrl-C ends it.")
