@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from shared.dicom.display import GREY_AXES, Window, display_values
+from shared.dicom.display import GREY_AXES, SHAPES, Window, display_values
 from shared.dicom.parse import ReadLimits, parse
 from shared.dicom.pixels import Frame, iter_frames, modality_values
 from shared.dicom.values import text
@@ -117,11 +117,13 @@ def _frame(wanted: Wanted, limits: ReadLimits) -> Frame:
 
 
 def _own_window(frame: Frame) -> Window:
-    """Where a person who drags begins in a grey frame: its window, or what comes closest to how it is shown without one."""
+    """Where a person who drags begins in a grey frame: its window, or what comes closest to how it is shown."""
     if lookup := frame.voi_lut:
         return Window(lookup.first_mapped + len(lookup.table) / 2, len(lookup.table))
     if frame.window_center is not None and frame.window_width is not None:
-        return Window(frame.window_center, frame.window_width, frame.voi_lut_function)
+        shape = frame.voi_lut_function if frame.voi_lut_function in SHAPES else "LINEAR"
+        is_exact = shape == "LINEAR" and frame.window_width < 1  # as it is shown, for such a LINEAR means nothing
+        return Window(frame.window_center, frame.window_width, "LINEAR_EXACT" if is_exact else shape)
     values = modality_values(frame)
     low, high = float(values.min()), float(values.max())
     return Window((low + high) / 2, (high - low) or 1.0, "LINEAR_EXACT")

@@ -86,6 +86,19 @@ def test_frame_without_a_window_is_shown_from_smallest_to_largest(tmp_path: Path
     np.testing.assert_array_equal(again, shown)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"WindowWidth": 0.5}, Window(40, 0.5, "LINEAR_EXACT")),
+        ({"WindowWidth": 300, "VOILUTFunction": "NONSENSE"}, Window(40, 300)),
+    ],
+)
+def test_window_that_is_said_can_be_asked_for(tmp_path: Path, attributes: dict[str, Any], expected: Window) -> None:
+    _, said = render(tmp_path, dicom_bytes(STEPS, **UNITS, WindowCenter=40, **attributes))
+
+    assert window_of(",".join(map(str, said))) == said == expected
+
+
 def test_monochrome1_is_dark_where_its_values_are_large(tmp_path: Path) -> None:
     window = Window(0, 1000, "LINEAR_EXACT")
 
