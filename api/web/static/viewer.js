@@ -1,7 +1,7 @@
 // A stack of frames to look at: the wheel and the keys go through it, dragging changes the window, a heat map fades in.
 // The server renders; here pictures are only drawn, one asked for at a time, so that a drag sends no more requests than
 // are answered meanwhile.
-const KEPT = 60;
+const KEPT = 20; // pictures, some MB each; the browser's own cache has more of them, encoded
 const AHEAD = 2;
 const PAGE = 10;
 const WHEEL_STEP_PX = 60;
@@ -34,8 +34,8 @@ class Viewer {
     // Only a picture that somebody clicked keeps the wheel; else the page scrolls under the pointer.
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.part("reset").addEventListener("click", () => this.reset());
-    this.part("heat")?.addEventListener("change", () => this.draw());
-    this.part("fade")?.addEventListener("input", () => this.draw());
+    this.part("heat")?.addEventListener("change", () => this.shown && this.draw());
+    this.part("fade")?.addEventListener("input", () => this.shown && this.draw());
   }
 
   async list() {
@@ -77,12 +77,15 @@ class Viewer {
     }
   }
 
+  // What is shown is told by `shown`, not by `at`, which may be ahead of it.
   async show() {
+    const at = this.at;
+    const one = this.stack[at];
     try {
-      this.shown = await this.load(this.url(this.stack[this.at]));
+      this.shown = { at, one, ...(await this.load(this.url(one))) };
       this.tell(null);
     } catch (error) {
-      this.shown = null;
+      this.shown = { at, one, picture: null, window: null };
       this.tell(error);
     }
     this.draw();
@@ -90,10 +93,10 @@ class Viewer {
   }
 
   url({ instance, frame }) {
-    const wanted = this.canvas.clientWidth * devicePixelRatio;
-    const side = SIDES_PX.find((one) => one >= wanted) ?? SIDES_PX.at(-1);
+    const side = (px) => SIDES_PX.find((one) => one >= px * devicePixelRatio) ?? SIDES_PX.at(-1);
+    const { clientWidth, clientHeight } = this.canvas;
     const window = this.window ? `&window=${this.window.center},${this.window.width},${this.window.shape}` : "";
-    return `${this.base}/${instance}/frames/${frame}/rendered?viewport=${side},${side}${window}`;
+    return `${this.base}/${instance}/frames/${frame}/rendered?viewport=${side(clientWidth)},${side(clientHeight)}${window}`;
   }
 
   // The picture and its window; the latest are kept, failures are not.
@@ -118,12 +121,12 @@ class Viewer {
 
   async draw() {
     const { shown, canvas } = this;
-    const isOwn = this.isOwn();
+    const isOwn = shown.one.instance === this.own.instance && shown.one.frame === this.own.frame;
     for (const name of ["heat", "fade"]) if (this.part(name)) this.part(name).disabled = !isOwn;
     const heat = isOwn && this.part("heat")?.checked ? await this.heat : null;
     if (shown !== this.shown) return;
     const context = canvas.getContext("2d");
-    if (!shown) return context.clearRect(0, 0, canvas.width, canvas.height);
+    if (!shown.picture) return context.clearRect(0, 0, canvas.width, canvas.height);
     canvas.width = shown.picture.width;
     canvas.height = shown.picture.height;
     context.drawImage(shown.picture, 0, 0);
@@ -140,15 +143,10 @@ class Viewer {
     context.globalAlpha = 1;
   }
 
-  isOwn() {
-    const { instance, frame } = this.stack[this.at];
-    return instance === this.own.instance && frame === this.own.frame;
-  }
-
   label() {
-    const place = filled(this.words.place, { at: this.at + 1, all: this.stack.length });
+    const place = filled(this.words.place, { at: this.shown.at + 1, all: this.stack.length });
     this.part("place").textContent = place;
-    this.canvas.setAttribute("aria-valuenow", this.at + 1);
+    this.canvas.setAttribute("aria-valuenow", this.shown.at + 1);
     this.canvas.setAttribute("aria-valuetext", place);
     const window = this.window ?? this.shown?.window;
     const rounded = (value) => Number(value.toPrecision(4));
@@ -172,6 +170,7 @@ class Viewer {
   drag(event) {
     if (!this.from?.window || !this.canvas.hasPointerCapture(event.pointerId)) return;
     const { x, y, window } = this.from;
+    if (event.clientX === x && event.clientY === y) return;
     const share = (pixels) => (2 * pixels) / this.canvas.clientWidth;
     this.choose(window, share(event.clientX - x), share(event.clientY - y));
   }
