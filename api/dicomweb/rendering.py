@@ -112,7 +112,8 @@ def _frame(wanted: Wanted, limits: ReadLimits) -> Frame:
         (frame,) = iter_frames(Path(wanted.path), limits, [wanted.frame])
         if frame.values.nbytes > MAX_KEPT_BYTES:
             return frame
-        _kept[key] = frame
+        # A copy, for it may be a view of all of the file's frames.
+        _kept[key] = replace(frame, values=frame.values.copy())
     return _kept[key]
 
 

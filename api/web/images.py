@@ -18,6 +18,6 @@ def get_image(study: str, series: str, instance: str) -> Any:
         study=study,
         series=series,
         instance=instance,
-        frame=request.args.get("frame", 1, int),
-        heat=request.args.get("heat", "", int),
+        frame=request.args.get("frame", 1, type=int),
+        heat=request.args.get("heat", type=int) or "",
     )

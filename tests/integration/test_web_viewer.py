@@ -4,6 +4,7 @@ import io
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
+from api import web
+from api.pictures import STRIP
 from tests.browsing import Browser
 from tests.cohorts import zipped
 from tests.conftest import Api
@@ -55,6 +58,12 @@ def test_page_holds_a_viewer_and_works_without_a_script(sent: Api) -> None:
     assert 'data-place="image {at} of {all}"' in page
     assert "viewer-heat" not in browser.get(path(3)).text
     browser.get(f"/images/{STUDY}/{SERIES}/1.2.3", 404)
+
+
+def test_viewer_knows_where_a_heat_maps_words_begin() -> None:
+    script = Path(str(web.__file__)).parent / "static" / "viewer.js"
+
+    assert f"const STRIP_PX = {STRIP};" in script.read_text()
 
 
 @pytest.fixture
