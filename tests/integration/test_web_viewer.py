@@ -13,6 +13,8 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from api import web
+from api.dicomweb.renderer import Picture, Renderer
+from api.dicomweb.rendering import Wanted
 from api.pictures import STRIP
 from tests.browsing import Browser
 from tests.cohorts import zipped
@@ -162,14 +164,36 @@ def test_drag_changes_the_window_with_few_requests_and_a_double_click_brings_it_
     says(page, WINDOW, "centre 128, width 268.8")
 
 
+def test_picture_that_the_browser_has_is_not_asked_for_again(page: Any, sent: Api, monkeypatch: Any) -> None:
+    asked = []
+
+    def counted(self: Renderer, wanted: Wanted) -> Picture:
+        asked.append(wanted)
+        return really(self, wanted)
+
+    really = Renderer.picture
+    monkeypatch.setattr(Renderer, "picture", counted)
+
+    page.goto(path(3))
+    says(page, PLACE, "image 4 of 12")
+    page.wait_for_load_state("networkidle")
+    page.goto(path(5))
+    says(page, PLACE, "image 6 of 12")
+    page.wait_for_load_state("networkidle")
+
+    assert len(asked) == len(set(asked)) == 7, "two neighbours on either side, three of them known"
+
+
 def test_heat_map_fades_in_over_the_frame_that_it_belongs_to_only(page: Any) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (512, 512 + 18), RED).save(picture, "PNG")
     page.route("**/heat-maps/7.png", lambda route: route.fulfill(body=picture.getvalue(), content_type="image/png"))
     page.goto(f"{path(3)}?heat=7")
     says(page, PLACE, "image 4 of 12")
-    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] > 190")
+    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] > 130")
 
+    page.locator("input.viewer-fade").fill("100")
+    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] > 190")
     assert near(grey(page), RED)
     page.locator("input.viewer-fade").fill("50")
     page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] < 140")

@@ -47,10 +47,13 @@ class Viewer {
     }
     const value = (one, tag) => one[tag]?.Value?.[0];
     const images = found.filter((one) => value(one, "00280010"));
-    this.stack = images.flatMap((one) =>
+    const stack = images.flatMap((one) =>
       Array.from({ length: value(one, "00280008") }, (_, at) => ({ instance: value(one, "00080018"), frame: at + 1 })));
     const { instance, frame } = this.own;
-    this.at = Math.max(0, this.stack.findIndex((one) => one.instance === instance && one.frame === frame));
+    const at = stack.findIndex((one) => one.instance === instance && one.frame === frame);
+    if (at < 0) return; // it is no image: what is told of it stays
+    this.stack = stack;
+    this.at = at;
     this.canvas.setAttribute("aria-valuemax", this.stack.length);
     this.ask();
   }
