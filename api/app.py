@@ -5,6 +5,7 @@ from typing import Any
 from apiflask import APIFlask
 from flask import request
 
+from api.dicomweb import routes as dicomweb
 from api.errors import register_error_handlers
 from api.routes import (
     audit,
@@ -96,6 +97,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         audit.blueprint,
         health.blueprint,
         docs.blueprint,
+        dicomweb.blueprint,
         web.blueprint,
     ):
         app.register_blueprint(blueprint)

@@ -7,6 +7,7 @@ from flask import current_app
 from sqlalchemy import Engine
 
 from api.broker import BrokerWatch
+from api.dicomweb.renderer import Renderer
 from api.limits import RequestRates
 from api.pictures import PictureMaker
 from shared.config import Settings
@@ -30,6 +31,7 @@ class Services:
     broker: BrokerWatch
     headers: HeaderReader
     pictures: PictureMaker
+    renderer: Renderer
     uploads: BoundedSemaphore
     rates: RequestRates = field(default_factory=RequestRates)
 
@@ -51,6 +53,7 @@ def make_services(settings: Settings) -> Services:
         broker=BrokerWatch(settings.broker_url),
         headers=HeaderReader(settings),
         pictures=PictureMaker(settings),
+        renderer=Renderer(settings),
         # Slow uploads must leave threads for short requests.
         uploads=BoundedSemaphore(max(1, settings.api_threads // 2)),
     )

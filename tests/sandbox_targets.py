@@ -156,3 +156,12 @@ def look_around(request: dict[str, Any]) -> Answer:
 
 def _descriptors() -> list[Path]:
     return list(Path("/proc/self/fd").iterdir())
+
+
+def render_or_crash(request: dict[str, Any]) -> Answer:
+    """Pictures of frames as the API makes them, but the second frame kills."""
+    from api.dicomweb.rendering import render_in_child
+
+    if request["wanted"]["frame"] == 2:
+        ctypes.string_at(0)
+    yield from render_in_child(request)

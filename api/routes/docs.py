@@ -68,6 +68,18 @@ NDJSON: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 PICTURE: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     200: {"description": "A picture", "content": {"image/png": _BINARY}}
 }
+RENDERED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {
+        "description": "A picture; `Overread-Window` is the window it is shown in",
+        "content": {"image/jpeg": _BINARY, "image/png": _BINARY},
+    },
+    304: {"description": "`If-None-Match` names what there is"},
+    406: {"description": "`Accept` names nothing that there is", "content": _json(Problem)},
+}
+DICOM_JSON: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {"description": "Data sets (PS3.18, F)", "content": {"application/dicom+json": {}}},
+    406: {"description": "`Accept` names nothing that there is", "content": _json(Problem)},
+}
 HEAT_MAP: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     200: {
         "description": "A heat map",
