@@ -10,7 +10,7 @@ from api.documents.wording import Words, words_in
 from api.web.inner import Json, RefusedError, ask
 from api.web.report_page import Entry, Part, compared, document_of, entries_of, shown
 from api.web.site import blueprint, me, page, words
-from shared.states import SIGNED_STATUSES, ReportStatus, Role, Scope, Verdict
+from shared.states import SIGNED_STATUSES, ReportOrigin, ReportStatus, Role, Scope, Verdict
 
 REPORTS = "/api/v1/reports"
 FILTERS = ("unsigned", "status", "patient_id", "patient", "model", "job", "cursor")
@@ -100,10 +100,10 @@ def _changed(document: Json, changes: Json, documents: Words) -> Part | None:
 
 
 def _compared(report: Json, document: Json, documents: Words) -> Part | None:
-    """With the version that the address names."""
+    """With the version that the address names, else what new results changed."""
     since = request.args.get("since")
     if not since:
-        return None
+        return _changed(document, document.get("changes") or {}, documents) if report["origin"] == ReportOrigin.RESULTS else None
     told = ask(f"{REPORTS}/{report['id']}/changes", since=since)
     return compared(document, told["since"]["number"], told["changes"], documents)
 
