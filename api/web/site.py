@@ -23,6 +23,8 @@ OPEN = frozenset({LOGIN, "web.post_login", "web.get_language", "web.static"})
 # What stands above every page: its words, where it leads, and which scope makes it of use.
 ROOMS = (
     ("tonight", "/", Scope.READ),
+    ("worklist", "/worklist", Scope.REVIEW),
+    ("reports", "/reports", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.
@@ -72,9 +74,9 @@ def words() -> Words:
     return words_in(chosen, WORDS)
 
 
-def page(template: str, **values: Any) -> Response:
+def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page for who is logged in; 304 where it is as the browser has it."""
-    return _answered(template, _standing() | values)
+    return _answered(template, _standing() | values, status)
 
 
 def bare_page(template: str, status: int = 200, **values: Any) -> Response:

@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from api.documents.text import clean, due
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 MIB = 1024 * 1024
 
@@ -61,4 +63,6 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "mebibytes": mebibytes,
     "percent": percent,
     "short": short,
+    "clean": clean,
+    "due": due,
 }

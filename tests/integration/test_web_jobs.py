@@ -50,7 +50,7 @@ def test_job_shows_its_reports_and_why_images_failed(any_api: Api) -> None:
 
     page = browser.get(f"/jobs/{job['id']}").text
 
-    assert f"/api/v1/reports/{report['id']}.html" in page
+    assert f'href="/reports/{report["id"]}"' in page
     assert "first shard claimed" in page
     assert "Cancel" not in page, "it is over, and the token may not submit"
     fail(any_api.prepared, model(any_api.prepared, name="other"), "1.2.3")

@@ -4,7 +4,7 @@ import { keepUp } from "./live.js";
 
 localise(document);
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
 });
 const main = document.querySelector("main[data-every]");
