@@ -24,6 +24,8 @@ OPEN = frozenset({LOGIN, "web.post_login", "web.get_language", "web.static"})
 ROOMS = (
     ("tonight", "/", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
+    ("models", "/models", Scope.READ),
+    ("admin", "/admin", Scope.ADMIN),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.
 POLICY = "; ".join(
