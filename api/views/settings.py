@@ -28,10 +28,10 @@ def settings_shown(settings: Settings) -> Iterator[SettingShown]:
 
 
 def without_secrets(url: str) -> str:
-    """The URL with `***` for its passwords; of what is none as SQLAlchemy reads it, nothing is shown."""
+    """The URL with `***` for its password; of what is none as SQLAlchemy reads it, nothing is shown."""
     try:
         parts = make_url(url)
     except (ArgumentError, ValueError):
         return HIDDEN
-    hidden = {name: HIDDEN for name in parts.query if any(word in name.lower() for word in SECRETS)}
+    hidden = {name: "hidden" for name in parts.query if any(word in name.lower() for word in SECRETS)}
     return parts.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -29,7 +29,7 @@ def post_password() -> Any:
     try:
         change("PUT", f"{PRINCIPALS}/{quote(name, safe='')}/password", {"password": request.form.get("password", "")})
     except RefusedError as error:
-        return _people(said=_fault(error))
+        return _people(**_fault(error))
     return _people(changed=name)
 
 
@@ -55,7 +55,7 @@ def post_token() -> Any:
     try:
         made = change("POST", TOKENS, wanted)
     except RefusedError as error:
-        return _tokens(said=_fault(error))
+        return _tokens(**_fault(error))
     return _tokens(made=made)
 
 
@@ -93,7 +93,7 @@ def _tokens(**told: Any) -> Any:
     )
 
 
-def _fault(error: RefusedError) -> str:
+def _fault(error: RefusedError) -> dict[str, Any]:
     if error.status not in FAULTS:
         raise error
-    return str(error.problem["detail"])
+    return {"said": error.problem["detail"], "status": error.status}

@@ -54,7 +54,8 @@ class Span:
 
     def texts(self) -> tuple[str, str]:
         """Its ends, in short."""
-        return f"{self.low:.3g}", f"{self.high:.3g}"
+        low, high = (f"{end:.3g}" if abs(end) < 1000 else f"{end:,.0f}" for end in (self.low, self.high))  # noqa: PLR2004
+        return low, high
 
 
 @dataclass(frozen=True)

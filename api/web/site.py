@@ -74,9 +74,9 @@ def words() -> Words:
     return words_in(chosen, WORDS)
 
 
-def page(template: str, **values: Any) -> Response:
+def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page for who is logged in; 304 where it is as the browser has it."""
-    return _answered(template, _standing() | values)
+    return _answered(template, _standing() | values, status)
 
 
 def bare_page(template: str, status: int = 200, **values: Any) -> Response:
