@@ -28,9 +28,9 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Valkey or Redis URL; empty: the embedded one's socket in data_dir.")
     store_dir: Path = Field(Path(), description="Folder of the content store; default: data_dir/store.")
 
-    api_host: str = "127.0.0.1"
-    api_port: int = 8484
-    api_threads: int = 32
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8484, description="Its port.")
+    api_threads: int = Field(32, description="Requests that one API process works on at once.")
     site: str = Field("local", description="Issuer of patient identifiers that files do not name themselves.")
     admin_token_file: str = Field("", description="File that gets the first admin's token; empty: it is printed.")
 
@@ -48,10 +48,10 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(4096 * MIB, description="Largest model package.")
 
     child_memory_bytes: int = Field(4096 * MIB, description="Address space of a limited child process.")
-    parse_timeout_s: float = 10.0
-    decode_timeout_s: float = 60.0
-    parse_processes: int = 2
-    decode_processes: int = 2
+    parse_timeout_s: float = Field(10.0, description="A child that reads a header for longer is killed.")
+    decode_timeout_s: float = Field(60.0, description="A child that decodes a frame for longer is killed.")
+    parse_processes: int = Field(2, description="Children that read headers, of an API process; as many make pictures.")
+    decode_processes: int = Field(2, description="Children that decode frames, of a worker.")
 
     shard_items: int = Field(64, ge=1, le=1000, description="Most items of a shard, and of small ones together.")
     batch_size: int = Field(32, ge=1, description="Most frames of an engine batch; a smaller one is filled up.")
@@ -114,12 +114,8 @@ class Settings(BaseSettings):
     @classmethod
     def _fill_from_data_dir(cls, values: dict[str, object]) -> dict[str, object]:
         data_dir = Path(str(values.get("data_dir") or "overread-data")).resolve()
-        filled = dict(values) | {"data_dir": data_dir}
-        filled["database_url"] = values.get("database_url") or f"sqlite:///{data_dir / 'overread.sqlite'}"
-        filled["broker_url"] = values.get("broker_url") or f"redis+socket://{data_dir / 'run' / 'valkey.sock'}"
-        filled["store_dir"] = values.get("store_dir") or data_dir / "store"
-        filled["engine_cache_dir"] = values.get("engine_cache_dir") or data_dir / "engines"
-        return filled
+        places = {name: values.get(name) or place for name, place in _places(data_dir).items()}
+        return dict(values) | {"data_dir": data_dir} | places
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -136,9 +132,26 @@ class Settings(BaseSettings):
             raise ValueError(f"worker_lanes names {sorted(unknown)}; expected some of {', '.join(Lane)}")
         return self
 
+    def is_default(self, name: str) -> bool:
+        """Whether it is as where nobody set it."""
+        default = type(self).model_fields[name].default
+        if name == "data_dir":
+            default = default.resolve()
+        return bool(getattr(self, name) == _places(self.data_dir).get(name, default))
+
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these same settings."""
         return {f"OVERREAD_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+
+def _places(data_dir: Path) -> dict[str, object]:
+    """What lies in the data folder where it is not said to be elsewhere."""
+    return {
+        "database_url": f"sqlite:///{data_dir / 'overread.sqlite'}",
+        "broker_url": f"redis+socket://{data_dir / 'run' / 'valkey.sock'}",
+        "store_dir": data_dir / "store",
+        "engine_cache_dir": data_dir / "engines",
+    }
 
 
 def load_settings(**overrides: object) -> Settings:

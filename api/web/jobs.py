@@ -7,6 +7,7 @@ from flask import request
 
 from api.web.inner import ask, change
 from api.web.site import back_to, blueprint, me, page
+from api.web.training import learning
 from shared.states import FINAL_JOB_STATES, JobKind, JobState, Scope
 
 # The chips above the list, in the order of how soon a person wants to know.
@@ -47,6 +48,7 @@ def get_job(job_id: UUID) -> Any:
         next_cursor=items["next"],
         chosen=chosen,
         history=ask(f"{path}/history", limit=200)["items"],
+        learning=learning(job["training"]),
         may_cancel=may_submit and not is_final and not job["cancel_requested_at"],
         may_retry=may_submit and job["state"] in RETRIED and job["kind"] == JobKind.INFERENCE,
         reports=ask("/api/v1/reports", job=job_id, limit=PAGE)["items"] if job["kind"] == JobKind.INFERENCE else [],

@@ -26,6 +26,8 @@ ROOMS = (
     ("worklist", "/worklist", Scope.REVIEW),
     ("reports", "/reports", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
+    ("models", "/models", Scope.READ),
+    ("admin", "/admin", Scope.ADMIN),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.
 POLICY = "; ".join(

@@ -1,0 +1,184 @@
+"""The admin's room: passwords, tokens, the audit trail and its chain, and who sees which rooms."""
+
+import re
+
+import pytest
+
+from tests.browsing import Browser
+from tests.conftest import Api
+
+TOKENS = "/api/v1/tokens"
+PASSWORD = "correct horse battery"
+
+
+def token_of(api: Api, *scopes: str, name: str = "Ann") -> dict[str, str]:
+    made: dict[str, str] = api.post(TOKENS, json={"principal": name, "scopes": list(scopes)}).json
+    return made
+
+
+def browser_of(api: Api, *scopes: str) -> Browser:
+    return Browser(api, token_of(api, *scopes)["token"])
+
+
+def secret_on(page: str) -> str:
+    found = re.search(r'<code class="secret">([^<]+)</code>', page)
+    assert found is not None, page
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("scope", "rooms"),
+    [
+        ("read", ["/", "/jobs", "/models"]),
+        ("review", []),
+        ("admin", ["/", "/jobs", "/models", "/admin"]),
+    ],
+)
+def test_everybody_sees_the_rooms_that_they_may_use(api: Api, scope: str, rooms: list[str]) -> None:
+    browser = browser_of(api, scope)
+
+    page = browser.client.get("/models").text
+
+    shown = re.findall(r'<li><a href="([^"]+)"', page)
+    assert set(rooms) <= set(shown)
+    assert ("/admin" in shown, "/models" in shown) == ("/admin" in rooms, "/models" in rooms)
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/tokens", "/admin/audit", "/admin/settings"])
+def test_room_is_for_admins(api: Api, path: str) -> None:
+    browser = browser_of(api, "read", "review", "submit", "operate")
+
+    assert "lacks the scope admin" in browser.get(path, 403).text
+    assert browser.client.get(path, headers={"Accept-Language": "zh"}).status_code == 403
+    Browser(api).get(path, 303)
+
+
+def test_token_is_made_shown_once_and_revoked_with_its_sessions(any_api: Api) -> None:
+    admin = Browser(any_api, any_api.prepared.token)
+    wanted = {"principal": "Dr Jansen", "name": "<i>laptop</i>", "scope": "read", "expires_days": "30"}
+
+    answer = admin.submit("/admin/tokens", on="/admin/tokens", status=200, **wanted)
+
+    secret = secret_on(answer.text)
+    assert answer.headers["Cache-Control"] == "no-store"
+    listed = admin.get("/admin/tokens").text
+    assert secret not in listed
+    assert "&lt;i&gt;laptop" in listed
+    made = next(one for one in any_api.get(TOKENS).json["items"] if one["principal"] == "Dr Jansen")
+    assert (made["scopes"], made["expires_at"] is not None) == (["read"], True)
+    holder = Browser(any_api, secret)
+    holder.get("/jobs")
+    holder.submit(f"/admin/tokens/{made['id']}/revoke", status=403)
+
+    admin.submit(f"/admin/tokens/{made['id']}/revoke", on="/admin/tokens")
+
+    holder.get("/jobs", 303)
+    assert "revoked" in admin.get("/admin/tokens").text
+
+
+def test_roles_are_given_only_where_the_form_says_so(any_api: Api) -> None:
+    admin = Browser(any_api, any_api.prepared.token)
+    wanted = {"principal": "Dr Jansen", "scope": "review", "role": "physician"}
+
+    admin.submit("/admin/tokens", on="/admin/tokens", status=200, **wanted)
+    assert "<td>physician" not in admin.get("/admin").text
+    admin.submit("/admin/tokens", on="/admin/tokens", status=200, set_roles="yes", **wanted)
+
+    people = {one["name"]: one["roles"] for one in any_api.get("/api/v1/principals").json["items"]}
+    assert people["Dr Jansen"] == ["physician"]
+    assert "<td>physician" in admin.get("/admin").text
+
+
+def test_session_does_not_offer_to_end_itself(api: Api) -> None:
+    admin = Browser(api, api.prepared.token)
+    mine = admin.get("/api/v1/me").json["token"]
+
+    page = admin.get("/admin/tokens").text
+
+    assert f"/admin/tokens/{mine}/revoke" not in page
+    assert "this session" in page
+
+
+def test_password_that_is_set_lets_the_principal_in(any_api: Api) -> None:
+    token_of(any_api, "read", name="Dr Jansen")
+    admin, jansen = Browser(any_api, any_api.prepared.token), Browser(any_api)
+
+    answer = admin.submit("/admin/password", on="/admin", status=200, name="Dr Jansen", password=PASSWORD)
+
+    assert "The password of Dr Jansen is set." in answer.text
+    assert PASSWORD not in answer.text
+    sent = jansen.client.post("/login", data={"name": "Dr Jansen", "password": PASSWORD})
+    assert sent.status_code == 303
+    assert jansen.get("/api/v1/me").json["name"] == "Dr Jansen"
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status", "said"),
+    [
+        ("/admin/password", {"name": "nobody", "password": PASSWORD}, 404, "There is no such principal"),
+        ("/admin/password", {"name": "admin", "password": "short"}, 422, "password"),
+        ("/admin/tokens", {"principal": "-", "scope": "read"}, 422, "principal"),
+        ("/admin/tokens", {"principal": "Ann Onym"}, 422, "scopes"),
+    ],
+)
+def test_form_that_cannot_be_taken_is_shown_again_with_why(
+    api: Api, path: str, form: dict[str, str], status: int, said: str
+) -> None:
+    page = Browser(api, api.prepared.token).submit(path, on="/admin", status=status, **form).text
+
+    found = re.search(r'role="alert">([^<]+)', page)
+    assert found is not None
+    assert said in found[1]
+    assert f'action="{path}"' in page
+    assert f'value="{form.get("name") or form["principal"]}"' in page, "what was filled in stays"
+    assert form.get("password", "-- none --") not in page
+
+
+def test_audit_trail_is_searched(any_api: Api) -> None:
+    made = token_of(any_api, "read")
+    any_api.call("DELETE", f"{TOKENS}/{made['id']}")
+    admin = Browser(any_api, any_api.prepared.token)
+
+    everything = admin.get("/admin/audit").text
+    revoked = admin.get(f"/admin/audit?action=token.revoke&object_kind=token&object_id={made['id']}&since=2020-01-01")
+
+    assert ">token.create</a>" in everything
+    assert revoked.text.count(">token.revoke</a>") == 1
+    assert ">token.create</a>" not in revoked.text
+    assert 'value="token.revoke"' in revoked.text, "the form keeps what was looked for"
+    assert "Nothing like this" in admin.get("/admin/audit?principal=nobody").text
+    assert "Nothing like this" in admin.get("/admin/audit?since=2999-01-01").text
+    assert "give `object_kind`" in admin.get("/admin/audit?object_id=1", 422).text
+    admin.get("/admin/audit?since=yesterday", 422)
+
+
+def test_chain_is_checked_in_words(any_api: Api) -> None:
+    token_of(any_api, "read")
+    admin = Browser(any_api, any_api.prepared.token)
+
+    page = admin.get("/admin/audit/chain").text
+    foreign = admin.get(f"/admin/audit/chain?cursor=7:{'a' * 64}").text
+
+    assert "The chain holds" in page
+    assert "broken at seal 7: the chain does not go through this seal" in foreign
+    assert 'class="verdict broken"' in foreign
+
+
+def test_settings_are_shown_without_passwords(any_api: Api) -> None:
+    page = Browser(any_api, any_api.prepared.token).get("/admin/settings").text
+
+    assert "OVERREAD_LEASE_S" in page
+    assert "A shard whose worker is silent this long is claimed again." in page
+    assert str(any_api.prepared.settings.store_dir) in page
+
+
+@pytest.mark.parametrize("path", ["/models", "/datasets", "/admin", "/admin/tokens", "/admin/audit", "/admin/settings"])
+def test_pages_speak_chinese_and_need_no_inline_style(api: Api, path: str) -> None:
+    browser = Browser(api, api.prepared.token)
+    browser.get("/language/zh?next=/", 303)
+
+    page = browser.get(path).text
+
+    assert 'lang="zh-Hans"' in page
+    assert " style=" not in page
+    assert "<script>" not in page
