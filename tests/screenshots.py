@@ -1,7 +1,7 @@
 """Pictures of every page, to look at: `make screenshots`, or `python -m tests.screenshots OUT`.
 
-The demo's cohort in a system of its own; light and dark, as wide as a desk and as a phone. It says of each page what runs
-out of the window and what axe-core finds. Needs chromium; no picture shows a person.
+The demo's cohort in a system of its own; light and dark, as wide as a desk and as a phone. It says of each page what
+runs out of the window and what axe-core finds. Needs chromium; no picture shows a person.
 """
 
 import subprocess
@@ -57,7 +57,7 @@ def _take(browser: Any, system: System, out: Path, suffix: str, **options: Any) 
             page.wait_for_load_state("networkidle")
             page.screenshot(path=out / f"{name}.{suffix}.png", full_page=True)
             for said in [*(["runs out of the window"] if overflows(page) else []), *violations(page)]:
-                print(f"{name}.{suffix}: {said}")
+                sys.stdout.write(f"{name}.{suffix}: {said}\n")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,11 @@ def _compared(report: Json, document: Json, documents: Words) -> Part | None:
     """With the version that the address names, else what new results changed."""
     since = request.args.get("since")
     if not since:
-        return _changed(document, document.get("changes") or {}, documents) if report["origin"] == ReportOrigin.RESULTS else None
+        return (
+            _changed(document, document.get("changes") or {}, documents)
+            if report["origin"] == ReportOrigin.RESULTS
+            else None
+        )
     told = ask(f"{REPORTS}/{report['id']}/changes", since=since)
     return compared(document, told["since"]["number"], told["changes"], documents)
 
