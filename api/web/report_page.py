@@ -117,7 +117,7 @@ def _seen(finding: Json, row: Sequence[Cell | Bar], titles: Sequence[str], entry
     """A row is the name, the bar, and a cell for each of the titles."""
     maps = {one["heat_map"]["id"] for one in finding["evidence"] if one["heat_map"]}
     blocks = list(grounds.evidence({"findings": [finding]}, maps, words))
-    facts = [(title, cell) for title, cell in zip(titles, row[2:], strict=False) if isinstance(cell, Cell)]
+    facts = [(title, cell) for title, cell in zip(titles, row[2:], strict=True) if isinstance(cell, Cell)]
     return Seen(
         code=finding["code"],
         name=clean(finding["display"]),

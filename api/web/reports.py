@@ -54,17 +54,31 @@ def report_page(
         form=_form(report, reader, is_amended=bool(entries or request.args.get("amend"))),
         texts={"comment": comment, **(texts or {})},
         is_entered=entries is not None,
-        verdicts=tuple(Verdict),
-        may_review=Scope.REVIEW in reader["scopes"],
-        may_sign=_may_sign(reader),
-        is_signed=report["status"] in SIGNED_STATUSES,
         refused=refused.problem["detail"] if refused else None,
         newer=_newer(document, refused, documents),
-        versions=_versions(report, document, documents),
-        compared=_compared(report, document, documents),
-        next_id=_next_unsigned(report["id"]),
-        forms=FORMS,
+        **_rights(report, reader),
+        **_around(report, document, documents),
     )
+
+
+def _rights(report: Json, reader: Json) -> Json:
+    """What the reader may do to the version, and the words for it."""
+    return {
+        "may_review": Scope.REVIEW in reader["scopes"],
+        "may_sign": _may_sign(reader),
+        "is_signed": report["status"] in SIGNED_STATUSES,
+        "verdicts": tuple(Verdict),
+    }
+
+
+def _around(report: Json, document: Json, documents: Words) -> Json:
+    """The versions before and after, the report that comes next, and the forms in which this one can be taken."""
+    return {
+        "versions": _versions(report, document, documents),
+        "compared": _compared(report, document, documents),
+        "next_id": _next_unsigned(report["id"]),
+        "forms": FORMS,
+    }
 
 
 def _may_sign(reader: Json) -> bool:

@@ -3,10 +3,14 @@
 import re
 from typing import Any
 
+import pytest
+
+from shared.repositories.heat_maps import InstanceMaps, NewHeatMap, add_heat_maps
+from shared.states import MapMethod, NoMap
 from shared.unit_of_work import UnitOfWork
 from tests.browsing import Browser
 from tests.conftest import Api
-from tests.factories import add_instance
+from tests.factories import add_instance, new_sha256
 from tests.readings import REVIEW, newest_report, register_rules
 from tests.readings import read as read_study
 from tests.reviews import (
@@ -118,6 +122,44 @@ def test_incomplete_report_says_what_is_left_out_and_why(any_api: Api) -> None:
     assert "Incomplete: 1 of 2 images" in page
     assert "Not counted" in page
     assert "incomplete: 1 of 2 images" in browser.get("/reports").text
+
+
+def test_images_that_drove_a_finding_have_their_heat_maps_or_why_there_is_none(any_api: Api) -> None:
+    first = reported(any_api.prepared, (0.9, 0.8, 0.3))
+    report = any_api.get(f"{REPORTS}/{first}").json["document"]
+    blob = report["findings"][0]["evidence"][0]["blob_sha256"]
+    maps = [
+        NewHeatMap(1, 0, MapMethod.GRAD_CAM, position=0),
+        NewHeatMap(1, 1, MapMethod.GRAD_CAM, no_map=NoMap.FAILED),
+    ]
+    with UnitOfWork(any_api.prepared.engine) as uow:
+        found = InstanceMaps(blob, maps, maps_sha256=new_sha256(), size_bytes=100, shape=(4, 4))
+        add_heat_maps(uow.session, [found], report["model"]["digest"], 0)
+    mapped = document(any_api, first)["findings"][0]["evidence"][0]["heat_map"]
+
+    page = browser_of(any_api).get(f"/reports/{first}").text
+
+    assert f'<img src="{mapped["links"]["png"]}" alt="Heat map: where in frame 1' in page
+    assert page.count('<details class="maps" open>') == 1
+    assert "No heat map: The engine failed" in page
+
+
+def test_list_goes_on_where_it_ended(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.web.reports.PAGE", 1)
+    version = model(any_api.prepared)
+    predict(any_api.prepared, version, {"1.2.1.20260101": [MIXED]}, patient="P1")
+    first = newest(any_api)
+    predict(any_api.prepared, version, {"1.2.2.20260101": [MIXED]}, patient="P2")
+    second = newest(any_api)
+    browser = browser_of(any_api)
+
+    page = browser.get("/reports?unsigned=true").text
+    rest = browser.get(f"/reports?unsigned=true&cursor={second}").text
+
+    assert f'name="cursor" value="{second}"' in page
+    assert '<input type="hidden" name="unsigned" value="true">' in page.partition('class="more"')[2]
+    assert (first in page, first in rest) == (False, True)
+    assert 'name="cursor"' not in rest
 
 
 def test_name_of_a_patient_is_text_whatever_it_holds(any_api: Api) -> None:
