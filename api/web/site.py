@@ -24,6 +24,7 @@ OPEN = frozenset({LOGIN, "web.post_login", "web.get_language", "web.static"})
 ROOMS = (
     ("tonight", "/", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
+    ("submit", "/submit", Scope.SUBMIT),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.
 POLICY = "; ".join(
