@@ -6,7 +6,7 @@ import { send } from "./sending.js";
 
 const UPLOADS = "/api/v1/uploads";
 const JOBS = "/api/v1/jobs";
-const MIB = 1024 * 1024;
+const KIB = 1024;
 const ROWS = 500;
 const OUTCOMES = { rejected: "failed", duplicate: "skipped", stored: "done" };
 const COUNTS = ["total", "new", "already_predicted", "duplicate", "not_accepted", "no_pixel_data", "not_selected", "rejected"];
@@ -16,7 +16,7 @@ const wish = at("wish");
 const words = JSON.parse(wish.dataset.words);
 const figures = new Intl.NumberFormat(document.documentElement.lang);
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-const mebibytes = (bytes) => `${new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 1 }).format(bytes / MIB)} MiB`;
+const size = (bytes) => (bytes < KIB * KIB ? `${figures.format(Math.ceil(bytes / KIB))} KiB` : `${figures.format(Math.round(bytes / KIB / KIB))} MiB`);
 
 const files = { all: 0, done: 0, bytes: 0, sent: new Map(), broken: [] };
 const keys = new Map();
@@ -68,7 +68,7 @@ function showSent() {
   at("all").max = files.bytes || 1;
   at("all").value = files.bytes ? sent : files.done / files.all;
   at("sent").textContent = say("sent", {
-    done: figures.format(files.done), all: figures.format(files.all), sent: mebibytes(sent), size: mebibytes(files.bytes),
+    done: figures.format(files.done), all: figures.format(files.all), sent: size(sent), size: size(files.bytes),
   });
 }
 
@@ -160,7 +160,7 @@ function showFiles(seen) {
     if (file.detail) why.append(" ", element("span", file.detail, "hint"));
     const name = element("th", file.name, "id");
     name.scope = "row";
-    row.append(name, outcome, why, element("td", mebibytes(file.size_bytes), "figure"));
+    row.append(name, outcome, why, element("td", size(file.size_bytes), "figure"));
     return row;
   });
   at("rows").replaceChildren(...rows);
@@ -198,7 +198,8 @@ for (const id of ["files", "folder"]) {
 }
 wish.addEventListener("submit", (event) => event.preventDefault());
 wish.addEventListener("change", (event) => {
-  if (upload && !numWaiting && event.target.name) preflight();
+  // What else is chosen changes no count.
+  if (upload && !numWaiting && event.target.name === "model") preflight();
 });
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   // Beside the field a drop would open the file in place of the page.
