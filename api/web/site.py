@@ -25,6 +25,7 @@ ROOMS = (
     ("tonight", "/", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
     ("submit", "/submit", Scope.SUBMIT),
+    ("schedules", "/schedules", Scope.READ),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.
 POLICY = "; ".join(
