@@ -8,6 +8,7 @@ from flask import request
 from api.errors import register_error_handlers
 from api.routes import (
     audit,
+    cancels,
     datasets,
     docs,
     follow_ups,
@@ -75,6 +76,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         uploads.blueprint,
         jobs.blueprint,
         retries.blueprint,
+        cancels.blueprint,
         queues.blueprint,
         reports.blueprint,
         reviews.blueprint,
