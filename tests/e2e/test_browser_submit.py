@@ -1,4 +1,4 @@
-"""Submitting in a real browser: a zip is dropped, looked at, queued, and one lands on its job."""
+"""What only a script can do, in a real browser: files are dropped and sent, and a calendar is seen as one types it."""
 
 import re
 from collections.abc import Iterator
@@ -114,3 +114,19 @@ def test_folder_is_sent_through_a_break_and_what_is_there_already_is_said(
         assert first == "3 stored, 0 there already, 0 rejected"
         assert page.inner_text("#outcomes") == "3 stored, 1 there already, 0 rejected"
         assert not overflows(page)
+
+
+def test_moments_of_a_calendar_follow_what_is_typed(browser: Any, url: str, prepared: Prepared) -> None:
+    with window(browser, url, prepared.token) as page:
+        page.goto("/new-schedule")
+        page.fill("[name=time_zone]", "Asia/Kolkata")
+        page.wait_for_selector("#fires li:has-text('02:30 +05:30')")
+        page.fill("[name=cron]", "61 2 * * *")
+        page.wait_for_selector("#said:has-text('not valid')")
+
+        assert page.locator("#fires li").count() == 0
+        page.fill("[name=cron]", "15 4 * * 7")
+        page.wait_for_selector("#fires li:has-text('Sun')")
+        assert page.locator("#fires li").count() == 10
+        assert page.locator("#said").is_hidden()
+        assert violations(page) == []

@@ -18,7 +18,7 @@ const figures = new Intl.NumberFormat(document.documentElement.lang);
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const size = (bytes) => (bytes < KIB * KIB ? `${figures.format(Math.ceil(bytes / KIB))} KiB` : `${figures.format(Math.round(bytes / KIB / KIB))} MiB`);
 
-const files = { all: 0, done: 0, bytes: 0, sent: new Map(), broken: [] };
+const files = { all: 0, done: 0, bytes: 0, sent: 0, broken: [] };
 const keys = new Map();
 let upload = null;
 let turn = Promise.resolve();
@@ -63,12 +63,17 @@ async function sendAll(found) {
   await send(`${UPLOADS}/${upload}`, found, { bytes: showBytes, done: showDone, broken: showBroken });
 }
 
+// So much of a file is sent now; less than before where its request broke.
+function account(one, bytes) {
+  files.sent += bytes - (one.sent ?? 0);
+  one.sent = bytes;
+}
+
 function showSent() {
-  const sent = [...files.sent.values()].reduce((sum, bytes) => sum + bytes, 0);
   at("all").max = files.bytes || 1;
-  at("all").value = files.bytes ? sent : files.done / files.all;
+  at("all").value = files.bytes ? files.sent : files.done / files.all;
   at("sent").textContent = say("sent", {
-    done: figures.format(files.done), all: figures.format(files.all), sent: size(sent), size: size(files.bytes),
+    done: figures.format(files.done), all: figures.format(files.all), sent: size(files.sent), size: size(files.bytes),
   });
 }
 
@@ -87,20 +92,20 @@ function rowOf(one) {
 function showBytes(one, bytes) {
   rowOf(one);
   one.bar.value = bytes;
-  files.sent.set(one, bytes);
+  account(one, bytes);
   showSent();
 }
 
 function showDone(one) {
   one.row?.remove();
-  files.sent.set(one, one.file.size);
+  account(one, one.file.size);
   files.done++;
   showSent();
 }
 
 function showBroken(one, why) {
   rowOf(one).append(" ", element("b", why || say("unreachable"), "broken"));
-  files.sent.delete(one);
+  account(one, 0);
   files.broken.push(one);
   at("again").hidden = false;
   showSent();
