@@ -9,6 +9,7 @@ from api.dicomweb import routes as dicomweb
 from api.errors import register_error_handlers
 from api.routes import (
     audit,
+    cancels,
     datasets,
     docs,
     follow_ups,
@@ -77,6 +78,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         uploads.blueprint,
         jobs.blueprint,
         retries.blueprint,
+        cancels.blueprint,
         queues.blueprint,
         reports.blueprint,
         reviews.blueprint,

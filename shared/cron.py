@@ -50,9 +50,15 @@ OF_THE_HOST = {"localtime", "posixrules", "Factory"}
 
 
 @lru_cache
+def zone_names() -> frozenset[str]:
+    """Those that a schedule may have."""
+    return frozenset(available_timezones() - OF_THE_HOST)
+
+
+@lru_cache
 def zone_named(name: str) -> ZoneInfo:
     """The zone of this name; raises InvalidRequestError where there is none."""
-    if name not in available_timezones() - OF_THE_HOST:
+    if name not in zone_names():
         raise InvalidRequestError(
             "There is no such time zone; expected a name of the IANA's list, such as Europe/Berlin or UTC."
         )

@@ -48,7 +48,9 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs"
 @blueprint.output(JobShown, status_code=202)
 @blueprint.doc(summary="Submit a job", responses={429: "The token has too much open, or sends too often"})
 def post_job() -> Any:
-    """Predict on uploads, studies or patients; a body of files is shorthand for upload and job. Or train a model.
+    """Predict on uploads, studies, patients or what other jobs were about; a body of files is upload and job in one.
+
+    Or train a model.
 
     202 also while the broker is unreachable: the job is kept in the database and runs when the broker returns.
     """
@@ -62,7 +64,7 @@ def post_job() -> Any:
 
     def act(uow: UnitOfWork) -> Response:
         version = resolve_model(uow.session, wanted.model)
-        selection = Selection(wanted.uploads, wanted.studies, wanted.patients)
+        selection = Selection(wanted.uploads, wanted.studies, wanted.patients, jobs=wanted.jobs)
         generation = next_generation(uow.session, version.digest) if wanted.force else 0
         plan = plan_job(uow.session, selection, version, generation=generation, explain=wanted.explain)
         if wanted.dry_run:

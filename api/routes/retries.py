@@ -83,9 +83,10 @@ def _filter(asked: RetryWanted) -> RetryFilter:
         created_before=min(asked.created_before or now, now),
         created_after=asked.created_after,
         label=asked.label,
+        lane=asked.priority,
         model_name=name,
         model_version=version,
-        principal_id=None if may(Scope.OPERATE) else principal().id,
+        principal_id=principal().id if asked.mine or not may(Scope.OPERATE) else None,
     )
 
 

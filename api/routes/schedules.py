@@ -8,11 +8,22 @@ from sqlalchemy.orm import Session
 from api.auth import auth, principal
 from api.paging import integer_cursor, page_of
 from api.schemas.base import Page
-from api.schemas.schedules import RunList, RunShown, ScheduleList, SchedulePauseWanted, ScheduleShown, ScheduleWanted
+from api.schemas.schedules import (
+    PREVIEW,
+    Preview,
+    PreviewQuery,
+    RunList,
+    RunShown,
+    ScheduleList,
+    SchedulePauseWanted,
+    ScheduleShown,
+    ScheduleWanted,
+)
 from api.services import services
-from api.views.schedules import schedule_shown
+from api.views.schedules import local_fires, schedule_shown
+from shared.clock import utc_now
 from shared.db import database_time, reading
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.identifiers import new_id
 from shared.models import Schedule, ScheduleRun
 from shared.planning.plan import resolve_model
@@ -26,6 +37,8 @@ from shared.repositories.schedules import (
     waiting_run,
 )
 from shared.states import RunOrigin, RunState, Scope
+
+PREVIEWED = 10
 
 blueprint = APIBlueprint("schedules", __name__, url_prefix="/api/v1/schedules", tag="Schedules")
 
@@ -54,22 +67,24 @@ def post_schedule(json_data: ScheduleWanted) -> Any:
         session = uow.session
         if schedule_named(session, json_data.name) is not None:
             raise ConflictError("There is a schedule of this name; remove it first, or choose another name.")
-        wanted = json_data.training or json_data.job
-        resolve_model(session, wanted.model)
         now = database_time(session)
-        schedule = Schedule(
-            id=new_id(),
-            kind=json_data.kind,
-            request=wanted.model_dump(mode="json"),
-            principal_id=principal().id,
-            created_at=now,
-            **json_data.model_dump(exclude={"job", "training"}),
-        )
+        schedule = Schedule(id=new_id(), created_at=now, **_fields(session, json_data))
         set_next(schedule, first_fire(json_data.cron, json_data.time_zone, now))
         session.add(schedule)
         session.flush()
         add_audit_event(session, schedule.principal_id, "schedule.add", "schedule", schedule.id)
         return schedule_shown(session, schedule), 201
+
+
+@blueprint.get(f"/{PREVIEW}")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(PreviewQuery, location="query")
+@blueprint.output(Preview)
+@blueprint.doc(summary="See when a calendar would be due")
+def get_preview(query_data: PreviewQuery) -> Any:
+    """Before there is a schedule of it: what a clock change does to it shows in the offsets."""
+    cron, time_zone = query_data.cron, query_data.time_zone
+    return Preview(fires=local_fires(cron, time_zone, first_fire(cron, time_zone, utc_now()), PREVIEWED))
 
 
 @blueprint.get("/<string:name>")
@@ -80,6 +95,32 @@ def get_schedule(name: str) -> Any:
     """Its next five moments, and its last run."""
     with reading(services().engine) as session:
         return schedule_shown(session, _known(session, name))
+
+
+@blueprint.put("/<string:name>")
+@blueprint.auth_required(auth, roles=[Scope.OPERATE.value])
+@blueprint.input(ScheduleWanted)
+@blueprint.output(ScheduleShown)
+@blueprint.doc(summary="Change a schedule", responses={409: "It is of another kind"})
+def put_schedule(name: str, json_data: ScheduleWanted) -> Any:
+    """All of it is as the body says, and its jobs are of whoever changed it last; its runs and a pause stay."""
+    if json_data.name != name:
+        raise InvalidRequestError("The body names another schedule than the address; a schedule keeps its name.")
+    with services().unit_of_work() as uow:
+        schedule = _known(uow.session, name, lock=True)
+        if json_data.kind != schedule.kind:
+            raise ConflictError(f"The schedule is of {schedule.kind}, and stays so: remove it and add another.")
+        before = (schedule.cron, schedule.time_zone)
+        for field, value in _fields(uow.session, json_data).items():
+            setattr(schedule, field, value)
+        # A moment that is owed stays owed, unless the calendar is another.
+        is_same = before == (schedule.cron, schedule.time_zone)
+        now = database_time(uow.session)
+        set_next(schedule, schedule.fires_at if is_same else first_fire(schedule.cron, schedule.time_zone, now))
+        add_audit_event(uow.session, schedule.principal_id, "schedule.change", "schedule", schedule.id)
+        uow.session.flush()
+        uow.session.refresh(schedule)
+        return schedule_shown(uow.session, schedule)
 
 
 @blueprint.get("/<string:name>/runs")
@@ -162,6 +203,14 @@ def delete_schedule(name: str) -> Any:
             waiting.state, waiting.reason = RunState.SKIPPED, "the schedule was removed"
         add_audit_event(uow.session, principal().id, "schedule.remove", "schedule", schedule.id)
     return ""
+
+
+def _fields(session: Session, wanted: ScheduleWanted) -> dict[str, Any]:
+    """What a request settles of a schedule's row; raises InvalidRequestError where there is no such model."""
+    asked = wanted.training or wanted.job
+    resolve_model(session, asked.model)
+    told = {"kind": wanted.kind, "request": asked.model_dump(mode="json"), "principal_id": principal().id}
+    return wanted.model_dump(exclude={"job", "training"}) | told
 
 
 def _known(session: Session, name: str, *, lock: bool = False) -> Schedule:

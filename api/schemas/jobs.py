@@ -45,6 +45,9 @@ class JobWanted(Wanted):
     uploads: list[UUID] = Field(default_factory=list, max_length=1000)
     studies: list[Uid] = Field(default_factory=list, max_length=100_000, description="Study Instance UIDs.")
     patients: list[PatientKey] = Field(default_factory=list, max_length=100_000, description="Patient keys.")
+    jobs: list[UUID] = Field(
+        default_factory=list, max_length=1000, description="The stored instances of these jobs: for another model."
+    )
     model: str = Field("", max_length=80, description="`name` (its champion) or `name:version`.")
     priority: InferenceLane = Lane.ROUTINE
     label: Label = ""
@@ -133,6 +136,8 @@ class RetryWanted(Wanted):
     reason: Reason | None = Field(None, description="Only items that ended for this reason.")
     failure: Failure | None = Field(None, description="Only items whose reason is of this class.")
     label: Label | None = None
+    priority: Lane | None = None
+    mine: bool = Field(False, description="Only jobs of the token's own principal.")
     model: str | None = Field(None, max_length=80, description="`name` (any version) or `name:version`.")
     created_after: Moment | None = Field(None, description="Only jobs made then or later.")
     created_before: Moment | None = Field(None, description="Only jobs made earlier; null: than this request.")
@@ -165,6 +170,29 @@ class BulkRetry(Shape):
     refused: list[NotRetried]
     remaining: int = Field(description="Jobs that fit and were left for another request like this.")
     created_before: datetime = Field(description="To be sent with that request, so that it leaves these retries alone.")
+
+
+class CancelWanted(Wanted):
+    """Which of the jobs that are not over to cancel."""
+
+    state: Literal["queued", "running"] | None = None
+    kind: JobKind | None = None
+    priority: Lane | None = None
+    label: Label | None = None
+    mine: bool = Field(False, description="Only jobs of the token's own principal.")
+    created_before: Moment | None = Field(None, description="Only jobs made earlier; null: than this request.")
+    dry_run: bool = Field(False, description="Only count what would be cancelled.")
+
+
+class BulkCancel(Shape):
+    """What was cancelled, or would be."""
+
+    dry_run: bool
+    jobs: int = Field(description="Jobs that were asked to end, or would be.")
+    items: int = Field(description="Their items that had no outcome yet.")
+    cancelled: list[UUID]
+    remaining: int = Field(description="Jobs that fit and were left for another request like this.")
+    created_before: datetime = Field(description="To be sent with that request, so that it leaves newer jobs alone.")
 
 
 class JobQuery(Page):

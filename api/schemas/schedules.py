@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, InferenceLane, Label, Shape, Wanted
 from api.schemas.training import ScheduledTraining
@@ -13,7 +13,18 @@ from shared.states import Explain, JobKind, Lane, Overlap, RunOrigin, RunState
 DAY_S = 24 * 3600
 YEAR_S = 366 * DAY_S
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+PREVIEW = "preview"  # in the place of a name it asks what a calendar would do
+
+
+def _check_free(name: str) -> str:
+    if name == PREVIEW:
+        raise ValueError(f"`{PREVIEW}` is a word of the API's own; choose another name")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_check_free)]
+Cron = Annotated[str, Field(max_length=200, description="Minute, hour, day of the month, month, day of the week.")]
+TimeZone = Annotated[str, Field(max_length=64, description="Of the IANA's list, such as Europe/Berlin.")]
 
 
 class BatchWanted(Wanted):
@@ -32,8 +43,8 @@ class ScheduleWanted(Wanted):
     """When, in which time zone, and what if the run before is not over."""
 
     name: Name
-    cron: str = Field(max_length=200, description="Minute, hour, day of the month, month, day of the week.")
-    time_zone: str = Field("UTC", max_length=64, description="Of the IANA's list, such as Europe/Berlin.")
+    cron: Cron
+    time_zone: TimeZone = "UTC"
     overlap: Overlap = Field(
         Overlap.SKIP,
         description="While the job of the run before is open: leave the run out, let one wait, or cancel it.",
@@ -58,6 +69,19 @@ class ScheduleWanted(Wanted):
     def kind(self) -> JobKind:
         """What each of its runs is."""
         return JobKind.INFERENCE if self.training is None else JobKind.TRAINING
+
+
+class PreviewQuery(Wanted):
+    """A calendar that somebody thinks of."""
+
+    cron: Cron
+    time_zone: TimeZone = "UTC"
+
+
+class Preview(Shape):
+    """When it would be due."""
+
+    fires: list[str] = Field(description="The next ten moments, with the offset from UTC that holds at each.")
 
 
 class SchedulePauseWanted(Wanted):

@@ -1,6 +1,6 @@
 """A schedule with its next moments and its last run."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy.orm import Session
@@ -36,7 +36,10 @@ def schedule_shown(session: Session, schedule: Schedule) -> ScheduleShown:
 
 
 def _next_fires(schedule: Schedule) -> list[str]:
-    """With the offset from UTC that holds at each of them."""
-    just_before = schedule.fires_at - timedelta(microseconds=1)
-    moments = islice(fires_after(schedule.cron, schedule.time_zone, just_before), FIRES_SHOWN)
-    return [moment.astimezone(zone_named(schedule.time_zone)).isoformat() for moment in moments]
+    return local_fires(schedule.cron, schedule.time_zone, schedule.fires_at, FIRES_SHOWN)
+
+
+def local_fires(cron: str, time_zone: str, first: datetime, number: int) -> list[str]:
+    """So many moments from the first on, in the time zone, with the offset from UTC that holds at each of them."""
+    moments = islice(fires_after(cron, time_zone, first - timedelta(microseconds=1)), number)
+    return [moment.astimezone(zone_named(time_zone)).isoformat() for moment in moments]

@@ -5,16 +5,16 @@ from uuid import UUID
 
 from flask import request
 
+from api.web.bulk import RETRIED, links
 from api.web.inner import ask, change
 from api.web.site import back_to, blueprint, me, page
 from api.web.training import learning
-from shared.states import FINAL_JOB_STATES, JobKind, JobState, Scope
+from shared.states import FINAL_JOB_STATES, JobKind, Scope
 
 # The chips above the list, in the order of how soon a person wants to know.
 CHIPS = ("running", "queued", "failed", "partial", "done", "cancelled")
 FILTERS = ("state", "kind", "priority", "label", "mine", "cursor")
 PAGE = 50
-RETRIED = frozenset({JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED})
 
 
 @blueprint.get("/jobs")
@@ -29,6 +29,7 @@ def get_jobs() -> Any:
         chosen=chosen,
         chips=CHIPS,
         counts=ask("/api/v1/jobs/counts")["counts"],
+        bulk=links(chosen) if Scope.SUBMIT in me()["scopes"] else {},
     )
 
 
@@ -41,6 +42,7 @@ def get_job(job_id: UUID) -> Any:
     items = ask(f"{path}/items", limit=PAGE, **chosen)
     is_final = job["state"] in FINAL_JOB_STATES
     may_submit = Scope.SUBMIT in me()["scopes"]
+    is_inference = job["kind"] == JobKind.INFERENCE
     return page(
         "job.html",
         job=job,
@@ -50,8 +52,9 @@ def get_job(job_id: UUID) -> Any:
         history=ask(f"{path}/history", limit=200)["items"],
         learning=learning(job["training"]),
         may_cancel=may_submit and not is_final and not job["cancel_requested_at"],
-        may_retry=may_submit and job["state"] in RETRIED and job["kind"] == JobKind.INFERENCE,
-        reports=ask("/api/v1/reports", job=job_id, limit=PAGE)["items"] if job["kind"] == JobKind.INFERENCE else [],
+        may_retry=may_submit and job["state"] in RETRIED and is_inference,
+        reports=ask("/api/v1/reports", job=job_id, limit=PAGE)["items"] if is_inference else [],
+        models=ask("/api/v1/models")["items"] if may_submit and is_inference else [],
     )
 
 
@@ -66,4 +69,13 @@ def post_cancel(job_id: UUID) -> Any:
 def post_retry(job_id: UUID) -> Any:
     """A new job tries again what failed; on to that."""
     made = change("POST", f"/api/v1/jobs/{job_id}/retry")
+    return back_to(f"/jobs/{made['id']}")
+
+
+@blueprint.post("/jobs/<uuid:job_id>/rerun")
+def post_rerun(job_id: UUID) -> Any:
+    """A new job asks another model about the same images, as soon and as explained as this one; on to that."""
+    job = ask(f"/api/v1/jobs/{job_id}")
+    kept = {name: job[name] for name in ("priority", "label", "explain")}
+    made = change("POST", "/api/v1/jobs", kept | {"jobs": [str(job_id)], "model": request.form.get("model", "")})
     return back_to(f"/jobs/{made['id']}")

@@ -1,18 +1,36 @@
 """All pages; to import them puts them into the blueprint."""
 
-from api.web import admin, audit, images, jobs, login, models, reports, reviews, tonight, training, worklist
+from api.web import (
+    admin,
+    audit,
+    bulk,
+    images,
+    jobs,
+    login,
+    models,
+    reports,
+    reviews,
+    schedules,
+    submit,
+    tonight,
+    training,
+    worklist,
+)
 from api.web.site import blueprint
 
 __all__ = [
     "admin",
     "audit",
     "blueprint",
+    "bulk",
     "images",
     "jobs",
     "login",
     "models",
     "reports",
     "reviews",
+    "schedules",
+    "submit",
     "tonight",
     "training",
     "worklist",

@@ -26,7 +26,9 @@ ROOMS = (
     ("worklist", "/worklist", Scope.REVIEW),
     ("reports", "/reports", Scope.READ),
     ("jobs", "/jobs", Scope.READ),
+    ("submit", "/submit", Scope.SUBMIT),
     ("models", "/models", Scope.READ),
+    ("schedules", "/schedules", Scope.READ),
     ("admin", "/admin", Scope.ADMIN),
 )
 # No script, style or picture of anybody else, no frame around us, and forms only come here.

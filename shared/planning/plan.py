@@ -35,6 +35,7 @@ class Selection:
     studies: Sequence[str] = ()
     patients: Sequence[str] = ()
     instances: Sequence[int] = ()
+    jobs: Sequence[UUID] = ()
     unfinished_of: UUID | None = None
     reasons: frozenset[Reason] = field(default_factory=retried_reasons)
 
@@ -149,6 +150,7 @@ def _check_known(session: Session, selection: Selection) -> None:
         *_unknown(session, "uploads", selection.uploads, Upload.id),
         *_unknown(session, "studies", selection.studies, Study.study_instance_uid),
         *_unknown(session, "patients", selection.patients, Patient.key),
+        *_unknown(session, "jobs", selection.jobs, Job.id),
     ]
     if unknown:
         raise InvalidRequestError(
@@ -240,6 +242,8 @@ def _selected(columns: Select[*tuple[Any, ...]], selection: Selection) -> Iterab
         yield columns.join(Patient, Patient.id == Study.patient_id).where(Patient.key.in_(keys))
     for ids in in_parts(selection.instances):
         yield columns.where(Instance.id.in_(ids))
+    for job_id in selection.jobs:
+        yield columns.where(Instance.id.in_(select(Item.instance_id).where(Item.job_id == job_id)))
     if selection.unfinished_of is not None:
         wanted = select(Item.instance_id).where(Item.job_id == selection.unfinished_of, unfinished(selection.reasons))
         yield columns.where(Instance.id.in_(wanted))

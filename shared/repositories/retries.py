@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
 from shared.reasons import Failure, Reason, reasons_of
-from shared.states import ItemState, JobKind, JobState
+from shared.states import ItemState, JobKind, JobState, Lane
 
 UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
 # What is settled before a worker sees it, from what is stored and what the model accepts: the same answer each time.
@@ -28,6 +28,7 @@ class RetryFilter:
     created_before: datetime
     created_after: datetime | None = None
     label: str | None = None
+    lane: Lane | None = None
     model_name: str | None = None
     model_version: int | None = None
     principal_id: int | None = None
@@ -77,6 +78,7 @@ def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
     optional: tuple[tuple[Any, Any], ...] = (
         (Job.principal_id, wanted.principal_id),
         (Job.label, wanted.label),
+        (Job.lane, wanted.lane),
         (ModelVersion.name, wanted.model_name),
         (ModelVersion.version, wanted.model_version),
     )
