@@ -62,9 +62,11 @@ def report_page(
 
 
 def _rights(report: Json, reader: Json) -> Json:
-    """What the reader may do to the version, and the words for it."""
+    """What the reader may do to the version, in which words, and which report is theirs to review next."""
+    may_review = Scope.REVIEW in reader["scopes"]
     return {
-        "may_review": Scope.REVIEW in reader["scopes"],
+        "may_review": may_review,
+        "next_id": _next_unsigned(report["id"]) if may_review else None,
         "may_sign": _may_sign(reader),
         "is_signed": report["status"] in SIGNED_STATUSES,
         "verdicts": tuple(Verdict),
@@ -72,11 +74,10 @@ def _rights(report: Json, reader: Json) -> Json:
 
 
 def _around(report: Json, document: Json, documents: Words) -> Json:
-    """The versions before and after, the report that comes next, and the forms in which this one can be taken."""
+    """The versions before and after, and the forms in which this one can be taken."""
     return {
         "versions": _versions(report, document, documents),
         "compared": _compared(report, document, documents),
-        "next_id": _next_unsigned(report["id"]),
         "forms": FORMS,
     }
 
@@ -115,15 +116,11 @@ def _changed(document: Json, changes: Json, documents: Words) -> Part | None:
 
 def _compared(report: Json, document: Json, documents: Words) -> Part | None:
     """With the version that the address names, else what new results changed."""
-    since = request.args.get("since")
-    if not since:
-        return (
-            _changed(document, document.get("changes") or {}, documents)
-            if report["origin"] == ReportOrigin.RESULTS
-            else None
-        )
-    told = ask(f"{REPORTS}/{report['id']}/changes", since=since)
-    return compared(document, told["since"]["number"], told["changes"], documents)
+    if since := request.args.get("since"):
+        told = ask(f"{REPORTS}/{report['id']}/changes", since=since)
+        return compared(document, told["since"]["number"], told["changes"], documents)
+    is_machine = report["origin"] == ReportOrigin.RESULTS
+    return _changed(document, document.get("changes") or {}, documents) if is_machine else None
 
 
 def _next_unsigned(report_id: str) -> str | None:
