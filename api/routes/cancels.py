@@ -14,7 +14,7 @@ from shared.repositories.cancels import CancelFilter, count_open, first_open
 from shared.repositories.jobs import request_cancel
 from shared.states import JobState, Scope
 
-blueprint = APIBlueprint("cancels", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
+blueprint = APIBlueprint("cancels", __name__, url_prefix="/api/v1/jobs", tag="Cancellations")
 
 MOST_JOBS = 500
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
