@@ -1,6 +1,6 @@
 """A report as its page shows it; its parts are those of the documents, so that both say the same. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.documents.page import Banner, Bar, Block, Cell, Facts, Figures, Heading, Note, Table
@@ -10,6 +10,8 @@ from api.documents.text import clean
 from api.documents.wording import Words
 from api.web.inner import Json
 from shared.states import SIGNED_STATUSES
+
+PREVIEW = 160  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A frame to be looked at: where its viewer is, a small picture of it, and what it is called."""
+
+    path: str
+    preview: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Seen:
     """A finding: the result, what the reviewer of this version says of it, what is in its fields, and its images."""
 
@@ -41,6 +52,7 @@ class Seen:
     entry: Entry
     pictures: Sequence[Figures]
     images: Sequence[Block]
+    looks: Sequence[Look]
 
 
 @dataclass(frozen=True)
@@ -107,13 +119,21 @@ def _findings(document: Json, entries: Mapping[str, Entry], words: Words) -> lis
     table = next((one for one in results.findings(document, words) if isinstance(one, Table)), Table((), ()))
     titles = [column.title for column in table.columns[2:]]
     rows = table.rows or [()] * len(document["findings"])
+    study_of = {one["series_instance_uid"]: one["study_instance_uid"] for one in document.get("series", ())}
     return [
-        _seen(one, row, titles, entries.get(one["code"], Entry()), words)
+        _seen(one, row, titles, entries.get(one["code"], Entry()), study_of, words)
         for one, row in zip(document["findings"], rows, strict=True)
     ]
 
 
-def _seen(finding: Json, row: Sequence[Cell | Bar], titles: Sequence[str], entry: Entry, words: Words) -> Seen:
+def _seen(
+    finding: Json,
+    row: Sequence[Cell | Bar],
+    titles: Sequence[str],
+    entry: Entry,
+    study_of: Mapping[str, str],
+    words: Words,
+) -> Seen:
     """A row is the name, the bar, and a cell for each of the titles."""
     maps = {one["heat_map"]["id"] for one in finding["evidence"] if one["heat_map"]}
     blocks = list(grounds.evidence({"findings": [finding]}, maps, words))
@@ -128,7 +148,23 @@ def _seen(finding: Json, row: Sequence[Cell | Bar], titles: Sequence[str], entry
         entry=entry,
         pictures=[one for one in blocks if isinstance(one, Figures)],
         images=[one for one in blocks if not isinstance(one, Figures | Heading)],
+        looks=list(_looks(finding, study_of, words)),
     )
+
+
+def _looks(finding: Json, study_of: Mapping[str, str], words: Words) -> Iterator[Look]:
+    """The frames that the result is from; those of reports from before series were told of cannot be found."""
+    for one in finding["evidence"]:
+        series, instance, frame = one["series_instance_uid"], one["sop_instance_uid"], one["frame"]
+        study = study_of.get(series)
+        if study is not None:
+            heat = f"&heat={one['heat_map']['id']}" if one["heat_map"] else ""
+            rendered = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frame}/rendered"
+            yield Look(
+                f"/images/{study}/{series}/{instance}?frame={frame}{heat}",
+                f"{rendered}?viewport={PREVIEW},{PREVIEW}",
+                words.say("evidence.alt", uid=instance, finding=clean(finding["display"]), frame=frame),
+            )
 
 
 def _parts(blocks: Iterable[Block], title: str = "") -> list[Part]:
