@@ -154,6 +154,7 @@ def _seen(
 
 def _looks(finding: Json, study_of: Mapping[str, str], words: Words) -> Iterator[Look]:
     """The frames that the result is from; those of reports from before series were told of cannot be found."""
+    numbers = grounds.numbers([one["blob_sha256"] for one in finding["evidence"]], words)
     for one in finding["evidence"]:
         series, instance, frame = one["series_instance_uid"], one["sop_instance_uid"], one["frame"]
         study = study_of.get(series)
@@ -163,7 +164,7 @@ def _looks(finding: Json, study_of: Mapping[str, str], words: Words) -> Iterator
             yield Look(
                 f"/images/{study}/{series}/{instance}?frame={frame}{heat}",
                 f"{rendered}?viewport={PREVIEW},{PREVIEW}",
-                words.say("evidence.alt", uid=instance, finding=clean(finding["display"]), frame=frame),
+                words.list([numbers[one["blob_sha256"]], words.say("evidence.frame_of", frame=frame)]),
             )
 
 

@@ -68,7 +68,7 @@ def evidence(document: Document, pictures: Collection[int], words: Words) -> Ite
     titles += [("evidence.frame", 0.7, True), ("findings.probability", 1.1, True)]
     columns = [Column(words.say(key), share, is_number) for key, share, is_number in titles]
     yield Heading(words.say("evidence.title"))
-    names = _names([one["blob_sha256"] for _, one in found], words)
+    names = numbers([one["blob_sha256"] for _, one in found], words)
     rows = [_image(finding, one, names[one["blob_sha256"]], words, in_stacks) for finding, one in found]
     yield from _table(columns, rows, words)
     mapped = [(finding, one) for finding, one in found if one.get("heat_map")]
@@ -84,7 +84,7 @@ def evidence(document: Document, pictures: Collection[int], words: Words) -> Ite
         yield Note(words.say("evidence.not_shown", ids=words.list(missing)))
 
 
-def _names(blobs: Sequence[str], words: Words) -> dict[str, str]:
+def numbers(blobs: Sequence[str], words: Words) -> dict[str, str]:
     """A number for each image, which its rows and its pictures share."""
     return {
         blob: words.say("evidence.number", number=number) for number, blob in enumerate(dict.fromkeys(blobs), start=1)
