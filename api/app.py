@@ -58,7 +58,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         docs_path=None,
         json_errors=False,
         root_path=str(docs.API_FOLDER),
-        static_folder=None,  # only the pages have such files
+        static_folder=None,  # type: ignore[arg-type]  # only the pages have such files
     )
     app.config.update(
         OPENAPI_VERSION="3.1.0",
