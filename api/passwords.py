@@ -1,6 +1,7 @@
 """Passwords of people, kept as argon2id says (RFC 9106); a name that is not there takes as long as a wrong password."""
 
 from functools import cache
+from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -8,6 +9,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 LEAST_CHARACTERS, MOST_CHARACTERS = 12, 256
 
 _hasher = PasswordHasher()
+# Each takes 64 MiB and a core for a moment, and anybody may ask: so many at once, the others wait.
+_AT_ONCE = BoundedSemaphore(2)
 
 
 def hash_password(password: str) -> str:
@@ -18,7 +21,8 @@ def hash_password(password: str) -> str:
 def is_password(stored: str | None, given: str) -> bool:
     """Whether it is the one that was stored; never where none was."""
     try:
-        _hasher.verify(stored or _of_nobody(), given)
+        with _AT_ONCE:
+            _hasher.verify(stored or _of_nobody(), given)
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,53 @@ def test_waiting_job_is_cancelled_after_a_question(browser: Any, url: str, token
         page.click("text=Retry what failed")
         page.wait_for_url(lambda found: job["id"] not in found)
     system.http.post("/api/v1/queues/background/resume")
+
+
+def test_zip_becomes_a_report_that_a_physician_signs_by_keyboard(
+    browser: Any, url: str, token: str, system: System, tmp_path: Path
+) -> None:
+    """All of it in the browser: sent, looked at, queued, watched, read, judged, signed."""
+    night = tmp_path / "night.zip"
+    night.write_bytes(zipped((f"{number}.dcm", film(f"P5 {SCRIPT}", 1, number)) for number in range(2)))
+    with window(browser, url, token) as page:
+        page.goto("/submit")
+        page.set_input_files("#files", night)
+        page.locator("#rows tr").nth(1).wait_for()
+        page.click("#queue")
+        page.locator("#job .state.done").wait_for(timeout=120_000)
+        page.locator("#reports a").first.wait_for(timeout=60_000)
+        report = page.locator("#reports a").first.get_attribute("href")
+    asked = {"principal": "Dr Jansen", "scopes": ["read", "review"], "roles": ["physician"]}
+    physician = system.http.post("/api/v1/tokens", json=asked).json()["token"]
+
+    with window(browser, url, physician) as page:
+        assert rooms(page) == ["/", "/worklist", "/reports", "/jobs", "/models", "/schedules"]
+        page.goto(report)
+        assert page.title() != "harmed"
+        for key in ("j", "d"):
+            page.keyboard.press(key)
+        assert page.locator("input[value=disagree]").first.is_checked()
+        page.once("dialog", lambda dialog: dialog.accept())
+        for key in ("Escape", "s", "Enter"):
+            page.keyboard.press(key)
+        page.wait_for_url("**/reports/*after=*", timeout=60_000)
+        assert "Dr Jansen" in page.inner_text("main")
+        made = page.url.rsplit("/", 1)[1].partition("?")[0]
+    assert system.http.get(f"/api/v1/reports/{made}").json()["status"] == "final"
+
+
+def test_image_of_a_report_is_looked_at(browser: Any, url: str, token: str) -> None:
+    """From the report to its viewer, where dragging changes the window."""
+    with window(browser, url, token) as page:
+        page.goto("/reports")
+        page.locator("main tbody a").first.click()
+        page.locator(".looks a").first.click()
+        shown = page.locator(".viewer-window")
+        shown.filter(has_text=re.compile(r"\d")).wait_for(timeout=30_000)
+        before, box = shown.inner_text(), page.locator(".viewer canvas").bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 180, box["y"] + 140, steps=4)
+        page.mouse.up()
+        page.wait_for_function("before => document.querySelector('.viewer-window').innerText !== before", arg=before)
+        assert violations(page) == []

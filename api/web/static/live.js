@@ -28,6 +28,7 @@ export function keepUp(main, everyMs) {
 
 function replace(main, fresh) {
   localise(fresh);
+  addAndRemove(main, fresh.getElementById("main"));
   for (const part of main.querySelectorAll("section[id], nav[id]")) {
     const other = fresh.getElementById(part.id);
     // What somebody is typing or choosing in stays as it is.
@@ -36,5 +37,20 @@ function replace(main, fresh) {
     part.className = other.className;
     part.innerHTML = other.innerHTML;
     part.querySelectorAll("details").forEach((one, place) => { one.open = open[place] ?? false; });
+  }
+}
+
+// Sections that came, where they belong; and away with those that went, unless somebody is in them.
+function addAndRemove(main, other) {
+  const parts = [...other.querySelectorAll(":scope > section[id]")];
+  const ids = new Set(parts.map((one) => one.id));
+  for (const part of main.querySelectorAll(":scope > section[id]")) {
+    if (!ids.has(part.id) && !part.contains(document.activeElement)) part.remove();
+  }
+  let next = null;
+  for (const part of parts.reverse()) {
+    const here = document.getElementById(part.id);
+    if (!here) main.insertBefore(part, next);
+    next = here ?? part;
   }
 }
