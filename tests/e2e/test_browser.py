@@ -68,7 +68,14 @@ def test_every_room_is_for_everybody(browser: Any, url: str, token: str, theme: 
     with window(browser, url, token, color_scheme=theme, viewport=size) as page:
         page.goto("/jobs")
         job = page.locator("#jobs tbody a").first.get_attribute("href")
-        for path in [*rooms(page), job, "/jobs/01a20fdb-8f94-75f9-9123-f4612e95134f", "/login"]:
+        for path in [
+            *rooms(page),
+            job,
+            "/help/physicians",
+            "/help/operators",
+            "/jobs/01a20fdb-8f94-75f9-9123-f4612e95134f",
+            "/login",
+        ]:
             page.goto(path)
             page.wait_for_load_state("networkidle")
             assert violations(page) == [], path

@@ -86,3 +86,14 @@ def test_refusal_is_a_page_too(api: Api, path: str, status: int) -> None:
 
     assert 'role="alert"' in page
     assert "Tonight" in page, "one finds the way on"
+
+
+@pytest.mark.parametrize(
+    ("whom", "said"), [("physicians", "<h2>How you review</h2>"), ("operators", "<code>no_live_worker</code>")]
+)
+def test_pages_lead_to_what_their_words_mean(api: Api, whom: str, said: str) -> None:
+    browser = Browser(api, api.prepared.token)
+
+    assert f'href="/help/{whom}"' in browser.get("/").text
+    assert said in browser.get(f"/help/{whom}").text
+    browser.get("/help/nobody", 404)
