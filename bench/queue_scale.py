@@ -1,7 +1,7 @@
-"""How fast the lists answer when the database holds a million jobs and ten million items."""
+"""How fast the lists and the pages answer when the database holds a million jobs and ten million items."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -114,8 +114,32 @@ def answer_times(settings: Settings, jobs: int, requests: int) -> dict[str, list
         "metrics": lambda _: "/metrics",
     }
     found = {name: _times(get if name != "metrics" else _plain(client), path, requests) for name, path in asked.items()}
+    client.post("/login", data={"token": token})
+    for name, path in _pages(queued, over).items():
+        found[f"the page {name}"] = _times(_page(client), path, requests)
     engine.dispose()
     return found
+
+
+def _pages(queued: Sequence[UUID], over: Sequence[UUID]) -> dict[str, Callable[[int], str]]:
+    """Every room, a job, and what would be done to many."""
+    rooms = ("/", "/worklist", "/reports", "/jobs", "/submit", "/models", "/schedules", "/admin", "/admin/audit")
+    found: dict[str, Callable[[int], str]] = {room: (lambda _, room=room: room) for room in rooms}  # type: ignore[misc]
+    return found | {
+        "/jobs?state=queued": lambda _: "/jobs?state=queued",
+        "of a job that waits": lambda at: f"/jobs/{queued[at % len(queued)]}",
+        "of a job that is over": lambda at: f"/jobs/{over[at % len(over)]}",
+        "that counts what a cancel would end": lambda _: "/jobs/cancel?state=queued",
+        "that counts what a retry would take": lambda _: "/jobs/retry?state=failed",
+    }
+
+
+def _page(client: Any) -> Callable[[str], None]:
+    def get(path: str) -> None:
+        answer = client.get(path)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+
+    return get
 
 
 def _plain(client: Any) -> Callable[[str], Any]:
