@@ -51,6 +51,9 @@ def migrating(engine: Engine) -> Iterator[Connection]:
                 # On the driver's connection: within a transaction, which SQLAlchemy would begin, nothing would change.
                 _driver(connection).execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
+                if not is_sqlite:
+                    # Between two statements Alembic works for longer than others may idle, on a busy machine.
+                    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield connection
                 if is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                     raise AssertionError("a migration left rows that refer to nothing")
