@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from api.picture_pool import PicturePool, no_picture
 from shared.config import MIB, Settings
 from shared.dicom.display import display_values
 from shared.dicom.parse import ReadLimits
 from shared.dicom.pixels import Frame, iter_frames
-from shared.errors import ChildCrashedError
 from shared.heat_map_file import read_map
-from shared.reasons import Reason
-from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +27,6 @@ WORDS = "AI, not for diagnostic use"
 STRIP = 18  # pixels below the picture, for the words
 MIN_COLUMNS = 136  # of a picture, for the words; what is narrower stands on the left
 MAX_PICTURE_BYTES = 4 * MIB
-NO_PICTURE = "the picture's maker gave no picture"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The colours' key, which only wider pictures have room for.
 KEY_COLUMNS, KEY_SIDE = 320, 64
@@ -146,19 +143,13 @@ class PictureMaker:
     """Makes pictures in limited child processes; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limits = asdict(ReadLimits.of_settings(settings))
-        self._pool = LimitedPool(
-            TARGET,
-            processes=settings.parse_processes,
-            limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s),
-            reasons=DECODE_REASONS,
-        )
+        self._pool = PicturePool(TARGET, settings)
 
     def make(self, wanted: Wanted) -> bytes:
         """The picture as PNG; raises as decoding does, and NotFoundError when the map is gone."""
         _, png = self._blend(wanted, raw=False)
         if not png.startswith(PNG_SIGNATURE):
-            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
+            raise no_picture()
         return png
 
     def pixels(self, wanted: Wanted) -> Pixels:
@@ -166,16 +157,11 @@ class PictureMaker:
         size, rgb = self._blend(wanted, raw=True)
         rows, columns = size.get("rows"), size.get("columns")
         if not (isinstance(rows, int) and isinstance(columns, int) and 0 < rows * columns * 3 == len(rgb)):
-            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
+            raise no_picture()
         return Pixels(rows, columns, rgb)
 
     def _blend(self, wanted: Wanted, *, raw: bool) -> tuple[dict[str, Any], bytes]:
-        request = asdict(wanted) | {"limits": self._limits, "raw": raw}
-        replies = self._pool.call(request, payload_bytes=MAX_PICTURE_BYTES)
-        made = [(dict(reply.meta), bytes(reply.payload)) for reply in replies]
-        if len(made) != 1:
-            raise ChildCrashedError(NO_PICTURE, reason=Reason.DECODE_CRASHED)
-        return made[0]
+        return self._pool.make(asdict(wanted) | {"raw": raw}, MAX_PICTURE_BYTES)
 
     def close(self) -> None:
         """End the child processes."""

@@ -1,6 +1,5 @@
 """Runs the API under gunicorn: `python -m api.serve`."""
 
-import gc
 import socket
 import struct
 from typing import Any
@@ -9,6 +8,7 @@ from gunicorn.app.base import BaseApplication
 
 from api.app import create_app
 from shared.allocator import keep_memory
+from shared.collector import leave_out_of_collections
 from shared.config import Settings, load_settings
 from shared.faults import arm
 from shared.logging import set_up_logging
@@ -24,12 +24,6 @@ def _give_up_on_silence(worker: Any) -> None:
     """Set a receive timeout on the listeners; on Linux, the connections they accept inherit it."""
     for listener in worker.sockets:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", IDLE_S, 0))
-
-
-def leave_out_of_collections() -> None:
-    """What was made until now stays for good: looking through all of it again and again delays answers by 0.1 s."""
-    gc.collect()
-    gc.freeze()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from api.app import create_app
-from api.serve import leave_out_of_collections
 from bench.copied_rows import columns_of, copy_row, job_id, vacuum, without_foreign_keys
+from shared.collector import leave_out_of_collections
 from shared.config import Settings
 from shared.db import make_engine
 from shared.migrate import prepare_database

@@ -1,6 +1,5 @@
 """Reports made by schedulers side by side, and what bounds them: the same SQL alone, the pure function alone."""
 
-import gc
 import multiprocessing
 import os
 import time
@@ -19,6 +18,7 @@ from scheduler.aggregation.draft import PATIENTS, Draft, JobAndPatient, draft_re
 from scheduler.aggregation.evidence import INSTANCES, OUTCOMES, PREDICTIONS, gather
 from scheduler.aggregation.report import DUE, MOST, Aggregation, write_reports
 from shared.clock import utc_now
+from shared.collector import leave_out_of_collections
 from shared.config import load_settings
 from shared.db import make_engine, reading
 from shared.identifiers import new_id
@@ -70,7 +70,7 @@ def side_by_side(make_step: MakeStep, url: str, folder: Path, processes: int) ->
 def _work(make_step: MakeStep, url: str, folder: Path, barrier: Barrier, answers: Any) -> None:
     engine = make_engine(load_settings(data_dir=folder, database_url=url))
     step = make_step(engine)
-    gc.freeze()  # as run_duties does
+    leave_out_of_collections()
     process, patients, rss = psutil.Process(os.getpid()), 0, []
     barrier.wait()
     while found := step():

@@ -1,6 +1,5 @@
 """The table of duties: which, how often; each is small and safe on several hosts at once."""
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,8 +52,6 @@ def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings
 
 def run_duties(duties: Sequence[Duty], stop: Event, *, tick_s: float) -> None:
     """Run what is due until `stop` is set; a duty that did something is due again at once."""
-    # What was imported stays: to look through it again and again takes a good part of the time of a report.
-    gc.freeze()
     while not stop.is_set():
         busy = False
         for duty in duties:

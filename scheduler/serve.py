@@ -5,6 +5,7 @@ from threading import Event, Thread
 
 from scheduler.loop import make_duties, run_duties
 from scheduler.notices.sender import Sender
+from shared.collector import leave_out_of_collections
 from shared.config import load_settings
 from shared.db import make_engine
 from shared.faults import arm
@@ -28,6 +29,7 @@ def main() -> None:
     sending = Thread(target=sender.run, name="notices")
     sending.start()
     duties = make_duties(engine, hints, ContentStore(settings.store_dir), settings)
+    leave_out_of_collections()
     try:
         run_duties(duties, stop, tick_s=TICK_S)
     finally:

@@ -2,17 +2,14 @@
 
 import math
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 from api.dicomweb.rendering import JPEG, PNG, Wanted
+from api.picture_pool import PicturePool, no_picture
 from shared.config import MIB, Settings
 from shared.dicom.display import SHAPES, Window
-from shared.dicom.parse import ReadLimits
-from shared.errors import ChildCrashedError
-from shared.reasons import Reason
-from shared.sandbox import DECODE_REASONS, ChildLimits, LimitedPool
 
 TARGET = "api.dicomweb.rendering:render_in_child"
 SIGNATURES = {JPEG: b"\xff\xd8\xff", PNG: b"\x89PNG\r\n\x1a\n"}
@@ -62,14 +59,8 @@ class Renderer:
     """Renders in limited child processes; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limits = asdict(ReadLimits.of_settings(settings))
         self._kept = PictureCache()
-        self._pool = LimitedPool(
-            TARGET,
-            processes=settings.parse_processes,
-            limits=ChildLimits(settings.child_memory_bytes, settings.decode_timeout_s),
-            reasons=DECODE_REASONS,
-        )
+        self._pool = PicturePool(TARGET, settings)
 
     def picture(self, wanted: Wanted) -> Picture:
         """One that was made before, or a new one; raises as decoding does, and NotFoundError of some thumbnails."""
@@ -80,12 +71,10 @@ class Renderer:
         return found
 
     def _make(self, wanted: Wanted) -> Picture:
-        request = {"limits": self._limits, "wanted": wanted.document()}
-        replies = self._pool.call(request, payload_bytes=MAX_PICTURE_BYTES)
-        made = [Picture(bytes(reply.payload), _checked(reply.meta.get("window"))) for reply in replies]
-        if len(made) != 1 or not made[0].data.startswith(SIGNATURES[wanted.media_type]):
-            raise ChildCrashedError("the picture's maker gave no picture", reason=Reason.DECODE_CRASHED)
-        return made[0]
+        told, data = self._pool.make({"wanted": wanted.document()}, MAX_PICTURE_BYTES)
+        if not data.startswith(SIGNATURES[wanted.media_type]):
+            raise no_picture()
+        return Picture(data, _checked(told.get("window")))
 
     def close(self) -> None:
         """End the child processes."""

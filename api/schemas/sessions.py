@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
+from api.passwords import LEAST_CHARACTERS, MOST_CHARACTERS
 from api.schemas.base import PersonName, Shape, Wanted
 from shared.states import Role, Scope
 
@@ -13,13 +14,13 @@ class LoginWanted(Wanted):
     """A name with its password, or nothing where the request carries a token."""
 
     name: PersonName | None = None
-    password: SecretStr | None = Field(None, max_length=256)
+    password: SecretStr | None = Field(None, max_length=MOST_CHARACTERS)
 
 
 class PasswordWanted(Wanted):
     """A principal's new password."""
 
-    password: SecretStr = Field(min_length=12, max_length=256)
+    password: SecretStr = Field(min_length=LEAST_CHARACTERS, max_length=MOST_CHARACTERS)
 
 
 class SessionShown(Shape):

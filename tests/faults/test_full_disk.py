@@ -8,6 +8,7 @@ import pytest
 
 from tests.cohorts import films
 from tests.faults.injection import QUICK, assert_nothing_lost, mount_namespace
+from tests.support import absent
 from tests.system import System, eventually, running_system
 
 MIB = 1024 * 1024
@@ -21,7 +22,7 @@ def small_disk(package: Path, data_dir: Path) -> Iterator[System]:
     """The product with its data folder on a tmpfs of 160 MiB."""
     namespace = mount_namespace()
     if not namespace:
-        pytest.skip("this kernel gives no mount namespace, so no small disk can be had")
+        absent("this kernel gives no mount namespace, so no small disk can be had")
     prefix = (*namespace, "bash", "-c", IN_SMALL_DISK, "bash")
     with running_system(prefix=prefix, min_free_bytes=2 * MIB, **QUICK) as system:
         system.add_model(package)
