@@ -30,3 +30,9 @@ class Browser:
         answer = self.client.post(path, data=fields | {"csrf": found[1]})
         assert answer.status_code == status, answer.text
         return answer
+
+
+def browser_of(api: Api, *scopes: str) -> Browser:
+    """Somebody who may do so much."""
+    made = api.post("/api/v1/tokens", json={"principal": "Ann", "scopes": list(scopes)}).json
+    return Browser(api, made["token"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 
 TOKENS = "/api/v1/tokens"
@@ -14,10 +14,6 @@ PASSWORD = "correct horse battery"
 def token_of(api: Api, *scopes: str, name: str = "Ann") -> dict[str, str]:
     made: dict[str, str] = api.post(TOKENS, json={"principal": name, "scopes": list(scopes)}).json
     return made
-
-
-def browser_of(api: Api, *scopes: str) -> Browser:
-    return Browser(api, token_of(api, *scopes)["token"])
 
 
 def secret_on(page: str) -> str:

@@ -3,10 +3,9 @@
 import re
 
 from shared.unit_of_work import UnitOfWork
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 from tests.factories import MODEL, add_model, submit_job
-from tests.integration.test_web_jobs import browser_of
 from tests.reviews import fail, model
 
 JOBS = "/api/v1/jobs"

@@ -2,17 +2,12 @@
 
 import pytest
 
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 from tests.reviews import fail, model, reported
 
 JOBS = "/api/v1/jobs"
 EFFUSION = (0.9, 0.2, 0.3)
-
-
-def browser_of(api: Api, *scopes: str) -> Browser:
-    made = api.post("/api/v1/tokens", json={"principal": "Ann", "scopes": list(scopes)}).json
-    return Browser(api, made["token"])
 
 
 def test_tonight_says_what_is_wrong_first(any_api: Api) -> None:

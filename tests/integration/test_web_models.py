@@ -3,17 +3,12 @@
 import pytest
 
 from shared.unit_of_work import UnitOfWork
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 from tests.factories import MODEL, add_model
 from tests.web_models import REASON, judged, prove
 
 SECOND = f"/models/{MODEL}/2"
-
-
-def browser_of(api: Api, *scopes: str) -> Browser:
-    made = api.post("/api/v1/tokens", json={"principal": "Ann", "scopes": list(scopes)}).json
-    return Browser(api, made["token"])
 
 
 def serving(api: Api) -> list[int]:

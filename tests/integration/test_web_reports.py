@@ -34,12 +34,12 @@ DIGEST = re.compile(r'name="digest" value="([0-9a-f]{64})"')
 AGREE = {f"verdict.{code}": "agree" for code in CODES}
 
 
-def browser_of(api: Api, name: str = "dr.a", *roles: str, scopes: tuple[str, ...] = ("review", "read")) -> Browser:
+def somebody(api: Api, name: str = "dr.a", *roles: str, scopes: tuple[str, ...] = ("review", "read")) -> Browser:
     return Browser(api, person(api, name, *roles, scopes=scopes)["Authorization"].removeprefix("Bearer "))
 
 
 def doctor(api: Api, name: str = "dr.a") -> Browser:
-    return browser_of(api, name, "physician")
+    return somebody(api, name, "physician")
 
 
 def send(
@@ -73,7 +73,7 @@ def test_reports_are_listed_and_found_by_status_and_patient(any_api: Api) -> Non
     predict(any_api.prepared, version, {"1.2.20260102": [NOTHING]}, patient="<b>P2</b>")
     second = newest(any_api)
     signed = sign(any_api, physician(any_api), first)["id"]
-    browser = browser_of(any_api, scopes=("read",))
+    browser = somebody(any_api, scopes=("read",))
 
     everything, unsigned = browser.get("/reports").text, browser.get("/reports?unsigned=true").text
     final, found = browser.get("/reports?status=final").text, browser.get("/reports?patient_id=P1").text
@@ -96,7 +96,7 @@ def test_report_shows_what_it_says_and_where_it_can_be_taken(any_api: Api) -> No
     read_study(engine, version, "P1", 0.93, day="20260201")
     report = newest_report(engine)
 
-    page = browser_of(any_api, scopes=("read",)).get(f"/reports/{report.id}").text
+    page = somebody(any_api, scopes=("read",)).get(f"/reports/{report.id}").text
 
     assert "Preliminary AI result" in page
     assert 'aria-label="0.930 against 0.500"' in page
@@ -115,7 +115,7 @@ def test_incomplete_report_says_what_is_left_out_and_why(any_api: Api) -> None:
     predict(any_api.prepared, version, {"1.2.20260101": [MIXED]})
     fail(any_api.prepared, version, "1.2.20260101")
     report_id = aggregate(any_api.prepared)
-    browser = browser_of(any_api)
+    browser = somebody(any_api)
 
     page = browser.get(f"/reports/{report_id}").text
 
@@ -137,7 +137,7 @@ def test_images_that_drove_a_finding_have_their_heat_maps_or_why_there_is_none(a
         add_heat_maps(uow.session, [found], report["model"]["digest"], 0)
     mapped = document(any_api, first)["findings"][0]["evidence"][0]["heat_map"]
 
-    page = browser_of(any_api).get(f"/reports/{first}").text
+    page = somebody(any_api).get(f"/reports/{first}").text
 
     assert f'<img src="{mapped["links"]["png"]}" alt="Heat map: where in frame 1' in page
     assert page.count('<details class="maps" open>') == 1
@@ -151,7 +151,7 @@ def test_list_goes_on_where_it_ended(any_api: Api, monkeypatch: pytest.MonkeyPat
     first = newest(any_api)
     predict(any_api.prepared, version, {"1.2.2.20260101": [MIXED]}, patient="P2")
     second = newest(any_api)
-    browser = browser_of(any_api)
+    browser = somebody(any_api)
 
     page = browser.get("/reports?unsigned=true").text
     rest = browser.get(f"/reports?unsigned=true&cursor={second}").text
@@ -167,7 +167,7 @@ def test_name_of_a_patient_is_text_whatever_it_holds(any_api: Api) -> None:
         add_instance(uow.session, patient_id="P1", patient_name="<script>alert(1)</script>")
     report_id = reported(any_api.prepared, MIXED)
 
-    page = browser_of(any_api).get(f"/reports/{report_id}").text
+    page = somebody(any_api).get(f"/reports/{report_id}").text
 
     assert "<h1><bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi></h1>" in page
     assert "<script>alert" not in page
@@ -175,7 +175,7 @@ def test_name_of_a_patient_is_text_whatever_it_holds(any_api: Api) -> None:
 
 def test_review_is_saved_unsigned_and_stands_in_the_fields_again(any_api: Api) -> None:
     first = reported(any_api.prepared, MIXED)
-    browser = browser_of(any_api, "resident")
+    browser = somebody(any_api, "resident")
     fields = {"verdict.effusion": "disagree", "note.effusion": "an <i>artefact</i>", "comment": "look again"}
 
     second = made(send(browser, first, act="review", **fields))
@@ -212,7 +212,7 @@ def test_signature_makes_it_final_and_leads_to_the_next_unsigned_report(any_api:
 
 def test_only_a_physician_signs(any_api: Api) -> None:
     first = reported(any_api.prepared, MIXED)
-    resident, reader = browser_of(any_api, "resident"), browser_of(any_api, "student", "physician", scopes=("read",))
+    resident, reader = somebody(any_api, "resident"), somebody(any_api, "student", "physician", scopes=("read",))
 
     page = resident.get(f"/reports/{first}").text
     refused = send(resident, first, status=403, sign="sign", **AGREE).text
@@ -297,7 +297,7 @@ def test_signed_report_is_amended_with_a_reason_and_begins_with_what_was_signed(
     assert "Amended report" in page
     assert "Reason: an artefact" in page
     assert versions(any_api, first) == [("preliminary", None), ("final", "dr.a"), ("amended", "dr.b")]
-    assert 'type="radio"' not in browser_of(any_api, "resident").get(f"/reports/{amended}?amend=yes").text
+    assert 'type="radio"' not in somebody(any_api, "resident").get(f"/reports/{amended}?amend=yes").text
 
 
 def test_signed_report_is_retracted_with_a_reason(any_api: Api) -> None:
@@ -306,7 +306,7 @@ def test_signed_report_is_retracted_with_a_reason(any_api: Api) -> None:
     browser = doctor(any_api)
 
     send(browser, final, "retract", status=422, reason=" ")
-    send(browser_of(any_api, "resident"), final, "retract", status=403, reason="x")
+    send(somebody(any_api, "resident"), final, "retract", status=403, reason="x")
     retracted = made(send(browser, final, "retract", reason="<em>another</em> patient"))
 
     page = browser.get(f"/reports/{retracted}").text

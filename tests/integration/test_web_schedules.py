@@ -4,11 +4,10 @@ import pytest
 import time_machine
 
 from shared.unit_of_work import UnitOfWork
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 from tests.factories import MODEL, add_model
 from tests.integration.test_schedules_api import SCHEDULES, look, wanted
-from tests.integration.test_web_jobs import browser_of
 
 FORM = {
     "name": "nightly",

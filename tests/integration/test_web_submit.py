@@ -3,11 +3,10 @@
 import re
 
 from shared.unit_of_work import UnitOfWork
-from tests.browsing import Browser
+from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 from tests.dicom_samples import dicom_bytes
 from tests.factories import MODEL, add_model
-from tests.integration.test_web_jobs import browser_of
 
 
 def test_page_offers_the_models_that_serve(any_api: Api) -> None:

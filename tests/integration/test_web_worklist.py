@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from tests.browsing import Browser
+from tests.browsing import browser_of
 from tests.conftest import Api
 from tests.readings import CONTROL, REVIEW, read, register_rules
-from tests.reviews import person
 
 WORKLIST = "/api/v1/follow-ups"
 PAGE = "/worklist"
-
-
-def browser_of(api: Api, *scopes: str) -> Browser:
-    return Browser(api, person(api, "Ann", scopes=scopes)["Authorization"].removeprefix("Bearer "))
 
 
 def suggested(api: Api) -> dict[str, Any]:
