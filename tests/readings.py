@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Instance, ModelVersion, Report, Series, Study
 from shared.repositories.jobs import NewJob, Target, create_job
@@ -15,6 +14,7 @@ from shared.states import Explain, ItemState, Lane
 from shared.unit_of_work import UnitOfWork
 from tests.dicom_samples import make_uid
 from tests.factories import add_instance, add_model, admin_id
+from tests.reporting import report_on_all
 
 REVIEW = {
     "finding": "lesion",
@@ -50,7 +50,7 @@ def read(engine: Engine, version_id: int, patient: str, probability: float, *, d
         uid = make_uid(patient, day)
         given = {"patient_id": patient, "study_instance_uid": uid, "series_instance_uid": uid, "study_date": day}
         _job_of(uow, version_id, add_instance(uow.session, **given), probability)
-    Aggregation(engine).run()
+    report_on_all(engine)
 
 
 def read_again(engine: Engine, version_id: int, patient: str, probability: float, *, day: str = "20260101") -> None:
@@ -59,7 +59,7 @@ def read_again(engine: Engine, version_id: int, patient: str, probability: float
         of_study = select(Instance).join(Instance.series).join(Study)
         instance = uow.session.scalars(of_study.where(Study.study_instance_uid == make_uid(patient, day))).one()
         _job_of(uow, version_id, instance, probability)
-    Aggregation(engine).run()
+    report_on_all(engine)
 
 
 def _job_of(uow: UnitOfWork, version_id: int, instance: Instance, probability: float) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Instance, ModelVersion, Report, Series, Study
 from shared.repositories.jobs import NewJob, Target, create_job
@@ -17,6 +16,7 @@ from shared.unit_of_work import UnitOfWork
 from tests.claimers import commit, take
 from tests.conftest import Api, Prepared
 from tests.factories import add_instance, add_model, admin_id
+from tests.reporting import report_on_all
 
 REPORTS = "/api/v1/reports"
 CODES = ("effusion", "mass", "nodule")
@@ -58,7 +58,7 @@ def fail(prepared: Prepared, version_id: int, study: str, patient: str = "P1") -
 
 def aggregate(prepared: Prepared) -> str:
     """The id of the newest report that there is after the scheduler looked."""
-    Aggregation(prepared.engine).run()
+    report_on_all(prepared.engine)
     with reading(prepared.engine) as session:
         return str(session.scalars(select(Report.id).order_by(Report.number.desc()).limit(1)).one())
 

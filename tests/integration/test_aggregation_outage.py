@@ -15,6 +15,7 @@ from shared.repositories.jobs import Target
 from tests.claimers import commit, take
 from tests.conftest import Prepared
 from tests.factories import rows_of, submit_job
+from tests.reporting import report_on_all
 
 PATIENTS = 3
 
@@ -90,7 +91,7 @@ def test_one_patient_whose_report_fails_costs_no_neighbour(any_prepared: Prepare
                 raise ZeroDivisionError
 
     event.listen(engine, "before_cursor_execute", fail)
-    assert Aggregation(engine).run() == len(others)
+    assert report_on_all(engine) == len(others)
     event.remove(engine, "before_cursor_execute", fail)
 
     with reading(engine) as session:
@@ -109,7 +110,7 @@ def test_two_jobs_of_one_patient_that_end_together_have_one_report(any_prepared:
         assert claimed is not None
         commit(engine, claimed, num_failed=1)
 
-    Aggregation(engine).run()
+    report_on_all(engine)
 
     with reading(engine) as session:
         reports = session.scalars(select(Report)).all()

@@ -111,7 +111,10 @@ def _cut_off(engine: Engine, transaction: int) -> Iterator[None]:
     event.remove(engine, "before_cursor_execute", cut)
 
 
-def test_nothing_is_lost_or_doubled_when_the_database_goes_away_in_a_large_transaction(engine: Engine) -> None:
+def test_nothing_is_lost_or_doubled_when_the_database_goes_away_in_a_large_transaction(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duty, "LOOK_S", 1000.0)
     aggregation = Aggregation(engine)
 
     with _cut_off(engine, transaction=2), pytest.raises(OperationalError):
@@ -124,7 +127,8 @@ def test_nothing_is_lost_or_doubled_when_the_database_goes_away_in_a_large_trans
     _assert_each_has_one_report(engine)
 
 
-def test_one_look_reports_on_jobs_of_several_models(any_prepared: Prepared) -> None:
+def test_one_look_reports_on_jobs_of_several_models(any_prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duty, "LOOK_S", 1000.0)
     engine = any_prepared.engine
     submit_job(engine, 2, patients=2)
     with UnitOfWork(engine) as uow:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Report
 from shared.reports.digest import content_digest
 from tests.cohorts import film, zipped
 from tests.conftest import Api
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from tests.reviews import REPORTS, physician, read, say, sign
 from tests.trainings import LABELS, MODELS, WINDOW, ZIP
 from worker.runtime import Runtime
@@ -30,7 +30,7 @@ def results(api: Api, runtime: Runtime, *studies: tuple[int, int]) -> dict[str, 
     job = api.post("/api/v1/jobs", data=zipped(files), **ZIP).json
     for _ in range(4):
         infer_next(runtime)
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     (report,) = api.get(f"{REPORTS}?job={job['id']}").json["items"]
     found: dict[str, Any] = report
     return found

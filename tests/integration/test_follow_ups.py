@@ -328,7 +328,7 @@ def test_two_schedulers_at_the_same_report_make_one_item(any_prepared: Prepared)
     engine = any_prepared.engine
     version = register_rules(engine, REVIEW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.readings.Aggregation.run", lambda _: 0)
+        patch.setattr("tests.reporting.Aggregation.run", lambda _: 0)
         read(engine, version, "P1", 0.9)
     drafts = [_drafts(any_prepared, version) for _ in range(2)]
     outcomes: list[str] = []
@@ -356,7 +356,7 @@ def test_two_jobs_of_a_patient_reported_together_leave_one_item(any_prepared: Pr
     engine = any_prepared.engine
     version = register_rules(engine, REVIEW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.readings.Aggregation.run", lambda _: 0)
+        patch.setattr("tests.reporting.Aggregation.run", lambda _: 0)
         read(engine, version, "P1", 0.9)
     read(engine, version, "P1", 0.95, day="20260201")
 

@@ -10,7 +10,6 @@ import pytest
 from pydicom import uid
 from sqlalchemy import select
 
-from scheduler.aggregation.report import Aggregation
 from scheduler.calendar import Calendar
 from shared.clock import utc_now
 from shared.models import AuditEvent, Blob, Dataset, Job, ModelVersion
@@ -22,6 +21,7 @@ from tests.conftest import Api
 from tests.factories import add_model, new_sha256
 from tests.invariants import check_invariants
 from tests.nights import NoHints
+from tests.reporting import report_on_all
 from tests.trainings import JOBS, LABELS, MODELS, QUICK, ZIP, level_of, name, register, store, submit, train
 from worker.runtime import Runtime
 from worker.tasks import infer_next, train_next
@@ -94,7 +94,7 @@ def predict(api: Api) -> str:
 
 def decided(api: Api, job_id: str) -> tuple[int, bool]:
     """By which version, and whether it says that the lesion is there."""
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     (report,) = api.get(f"/api/v1/reports?job={job_id}").json["items"]
     return report["model"]["version"], report["findings"][0]["decision"]
 

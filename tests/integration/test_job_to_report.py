@@ -8,7 +8,6 @@ import pytest
 from pydicom.uid import JPEGLossless
 from sqlalchemy import select
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Prediction
 from tests.codestreams import by_hand, coded_bytes, extremes
@@ -17,6 +16,7 @@ from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from worker.inference.run import run_shards
 from worker.runtime import Runtime
 from worker.tasks import infer_next
@@ -43,7 +43,7 @@ def work(runtime: Runtime, times: int = 4) -> None:
 
 
 def reports(api: Api, job_id: str) -> list[dict[str, Any]]:
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     return list(api.get(f"/api/v1/reports?job={job_id}&limit=500").json["items"])
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.aggregation.report import Aggregation
 from tests.cohorts import zipped
 from tests.coloured import CLASSES, SIDE, class_of, image_of, patient_of
 from tests.command_line import Run, answer_of, command_line
 from tests.conftest import Api
 from tests.model_samples import contract_fields
+from tests.reporting import report_on_all
 from tests.trainings import DATASETS, JOBS, ZIP
 from worker.runtime import Runtime
 from worker.tasks import infer_next, train_next
@@ -80,7 +80,7 @@ def told_classes(api: Api, runtime: Runtime, upload: str) -> tuple[int, dict[str
     answer = api.post(JOBS, json={"model": NAME, "uploads": [upload], "explain": "none"})
     assert answer.status_code == 202, answer.text
     infer_next(runtime)
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     reports = api.get(f"/api/v1/reports?job={answer.json['id']}&limit=500").json["items"]
     likeliest = {
         one["patient"]["patient_id"]: max(one["findings"], key=lambda finding: finding["probability"])["code"]

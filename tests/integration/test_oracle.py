@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import delete, func, insert, inspect, select, text, update
 from sqlalchemy.orm import Session
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.events import Event
 from shared.models import AuditEvent, Blob, History, Item, Job, JobPatient, Prediction, Report, Shard, Webhook
@@ -26,6 +25,7 @@ from tests.conftest import Api
 from tests.factories import claim, let_leases_run_out
 from tests.fake_worker import FakeRuntime
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from tests.senders import listen, tell
 from worker.tasks import infer_next
 
@@ -48,7 +48,7 @@ def finished(any_api: Api, package: bytes) -> tuple[Api, list[UUID]]:
     again = api.post("/api/v1/jobs", data=films("P", 2, studies=2, side=16), **ZIP).json
     cancelled = api.post("/api/v1/jobs", data=films("Q", 1, side=16), **ZIP).json
     api.post(f"/api/v1/jobs/{cancelled['id']}/cancel")
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     return api, [UUID(job["id"]) for job in (first, again, cancelled)]
 
 
@@ -310,7 +310,7 @@ def test_recovery_is_the_time_until_the_interrupted_shard_moved(any_api: Api, pa
     let_leases_run_out(engine)
     _recover(api)
     infer_next(FakeRuntime(settings, engine))
-    Aggregation(engine).run()
+    report_on_all(engine)
 
     answer = verdict(api, [UUID(job["id"])], (fault, elsewhere))
 

@@ -13,7 +13,6 @@ from sqlalchemy import select
 
 from api.documents import source as source_module
 from api.documents.formats import FORMATS, Format
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Blob, ReportRendition
 from shared.states import RenditionFormat
@@ -21,6 +20,7 @@ from tests.cohorts import films
 from tests.conftest import Api
 from tests.factories import claim
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from tests.reviews import physician, sign
 from worker.inference.run import run_shards
 from worker.runtime import Runtime
@@ -38,7 +38,7 @@ def report(any_api: Api, runtime: Runtime, tmp_path: Path) -> dict[str, Any]:
     assert any_api.post("/api/v1/models", data=package.read_bytes(), **ZIP).status_code == 201
     assert any_api.post("/api/v1/jobs", data=films("Secret", 1, instances=2), **ZIP).status_code == 202
     run_shards(runtime, runtime.hold([claim(any_api.prepared.engine)]))
-    Aggregation(any_api.prepared.engine).run()
+    report_on_all(any_api.prepared.engine)
     (found,) = any_api.get("/api/v1/reports").json["items"]
     return dict(found)
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from scheduler.aggregation.report import Aggregation
 from scheduler.seals import Sealing
 from shared.db import reading
 from shared.models import AuditEvent, Item, Prediction, Report, Verification
@@ -21,6 +20,7 @@ from tests.conftest import Api
 from tests.factories import let_leases_run_out, rows_of, take_back_all
 from tests.fake_worker import WorkerDied
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
@@ -44,7 +44,7 @@ def report(any_api: Api, package: bytes, runtime: Runtime) -> dict[str, Any]:
 
 
 def made(api: Api, job_id: str) -> dict[str, Any]:
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     seal(api)
     (summary,) = api.get(f"/api/v1/reports?job={job_id}").json["items"]
     return dict(api.get(f"/api/v1/reports/{summary['id']}").json)
@@ -98,7 +98,7 @@ def test_untouched_report_verifies_and_leaves_no_trace_but_the_verdict(
         "model": (True, 1, []),
         "computed_again": (True, 3, []),
     }
-    assert Aggregation(any_api.prepared.engine).run() == 0
+    assert report_on_all(any_api.prepared.engine) == 0
     with reading(any_api.prepared.engine) as session:
         assert rows_of(session, Prediction) == 3
     job = any_api.get(f"/api/v1/jobs/{verification['job']}").json

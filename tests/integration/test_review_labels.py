@@ -4,12 +4,12 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from scheduler.aggregation.report import Aggregation
 from shared.datasets.document import read
 from shared.db import reading
 from shared.models import Label, PatientSplit, Study
 from tests.conftest import Api
 from tests.factories import rows_of
+from tests.reporting import report_on_all
 from tests.reviews import (
     NOTHING,
     REPORTS,
@@ -61,7 +61,7 @@ def test_split_of_a_patient_is_drawn_as_for_imported_labels(any_api: Api) -> Non
     patients = [f"P{at}" for at in range(12)]
     for patient in patients:
         predict(prepared, version, {f"1.3.{patient[1:]}": [MIXED]}, patient)
-    Aggregation(prepared.engine).run()
+    report_on_all(prepared.engine)
     for report in any_api.get(REPORTS).json["items"]:
         sign(any_api, who, report["id"])
 
@@ -151,7 +151,7 @@ def test_retraction_takes_nothing_that_another_models_review_said(any_api: Api) 
     first = sign(any_api, me, aggregate(prepared))
     other = model(prepared, name="another")
     predict_again(prepared, other, (0.9, 0.8, 0.3))
-    Aggregation(prepared.engine).run()
+    report_on_all(prepared.engine)
     (report,) = any_api.get(f"{REPORTS}?model=another").json["items"]
     sign(any_api, me, report["id"], nodule="unsure")
     both = {("effusion", JANUARY): True, ("mass", JANUARY): True}
@@ -168,7 +168,7 @@ def test_reviews_of_two_models_stand_beside_each_other_and_the_later_decides(any
     predict(prepared, model(prepared, name="first"), {JANUARY: [MIXED]})
     sign(any_api, me, aggregate(prepared))
     predict_again(prepared, model(prepared, name="second"), MIXED)
-    Aggregation(prepared.engine).run()
+    report_on_all(prepared.engine)
     (report,) = any_api.get(f"{REPORTS}?model=second").json["items"]
 
     def told() -> set[tuple[str, bool, bool, bool]]:
@@ -207,8 +207,7 @@ def test_training_learns_from_signed_reports(any_api: Api, runtime: Runtime, tmp
     for _ in range(4):
         infer_next(runtime)
     assert any_api.get(f"/api/v1/jobs/{job['id']}").json["state"] == "done"
-    while Aggregation(runtime.engine).run():
-        pass
+    report_on_all(runtime.engine)
     who = physician(any_api)
     found = any_api.get(f"{REPORTS}?limit=500").json["items"]
     for report in found:

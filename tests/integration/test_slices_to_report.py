@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from scheduler.aggregation.report import Aggregation
 from shared.db import reading
 from shared.models import Instance, Prediction
 from shared.oracle.judge import judge
@@ -18,6 +17,7 @@ from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.invariants import check_invariants
 from tests.model_samples import accept_everything_package, zip_package
+from tests.reporting import report_on_all
 from tests.slice_samples import SAGITTAL, ct_slice, enhanced_ct
 from worker.runtime import Runtime
 from worker.tasks import infer_next
@@ -49,7 +49,7 @@ def submit(api: Api, files: dict[str, bytes]) -> dict[str, Any]:
 def finish(api: Api, runtime: Runtime, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The job when it is over, and the report of its one patient."""
     infer_next(runtime)
-    Aggregation(api.prepared.engine).run()
+    report_on_all(api.prepared.engine)
     check_invariants(api.prepared.engine)
     with reading(api.prepared.engine) as session:
         answer = judge(session, ContentStore(api.prepared.settings.store_dir), acknowledged=[], faults=())
@@ -186,7 +186,7 @@ def test_job_cancelled_before_anything_was_known_makes_no_report(any_api: Api, r
     job = submit(any_api, {name: ct_slice(name, at) for name, at in AXIALS.items()})
 
     any_api.post(f"/api/v1/jobs/{job['id']}/cancel")
-    Aggregation(any_api.prepared.engine).run()
+    report_on_all(any_api.prepared.engine)
 
     job = any_api.get(f"/api/v1/jobs/{job['id']}").json
     assert (job["state"], job["counts"]["skipped"], job["counts"]["cancelled"]) == ("cancelled", 3, 5)
