@@ -1,4 +1,4 @@
-"""Pictures of every page, to look at: `make screenshots`, or `python -m tests.screenshots OUT`.
+"""Pictures of every page and of the guides, to look at: `make screenshots`, or `python -m tests.screenshots OUT`.
 
 The demo's cohort in a system of its own; light and dark, as wide as a desk and as a phone. It says of each page what
 runs out of the window and what axe-core finds. Needs chromium; no picture shows a person.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.guide_pictures import take_guide_pictures
 from tests.screens import DESK, PHONE, chromium, overflows, violations, window
 from tests.system import OVERREAD, System
 
@@ -29,6 +30,8 @@ def pages_of(system: System, page: Any) -> Iterator[tuple[str, str]]:
             yield name.removesuffix("s"), f"/{name}/{item['id']}"
     (model, *_) = system.http.get("/api/v1/models").json()["items"]
     yield "model", f"/models/{model['name']}/{model['version']}"
+    for whom in ("physicians", "operators"):
+        yield f"help-{whom}", f"/help/{whom}"
 
 
 def main() -> None:
@@ -45,6 +48,8 @@ def main() -> None:
                 for theme in THEMES:
                     for size, viewport in SIZES.items():
                         _take(browser, system, out, f"{theme}.{size}", color_scheme=theme, viewport=viewport)
+                # Last: these change what there is.
+                take_guide_pictures(browser, system, out / "guides")
         finally:
             system.stop()
 

@@ -1,5 +1,7 @@
 """Tonight, the list of jobs and a job, as pages: what they show, and what a person does there."""
 
+import re
+
 import pytest
 
 from tests.browsing import Browser, browser_of
@@ -84,11 +86,30 @@ def test_refusal_is_a_page_too(api: Api, path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whom", "said"), [("physicians", "<h2>How you review</h2>"), ("operators", "<code>no_live_worker</code>")]
+    ("language", "whom", "said"),
+    [
+        ("en", "physicians", "<h2>How you review</h2>"),
+        ("en", "operators", "<code>no_live_worker</code>"),
+        ("zh", "physicians", "<h2>如何审阅</h2>"),
+        ("zh", "operators", "<td>没有工作进程处理它的队列</td>"),
+    ],
 )
-def test_pages_lead_to_what_their_words_mean(api: Api, whom: str, said: str) -> None:
+def test_pages_lead_to_what_their_words_mean_with_pictures(api: Api, language: str, whom: str, said: str) -> None:
     browser = Browser(api, api.prepared.token)
+    browser.get(f"/language/{language}?next=/", 303)
+
+    page = browser.get(f"/help/{whom}").text
 
     assert f'href="/help/{whom}"' in browser.get("/").text
-    assert said in browser.get(f"/help/{whom}").text
-    browser.get("/help/nobody", 404)
+    assert said in page
+    found = re.findall(r'<img src="(pictures/[^"]+)" alt="[^"]+"', page)
+    assert found
+    for picture in found:
+        assert browser.get(f"/help/{picture}", buffered=True).mimetype == "image/png"
+
+
+def test_help_has_nothing_else(api: Api) -> None:
+    browser = Browser(api, api.prepared.token)
+
+    for path in ("nobody", "pictures/none.png", "pictures/../for-operators.md"):
+        browser.get(f"/help/{path}", 404)
