@@ -70,11 +70,7 @@ def worklist(session: Session, wish: Wish, *, after: Place | None = None, limit:
 
 def _of_urgency(session: Session, wish: Wish, urgency: Urgency, after: Place | None, limit: int) -> Sequence[FollowUp]:
     """In the order of an index: a long list costs no more than a short one."""
-    statement = (
-        select(FollowUp)
-        .options(*_WHOLE)
-        .where(_in(wish.states), FollowUp.urgency == urgency)
-    )
+    statement = select(FollowUp).options(*_WHOLE).where(_in(wish.states), FollowUp.urgency == urgency)
     if wish.patient_key is not None:
         patient = select(Patient.id).where(Patient.key == wish.patient_key)
         statement = statement.where(FollowUp.patient_id == patient.scalar_subquery())
