@@ -47,14 +47,14 @@ ENGINES = [
 BLANK = {"detail": "", "max_difference": None, "images_per_s": {}, "load_s": 0.5, "serves": False, "batch_sizes": []}
 
 
-def judged(prepared: Prepared, *reasons: str) -> UUID:
+def judged(prepared: Prepared, *reasons: str, promotes: bool = False) -> UUID:
     """The champion, version 1, and a candidate, version 2, that a training job made; returns the job's id."""
     with UnitOfWork(prepared.engine) as uow:
         session = uow.session
         serving, version = add_model(session), add_model(session, description="the next")
         dataset = _dataset(session)
         job = _training(session, serving, version, dataset)
-        decide(session, job, version, serving, dataset, reasons, _record())
+        decide(session, job, version, serving, dataset, reasons, _record(promotes))
         return job.id
 
 
@@ -105,7 +105,7 @@ def _training(session: Session, began: ModelVersion, made: ModelVersion, dataset
     return job
 
 
-def _record() -> dict[str, Any]:
+def _record(promotes: bool) -> dict[str, Any]:
     gains = {name: {"gain": 0.01, "low": -0.02, "high": 0.04} for name in ("auc", "sensitivity", "specificity")}
     finding = {
         "code": "lesion",
@@ -118,7 +118,7 @@ def _record() -> dict[str, Any]:
     group = {"auc": 0.8, "sensitivity": 0.7}
     subgroup = {"by": "sex", "value": "F", "finding": "lesion", "positives": 20, "negatives": 30}
     return {
-        "policy": {"promotes": False},
+        "policy": {"promotes": promotes},
         "holdout": {"patients": 100, "new_patients": 7, "times_before": 2, "champion_origin_known": False},
         "measures": {
             "primary": {"metric": "auc", **gains["auc"]},

@@ -31,7 +31,8 @@ MODEL_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
 
 PROMOTION_COLUMNS: list[tuple[str, Callable[[Json], Any]]] = [
     ("version", lambda one: one["version"]),
-    ("how", lambda one: one["kind"].replace("_", " ") + (" by the gate" if one["by_gate"] else "")),
+    ("how", lambda one: one["kind"].replace("_", " ")),
+    ("by", lambda one: "the gate" if one["by_gate"] else one["by"]),
     ("since", lambda one: moment(one["created_at"])),
     ("reason", lambda one: one["reason"]),
 ]

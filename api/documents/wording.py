@@ -26,6 +26,10 @@ class Words:
         """The text of a word of data, such as a reason; of one that no catalogue knows, `otherwise` or the word."""
         return self.texts.get(f"{group}.{key}", otherwise or key)
 
+    def group(self, name: str) -> dict[str, str]:
+        """All texts of a table, by their keys in it."""
+        return {key.removeprefix(f"{name}."): text for key, text in self.texts.items() if key.startswith(f"{name}.")}
+
     def list(self, parts: list[str]) -> str:
         """Parts of a sentence, one after the other."""
         return self.texts["text.comma"].join(parts)

@@ -129,6 +129,7 @@ class PromotionShown(Shape):
     version: int
     kind: PromotionKind
     by_gate: bool = Field(description="Whether the gate promoted it, and no person.")
+    by: str | None = Field(description="Who chose it, by name; null: the gate did, or it is not on record.")
     reason: str
     created_at: datetime
 

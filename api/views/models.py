@@ -44,11 +44,13 @@ def model_shown(version: ModelVersion) -> ModelShown:
 
 
 def promotion_shown(promotion: Promotion) -> PromotionShown:
-    """That a version began to serve."""
+    """That a version began to serve, and who chose it."""
+    by_gate, principal = promotion.gate_decision_id is not None, promotion.principal
     return PromotionShown(
         version=promotion.model_version.version,
         kind=promotion.kind,
-        by_gate=promotion.gate_decision_id is not None,
+        by_gate=by_gate,
+        by=principal.name if principal and not by_gate else None,
         reason=promotion.reason,
         created_at=promotion.created_at,
     )

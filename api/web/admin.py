@@ -96,4 +96,4 @@ def _tokens(**told: Any) -> Any:
 def _fault(error: RefusedError) -> dict[str, Any]:
     if error.status not in FAULTS:
         raise error
-    return {"said": error.problem["detail"], "status": error.status}
+    return {"said": error.problem, "status": error.status}

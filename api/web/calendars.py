@@ -54,8 +54,8 @@ def preview_of(given: Json) -> Json:
     try:
         found = ask("/api/v1/schedules/preview", cron=given["cron"], time_zone=given["time_zone"].strip())
     except RefusedError as error:
-        return {"fires": [], "said": error.problem["detail"]}
-    return found | {"said": ""}
+        return {"fires": [], "said": error.problem}
+    return found | {"said": None}
 
 
 def _number(text: str) -> int | str:

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """The API answered with a problem document."""
+    """The API answered with a problem document, or a page refuses by itself: `detail` alone, in the page's words."""
 
     def __init__(self, status: int, problem: Json) -> None:
         super().__init__(problem.get("detail", ""))

@@ -28,7 +28,7 @@ def post_login() -> Any:
             wanted = {"name": form.get("name", "").strip(), "password": form.get("password", "")}
             session = change("POST", "/api/v1/sessions", wanted)
     except RefusedError as error:
-        said = words().say("login.refused") if error.status in (401, 422) else error.problem["detail"]
+        said = {"detail": words().say("login.refused")} if error.status in (401, 422) else error.problem
         return bare_page("login.html", error.status, after=after, said=said)
     response = back_to(after)
     give_cookie(response, COOKIE, session["secret"], session["lasts_s"])

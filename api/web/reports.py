@@ -54,7 +54,7 @@ def report_page(
         form=_form(report, reader, is_amended=bool(entries or request.args.get("amend"))),
         texts={"comment": comment, **(texts or {})},
         is_entered=entries is not None,
-        refused=refused.problem["detail"] if refused else None,
+        refused=refused.problem if refused else None,
         newer=_newer(document, refused, documents),
         **_rights(report, reader),
         **_around(report, document, documents),

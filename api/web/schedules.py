@@ -109,11 +109,11 @@ def _sent(method: str, path: str, schedule: Json | None) -> Response:
     except RefusedError as error:
         if error.status not in MENDABLE:
             raise
-        return _form(given, name, said=error.problem["detail"])
+        return _form(given, name, said=error.problem)
     return back_to(f"/schedules/{quote(given['name'].strip())}")
 
 
-def _form(given: Json, name: str | None = None, said: str | None = None) -> Response:
+def _form(given: Json, name: str | None = None, said: Json | None = None) -> Response:
     if not _may_operate():
         raise RefusedError(403, {"detail": words().say("schedules.no_scope")})
     models = [one["name"] for one in ask("/api/v1/models")["items"] if one["state"] == ModelState.CHAMPION]

@@ -7,6 +7,7 @@ from urllib.parse import urlencode, urlsplit
 
 from apiflask import APIBlueprint
 from flask import Response, g, make_response, redirect, render_template, request
+from markupsafe import Markup, escape
 
 from api.auth import COOKIE, SAFE, csrf_of, is_csrf
 from api.documents.wording import LANGUAGES, Words, words_in
@@ -78,6 +79,20 @@ def words() -> Words:
     return words_in(chosen, WORDS)
 
 
+def problem_titles() -> dict[str, str]:
+    """What a problem of the API is, in the page's words, by its status and by its reason, which says more."""
+    return words().group("status") | words_in(words().language).group("reason")
+
+
+def fault(problem: Json) -> Markup:
+    """What went wrong in the page's words, and below it what the API says of it, which is English."""
+    if "status" not in problem:
+        return escape(problem["detail"])
+    titles = problem_titles()
+    title = titles.get(problem.get("reason", "")) or titles.get(str(problem["status"])) or problem["title"]
+    return Markup('<b>{}</b> <span class="said" lang="en"><bdi>{}</bdi></span>').format(title, problem["detail"])
+
+
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page for who is logged in; 304 where it is as the browser has it."""
     return _answered(template, _standing() | values, status)
@@ -144,7 +159,7 @@ def _add_headers(response: Response) -> Response:
 
 @blueprint.errorhandler(RefusedError)
 def _refused(error: RefusedError) -> Response:
-    """Nobody is logged in any more: off to the login; else the problem in its own words."""
+    """Nobody is logged in any more: off to the login; else the problem."""
     if error.status == 401 and request.endpoint not in OPEN:  # noqa: PLR2004 - the status itself is the case
         here = request.full_path.rstrip("?") if request.method in SAFE else "/"
         return make_response(redirect(f"/login?{urlencode({'next': here})}", code=303))
@@ -155,5 +170,6 @@ def _refused(error: RefusedError) -> Response:
     return _answered("problem.html", standing | {"problem": error.problem, "status": error.status}, error.status)
 
 
-for _name, _filter in FILTERS.items():
+blueprint.add_app_template_global(problem_titles)
+for _name, _filter in (FILTERS | {"fault": fault}).items():
     blueprint.add_app_template_filter(_filter, _name)

@@ -6,8 +6,6 @@ from api.web.inner import RefusedError, ask
 from api.web.site import blueprint, me, page, words
 from shared.states import INFERENCE_LANES, Lane, ModelState, Scope
 
-OURS = "submit."
-
 
 @blueprint.get("/submit")
 def get_submit() -> Any:
@@ -20,5 +18,5 @@ def get_submit() -> Any:
         models=[model for model in models if model["state"] == ModelState.CHAMPION],
         lanes=INFERENCE_LANES,
         usual=Lane.ROUTINE,
-        texts={key.removeprefix(OURS): text for key, text in words().texts.items() if key.startswith(OURS)},
+        texts=words().group("submit"),
     )

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shared.models.base import Base, RowId, Sha256, enum_column
+from shared.models.principal import Principal
 from shared.states import Explain, MapMethod, ModelState, NoMap, PromotionKind, ProofState
 
 MAX_HARDWARE, MAX_DETAIL, MAX_REASON = 300, 500, 200
@@ -34,7 +35,7 @@ class Promotion(Base):
     """A version began to serve its name; no row is ever changed.
 
     `before_id` is the row to go back to: of what served before, not counting what was rolled back. Where the gate
-    promoted it, `gate_decision_id` says why.
+    promoted it, `gate_decision_id` says why, and the principal is whose training it was.
     """
 
     __tablename__ = "promotion"
@@ -50,6 +51,7 @@ class Promotion(Base):
     created_at: Mapped[datetime]
 
     model_version: Mapped[ModelVersion] = relationship()
+    principal: Mapped[Principal | None] = relationship()
 
 
 class Prediction(Base):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from shared.clock import utc_now
 from shared.models import ModelVersion, Promotion
@@ -105,7 +105,8 @@ def served_findings(session: Session) -> set[str]:
 
 def promotions_of(session: Session, name: str, *, limit: int | None = None) -> Sequence[Promotion]:
     """Every time that a version began to serve a name, the last first; none of a name that is not known."""
-    statement = select(Promotion).join(Promotion.model_version).options(contains_eager(Promotion.model_version))
+    of = (contains_eager(Promotion.model_version), joinedload(Promotion.principal))
+    statement = select(Promotion).join(Promotion.model_version).options(*of)
     statement = statement.where(ModelVersion.name == name).order_by(Promotion.id.desc())
     return session.scalars(statement.limit(limit)).all()
 

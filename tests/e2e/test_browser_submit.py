@@ -123,6 +123,8 @@ def test_moments_of_a_calendar_follow_what_is_typed(browser: Any, url: str, prep
         page.wait_for_selector("#fires li:has-text('02:30 +05:30')")
         page.fill("[name=cron]", "61 2 * * *")
         page.wait_for_selector("#said:has-text('not valid')")
+        assert page.inner_text("#said b") == "Something that was given cannot be taken."
+        assert page.get_attribute("#said .said", "lang") == "en"
 
         assert page.locator("#fires li").count() == 0
         page.fill("[name=cron]", "15 4 * * 7")

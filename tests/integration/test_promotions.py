@@ -82,3 +82,19 @@ def test_nothing_to_go_back_to_is_said(any_api: Api) -> None:
     assert serving(any_api) == [1]
     assert any_api.get("/api/v1/models/other/promotions").status_code == 404
     assert any_api.post("/api/v1/models/other/versions/1/rollback", json={}).status_code == 404
+
+
+def test_who_chose_a_version_is_on_record(any_api: Api) -> None:
+    made = any_api.post("/api/v1/tokens", json={"principal": "Ann", "scopes": ["operate"]}).json
+    as_ann = {"Authorization": f"Bearer {made['token']}"}
+    own = any_api.get("/api/v1/me").json["name"]
+    promote(any_api, 2)
+
+    back = any_api.app.test_client().post(f"{MODELS}/versions/2/rollback", json={}, headers=as_ann)
+
+    assert back.status_code == 200
+    told = any_api.get(f"{MODELS}/promotions").json["items"]
+    assert [(one["by"], one["by_gate"]) for one in told] == [("Ann", False), (own, False), (own, False)]
+    card = any_api.get(f"{MODELS}/versions/1/card").json
+    assert [one["by"] for one in card["promotions"]] == ["Ann", own]
+    assert "rolled back by Ann" in any_api.get(f"{MODELS}/versions/1/card.html").text

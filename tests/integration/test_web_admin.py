@@ -122,9 +122,10 @@ def test_form_that_cannot_be_taken_is_shown_again_with_why(
 ) -> None:
     page = Browser(api, api.prepared.token).submit(path, on="/admin", status=status, **form).text
 
-    found = re.search(r'role="alert">([^<]+)', page)
+    found = re.search(r'role="alert">(.+)</p>', page)
     assert found is not None
     assert said in found[1]
+    assert 'class="said" lang="en">' in found[1]
     assert f'action="{path}"' in page
     assert f'value="{form.get("name") or form["principal"]}"' in page, "what was filled in stays"
     assert form.get("password", "-- none --") not in page

@@ -92,7 +92,16 @@ def test_person_promotes_what_passed_and_takes_it_back(any_api: Api) -> None:
 
     assert back.headers["Location"] == f"/models/{MODEL}/1"
     assert serving(any_api) == [1]
-    assert "rolled back to, by a person" in browser.get(f"/models/{MODEL}/1").text
+    assert "rolled back to, by Ann" in browser.get(f"/models/{MODEL}/1").text
+
+
+def test_version_that_the_gate_promoted_names_nobody(any_api: Api) -> None:
+    judged(any_api.prepared, promotes=True)
+
+    told = any_api.get(f"/api/v1/models/{MODEL}/promotions").json["items"]
+
+    assert [(one["by_gate"], one["by"] is None) for one in told] == [(True, True), (False, False)]
+    assert "promoted, by the gate" in browser_of(any_api, "read").get(SECOND).text
 
 
 @pytest.mark.parametrize("act", ["promote", "rollback", "engines"])

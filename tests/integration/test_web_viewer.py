@@ -213,12 +213,13 @@ def test_viewer_tells_what_cannot_be_shown_and_goes_on(page: Any, sent: Api) -> 
     broken = make_uid("s4")
     page.route(
         f"**/{broken}/frames/**",
-        lambda route: route.fulfill(status=422, body='{"detail": "It is damaged."}', content_type="application/json"),
+        lambda route: route.fulfill(status=422, json={"detail": "It is damaged.", "reason": "decode_failed"}),
     )
     page.goto(path(4))
     page.wait_for_selector("p.viewer-fault:visible")
 
-    assert page.locator("p.viewer-fault").text_content() == "This image cannot be shown. It is damaged."
+    said = "This image cannot be shown. The pixel data cannot be decoded. It is damaged."
+    assert page.locator("p.viewer-fault").text_content() == said
     says(page, PLACE, "image 5 of 12")
     page.locator("canvas").focus()
     page.keyboard.press("ArrowUp")

@@ -119,7 +119,8 @@ def test_models_are_promoted_taken_back_and_told_of(server: CannedServer) -> Non
     server.answer(f"GET {base}", Answer({"items": [shown(2)]}))
     server.answer(f"POST {base}/m/versions/2/rollback", Answer(shown(1)))
     row = {"version": 1, "kind": "rolled_back", "reason": "misses", "created_at": "2026-11-29T01:00:00Z"}
-    rows = [row | {"by_gate": False}, row | {"version": 2, "kind": "promoted", "by_gate": True}]
+    by_gate = {"version": 2, "kind": "promoted", "by_gate": True, "by": None}
+    rows = [row | {"by_gate": False, "by": "Ann"}, row | by_gate]
     server.answer(f"GET {base}/m/promotions", Answer({"items": rows}))
 
     promoted = run(server, "models", "promote", "m:2")
@@ -131,7 +132,8 @@ def test_models_are_promoted_taken_back_and_told_of(server: CannedServer) -> Non
     asked = next(one for one in server.asked if one.path.endswith("/rollback"))
     assert json.loads(asked.body) == {"reason": "misses"}
     assert "rolled back" in told.output
-    assert "promoted by the gate" in told.output
+    for said in ("Ann", "the gate"):
+        assert said in told.output
     assert refused.exit_code == 2
 
 

@@ -1,11 +1,27 @@
-// The API as the session's cookie may use it; what it refuses is thrown, in its own words.
+// The API as the session's cookie may use it; what it refuses is thrown.
 const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+const titles = JSON.parse(document.querySelector("meta[name=problems]")?.content ?? "{}");
 
-export class Refused extends Error {
-  constructor(status, detail) {
-    super(detail);
+// Status 0: no answer came.
+class Refused extends Error {
+  constructor(status, problem) {
+    super(problem?.detail ?? "");
     this.status = status;
+    this.title = titles[problem?.reason] ?? titles[status] ?? problem?.title ?? String(status);
   }
+}
+
+// An error for a page: what it is in the page's words, then what the API says of it, which is English.
+export function told(error) {
+  const title = Object.assign(document.createElement("b"), { textContent: error.title ?? error.message });
+  if (!error.title || !error.message) return [title];
+  return [title, " ", Object.assign(document.createElement("span"), { textContent: error.message, lang: "en", className: "said" })];
+}
+
+export async function answered(path, given) {
+  const answer = await fetch(path, given).catch(() => { throw new Refused(0); });
+  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
+  return answer;
 }
 
 export async function call(path, body, headers = {}) {
@@ -15,10 +31,7 @@ export async function call(path, body, headers = {}) {
     given.headers["Content-Type"] = "application/json";
     given.body = JSON.stringify(body);
   }
-  const answer = await fetch(path, given);
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, said.detail ?? answer.statusText);
-  return said;
+  return (await answered(path, given)).json();
 }
 
 // The same with a form of files: only XMLHttpRequest tells how much of a body is sent.
@@ -29,10 +42,10 @@ export function sendForm(path, form, onBytes) {
     request.setRequestHeader("X-CSRF-Token", csrf);
     request.responseType = "json";
     request.upload.onprogress = (event) => onBytes(event.loaded);
-    request.onerror = () => refuse(new Refused(0, ""));
+    request.onerror = () => refuse(new Refused(0));
     request.onload = () => {
       if (request.status < 400) return give(request.response);
-      const refused = new Refused(request.status, request.response?.detail ?? request.statusText);
+      const refused = new Refused(request.status, request.response);
       refused.waitS = Number(request.getResponseHeader("Retry-After")) || 0;
       refuse(refused);
     };

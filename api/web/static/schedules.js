@@ -1,5 +1,5 @@
 // The form of a schedule: while one types, the moments that the calendar names, or why it names none.
-import { call } from "./api.js";
+import { call, told } from "./api.js";
 
 const PAUSE_MS = 250;
 const form = document.getElementById("calendar");
@@ -20,15 +20,15 @@ async function look() {
   const { cron, time_zone: zone } = form.elements;
   const query = new URLSearchParams({ cron: cron.value, time_zone: zone.value.trim() });
   let found = [];
-  let why = "";
+  let why = [];
   try {
     found = (await call(`/api/v1/schedules/preview?${query}`)).fires;
   } catch (error) {
-    why = error.message;
+    why = told(error);
   }
   if (mine !== asked) return;
-  said.hidden = !why;
-  said.textContent = why;
+  said.hidden = !why.length;
+  said.replaceChildren(...why);
   fires.replaceChildren(...found.map((at) => Object.assign(document.createElement("li"), { textContent: local(at) })));
 }
 

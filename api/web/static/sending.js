@@ -22,7 +22,7 @@ function inBatches(files) {
   return batches;
 }
 
-// `tell` hears of each file: bytes(one, sent) as it goes, done(one), or broken(one, why).
+// `tell` hears of each file: bytes(one, sent) as it goes, done(one), or broken(one, error).
 export async function send(path, files, tell) {
   const batches = inBatches(files);
   const work = async () => {
@@ -37,7 +37,7 @@ async function sendBatch(path, batch, tell) {
     batch.forEach(tell.done);
   } catch (error) {
     if (batch.length > 1 && !PASSING.has(error.status)) for (const one of batch) await sendBatch(path, [one], tell);
-    else batch.forEach((one) => tell.broken(one, error.message));
+    else batch.forEach((one) => tell.broken(one, error));
   }
 }
 

@@ -1,6 +1,6 @@
 // The page of submitting: files go to an upload as they are dropped; then what a job would do is shown, and a button
 // queues it. What is dropped later goes to the same upload.
-import { call } from "./api.js";
+import { call, told } from "./api.js";
 import { chosen, dropped } from "./gather.js";
 import { send } from "./sending.js";
 
@@ -32,9 +32,9 @@ function element(name, text, className = "") {
   return made;
 }
 
-function alarm(text) {
-  at("alarm").hidden = !text;
-  at("alarm").textContent = text;
+function alarm(error) {
+  at("alarm").hidden = !error;
+  at("alarm").replaceChildren(...(error ? told(error) : []));
 }
 
 // One drop after the other, so that the preflight is of all of them.
@@ -43,11 +43,11 @@ function add(gathering) {
   at("queue").disabled = true;
   turn = turn.then(async () => {
     try {
-      alarm("");
+      alarm(null);
       const found = await gathering;
       if (found.length) await sendAll(found);
     } catch (error) {
-      alarm(error.message);
+      alarm(error);
     }
     numWaiting--;
     if (upload && !numWaiting) await preflight();
@@ -103,8 +103,10 @@ function showDone(one) {
   showSent();
 }
 
-function showBroken(one, why) {
-  rowOf(one).append(" ", element("b", why || say("unreachable"), "broken"));
+function showBroken(one, error) {
+  const why = element("span", "", "broken");
+  why.append(...told(error));
+  rowOf(one).append(" ", why);
   account(one, 0);
   files.broken.push(one);
   at("again").hidden = false;
@@ -131,11 +133,11 @@ async function preflight() {
   try {
     const [seen, plan] = await Promise.all([call(`${UPLOADS}/${upload}`), call(JOBS, { ...wanted(), dry_run: true })]);
     if (mine !== asked || numWaiting) return;
-    alarm("");
+    alarm(null);
     showFiles(seen);
     showPlan(plan.counts);
   } catch (error) {
-    if (mine === asked) alarm(error.message);
+    if (mine === asked) alarm(error);
   }
 }
 
@@ -190,7 +192,7 @@ at("queue").addEventListener("click", async () => {
     const job = await call(JOBS, body, { "Idempotency-Key": keyOf(body) });
     location.assign(`/jobs/${job.id}`);
   } catch (error) {
-    alarm(error.message || say("unreachable"));
+    alarm(error);
     at("queue").disabled = false;
   }
 });

@@ -1,6 +1,8 @@
 // A stack of frames to look at: the wheel and the keys go through it, dragging changes the window, a heat map fades in.
 // The server renders; here pictures are only drawn, one asked for at a time, so that a drag sends no more requests than
 // are answered meanwhile.
+import { answered, told } from "./api.js";
+
 const KEPT = 20; // pictures, some MB each; the browser's own cache has more of them, encoded
 const AHEAD = 2;
 const PAGE = 10;
@@ -160,7 +162,7 @@ class Viewer {
 
   tell(error) {
     this.part("fault").hidden = !error;
-    if (error) this.part("fault").textContent = `${this.words.fault} ${error.message}`;
+    if (error) this.part("fault").replaceChildren(`${this.words.fault} `, ...told(error));
   }
 
   press(event) {
@@ -217,13 +219,6 @@ class Viewer {
     else return;
     event.preventDefault();
   }
-}
-
-async function answered(url) {
-  const answer = await fetch(url);
-  if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  throw new Error(problem.detail ?? answer.statusText);
 }
 
 function filled(text, values) {
