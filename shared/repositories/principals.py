@@ -47,7 +47,7 @@ def principal_named(session: Session, name: str) -> Principal | None:
 def principal_names(session: Session, ids: Collection[int]) -> dict[int, str]:
     """The names of some principals."""
     found = session.execute(select(Principal.id, Principal.name).where(Principal.id.in_(ids)))
-    return {principal_id: name for principal_id, name in found}
+    return dict(found.all())
 
 
 def add_principal(session: Session, name: str, *, kind: str = "user", roles: Sequence[str] = ()) -> Principal:
