@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -42,6 +42,12 @@ NO_LIMITS = Limits()
 def principal_named(session: Session, name: str) -> Principal | None:
     """The principal of this name."""
     return session.scalar(select(Principal).where(Principal.name == name))
+
+
+def principal_names(session: Session, ids: Collection[int]) -> dict[int, str]:
+    """The names of some principals."""
+    found = session.execute(select(Principal.id, Principal.name).where(Principal.id.in_(ids)))
+    return dict(found.all())
 
 
 def add_principal(session: Session, name: str, *, kind: str = "user", roles: Sequence[str] = ()) -> Principal:
