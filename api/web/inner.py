@@ -30,9 +30,12 @@ def change(method: str, path: str, body: Json | None = None, *, headers: Mapping
     return _call(method, path, body=body, headers=headers)
 
 
-def log_in(token: str) -> Json:
-    """A session begun by this token; raises RefusedError."""
-    return _call("POST", "/api/v1/sessions", body={}, secret=token)
+def log_in(token: str = "", **named: str) -> Json:
+    """A session begun by this token, or by `name` and `password`; the cookie of another plays no part.
+
+    Raises RefusedError.
+    """
+    return _call("POST", "/api/v1/sessions", body=dict(named), secret=token)
 
 
 def _call(
