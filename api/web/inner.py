@@ -37,9 +37,12 @@ def forward(path: str, body: BinaryIO) -> Json:
     return _call("POST", path, stream=body)
 
 
-def log_in(token: str) -> Json:
-    """A session begun by this token; raises RefusedError."""
-    return _call("POST", "/api/v1/sessions", body={}, secret=token)
+def log_in(token: str = "", **named: str) -> Json:
+    """A session begun by this token, or by `name` and `password`; the cookie of another plays no part.
+
+    Raises RefusedError.
+    """
+    return _call("POST", "/api/v1/sessions", body=dict(named), secret=token)
 
 
 def _call(
