@@ -24,7 +24,7 @@ demo: $(STAMP) ## Start everything, fit a model, submit a cohort, show the patie
 	$(BIN)/overread demo
 
 test: $(STAMP) ## Run every test but the faults that take minutes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow_fault and not gpu'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow_fault and not gpu' --durations 30
 
 # Another environment, which has CUDA: make test-gpu BIN=gpu/bin
 test-gpu: $(if $(filter $(VENV)/bin,$(BIN)),$(STAMP)) ## Run the tests that need a GPU; BIN names the environment

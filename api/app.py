@@ -47,7 +47,9 @@ Every error is `application/problem+json` (RFC 9457). Every request carries a be
 """
 
 # Views whose body may be files.
-STREAMED = frozenset({"uploads.post_upload", "uploads.post_more_files", "jobs.post_job", "models.post_model"})
+STREAMED = frozenset(
+    {"uploads.post_upload", "uploads.post_more_files", "jobs.post_job", "models.post_model", "web.post_files"}
+)
 
 
 def create_app(settings: Settings, services: Services | None = None) -> APIFlask:

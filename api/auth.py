@@ -101,3 +101,8 @@ def principal() -> Principal:
 def may(scope: Scope) -> bool:
     """True when the token has the scope."""
     return scope.value in scopes_of(token())
+
+
+def own_only(*, mine: bool = False) -> int | None:
+    """Whose jobs a request is about: the principal's own where it says so or the token may not operate; None: all."""
+    return principal().id if mine or not may(Scope.OPERATE) else None

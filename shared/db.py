@@ -48,6 +48,7 @@ class AdvisoryLock(IntEnum):
     INDEX = 7_301_116
     LABELS = 7_301_117
     SEALS = 7_301_118
+    ADMINS = 7_301_119
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -13,6 +13,7 @@ FORM = "multipart/form-data; boundary=frontier"
 RELATED = 'multipart/related; type="application/dicom"; boundary="frontier"'
 PART = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n'
 FIELD = b'--frontier\r\nContent-Disposition: form-data; name="label"\r\n\r\n%s\r\n'
+WORD = FIELD.replace(b"label", b"csrf")
 CLOSE = b"--frontier--\r\n"
 
 

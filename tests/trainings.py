@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from sqlalchemy import select
 
 from shared.db import reading
@@ -35,6 +36,14 @@ PATIENTS = 40
 QUICK = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "start": "scratch", "augment": {"shift": 0.0}}
 LONG = QUICK | {"epochs": 400, "batch_size": 4, "patience_epochs": 0, "learning_rate": 0.001}
 LONG_S = 120.0
+# What trains for long is tried on PostgreSQL with the slow faults; quicker tests show on both databases how a training
+# is claimed, fenced and committed.
+postgresql_is_slow = pytest.mark.parametrize(
+    "any_prepared",
+    ["prepared", pytest.param("postgres_prepared", marks=pytest.mark.slow_fault)],
+    ids=["sqlite", "postgresql"],
+    indirect=True,
+)
 
 
 def register(api: Api, folder: Path, **changes: Any) -> None:

@@ -92,7 +92,9 @@ class Transfer:
         self._go_on()
         missing = set(by_digest)
         if by_digest:
-            missing &= set(self._client.post(f"{self._path}/missing", {"sha256": list(by_digest)})["missing"])
+            names = {digest: file.name for digest, file in by_digest.items()}
+            asked = {"sha256": list(by_digest), "names": names}
+            missing &= set(self._client.post(f"{self._path}/missing", asked)["missing"])
         arrived_before = len(tried - missing)
         refused = [
             self._refused[digest] | {"name": file.name}

@@ -4,7 +4,7 @@ from typing import Any
 
 from apiflask import APIBlueprint
 
-from api.auth import auth, may, principal
+from api.auth import auth, own_only, principal
 from api.schemas.jobs import BulkCancel, CancelWanted
 from api.services import services
 from shared.clock import utc_now
@@ -64,5 +64,5 @@ def _filter(asked: CancelWanted) -> CancelFilter:
         kind=asked.kind,
         lane=asked.priority,
         label=asked.label,
-        principal_id=principal().id if asked.mine or not may(Scope.OPERATE) else None,
+        principal_id=own_only(mine=asked.mine),
     )

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
-from api.auth import auth, may, principal
+from api.auth import auth, may, own_only, principal
 from api.idempotency import once
 from api.intake.accept import Wish, accept_job, accept_training
 from api.paging import page_of, read_body, read_query, uuid_cursor
@@ -39,6 +39,8 @@ from shared.repositories.jobs import get_job, list_jobs, request_cancel
 from shared.repositories.tallies import jobs_in, totals
 from shared.states import Explain, JobKind, JobState, Lane, Scope
 from shared.unit_of_work import UnitOfWork
+
+NOT_OWN = "The job is somebody else's, and the token lacks the scope `operate`"
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1/jobs", tag="Jobs")
 
@@ -184,11 +186,14 @@ def get_history(job_id: UUID, query_data: Page) -> Any:
 @blueprint.post("/<uuid:job_id>/cancel")
 @blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
 @blueprint.output(JobShown, status_code=202)
-@blueprint.doc(summary="Cancel a job")
+@blueprint.doc(summary="Cancel a job", responses={403: NOT_OWN})
 def post_cancel(job_id: UUID) -> Any:
-    """Queued shards end at once, running ones at their next write; what was predicted stays. 409 when it is over."""
+    """Queued shards end at once, running ones at their next write; what was predicted stays. 409 when it is over.
+
+    A token without scope `operate` cancels its principal's jobs only.
+    """
     with services().unit_of_work() as uow:
-        job = find_job(uow.session, job_id)
+        job = find_own_job(uow.session, job_id)
         if not request_cancel(uow.session, job_id, actor=principal().name):
             raise ConflictError(f"The job is {job.state} already; a job that is over cannot be cancelled.")
         add_audit_event(uow.session, principal().id, "job.cancel", "job", job_id)
@@ -201,4 +206,15 @@ def find_job(session: Session, job_id: UUID) -> Job:
     job = get_job(session, job_id)
     if job is None:
         raise NotFoundError("There is no such job.")
+    return job
+
+
+def find_own_job(session: Session, job_id: UUID) -> Job:
+    """The job, to be changed; raises ScopeError where it is somebody else's and the token may not operate."""
+    job = find_job(session, job_id)
+    if own_only() not in (None, job.principal_id):
+        raise ScopeError(
+            f"The job is somebody else's: the scope {Scope.SUBMIT} is for one's own jobs, all others take the scope "
+            f"{Scope.OPERATE}."
+        )
     return job

@@ -7,10 +7,10 @@ from uuid import UUID
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.auth import auth, may, principal
+from api.auth import auth, own_only, principal
 from api.idempotency import once
 from api.intake.retry import Outcome, count_retries, retry_job, retry_jobs
-from api.routes.jobs import accepted, find_job
+from api.routes.jobs import NOT_OWN, accepted, find_own_job
 from api.schemas.jobs import BulkRetry, JobShown, NotRetried, Retried, RetryWanted
 from api.services import services
 from shared.clock import utc_now
@@ -29,15 +29,19 @@ RETRIED_STATES = (JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED)
 @blueprint.post("/<uuid:job_id>/retry")
 @blueprint.auth_required(auth, roles=[Scope.SUBMIT.value])
 @blueprint.output(JobShown, status_code=202)
-@blueprint.doc(summary="Retry what failed", responses={409: "It is not over, or nothing of it can be tried again"})
+@blueprint.doc(
+    summary="Retry what failed",
+    responses={403: NOT_OWN, 409: "It is not over, or nothing of it can be tried again"},
+)
 def post_retry(job_id: UUID) -> Any:
     """A new job, with `retry_of`, of only what failed or was cancelled, by the same model version.
 
     Left out is what would fail again the same way: instances that the model does not accept or that have no pixels.
+    A token without scope `operate` retries its principal's jobs only.
     """
 
     def act(uow: UnitOfWork) -> Response:
-        job = find_job(uow.session, job_id)
+        job = find_own_job(uow.session, job_id)
         if job.state not in FINAL_JOB_STATES:
             raise ConflictError(f"The job is {job.state}; wait until it is over, then retry what failed.")
         if job.items_failed + job.items_cancelled == 0:
@@ -86,7 +90,7 @@ def _filter(asked: RetryWanted) -> RetryFilter:
         lane=asked.priority,
         model_name=name,
         model_version=version,
-        principal_id=principal().id if asked.mine or not may(Scope.OPERATE) else None,
+        principal_id=own_only(mine=asked.mine),
     )
 
 

@@ -1,4 +1,4 @@
-"""Logging in and out with a browser, passwords, and who the request's token belongs to."""
+"""Logging in and out with a browser, and who the request's token belongs to."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,17 +9,18 @@ from flask import request
 from sqlalchemy.orm import Session
 
 from api.auth import auth, principal, scopes_of, token
-from api.passwords import hash_password, is_password
-from api.schemas.sessions import LoginWanted, Me, PasswordWanted, SessionShown
+from api.passwords import is_password
+from api.schemas.sessions import LoginWanted, Me, SessionShown
 from api.services import services
 from shared.clock import utc_now
 from shared.db import reading
-from shared.errors import AuthenticationError, InvalidRequestError, NotFoundError
+from shared.errors import AuthenticationError, InvalidRequestError
 from shared.models import Principal, Token
 from shared.repositories.audit import add_audit_event
 from shared.repositories.principals import (
     NO_LIMITS,
     SCOPES_OF_ROLE,
+    SESSION,
     Limits,
     issue_token,
     principal_named,
@@ -30,7 +31,6 @@ from shared.states import Role, Scope
 
 blueprint = APIBlueprint("sessions", __name__, url_prefix="/api/v1", tag="Sessions")
 
-SESSION = "browser session"
 NOT_KNOWN = "There is no such name with this password."
 # Tries are counted by name, whether there is such a principal or not.
 _TRIES = UUID("6f1c0a0e-52a4-4f0e-9a57-1b1d0a5f8d11")
@@ -118,20 +118,3 @@ def get_me() -> Any:
         token=token().id,
         expires_at=token().expires_at,
     )
-
-
-@blueprint.put("/principals/<string:name>/password")
-@blueprint.auth_required(auth, roles=[Scope.ADMIN.value])
-@blueprint.input(PasswordWanted)
-@blueprint.output({}, status_code=204)
-@blueprint.doc(summary="Set a principal's password")
-def put_password(name: str, json_data: PasswordWanted) -> Any:
-    """The password that the principal logs in with from now on; sessions that there are go on."""
-    hashed = hash_password(json_data.password.get_secret_value())
-    with services().unit_of_work() as uow:
-        found = principal_named(uow.session, name)
-        if found is None:
-            raise NotFoundError("There is no such principal; creating a token makes one.")
-        found.password_hash = hashed
-        add_audit_event(uow.session, principal().id, "principal.password", "principal", found.id)
-    return ""

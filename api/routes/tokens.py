@@ -1,33 +1,29 @@
 """Tokens of principals: made, listed, revoked."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from apiflask import APIBlueprint
-from sqlalchemy.orm import Session
 
+from api.admins import give_roles, keep_an_admin, make_principal
 from api.auth import auth, principal, token
 from api.paging import page_of, uuid_cursor
-from api.schemas.base import Page
-from api.schemas.operations import TokenList, TokenListed, TokenShown, TokenWanted
+from api.schemas.principals import TokenList, TokenListed, TokenQuery, TokenShown, TokenWanted
 from api.services import services
 from shared.clock import utc_now
 from shared.db import reading
-from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.models import Principal, Token
+from shared.errors import ConflictError, NotFoundError
+from shared.models import Token
 from shared.repositories.audit import add_audit_event
 from shared.repositories.principals import (
-    ADMIN,
     Limits,
-    add_principal,
     issue_token,
     list_tokens,
     principal_named,
     revoke_token,
 )
-from shared.states import Role, Scope
+from shared.states import Scope
 
 blueprint = APIBlueprint("tokens", __name__, url_prefix="/api/v1/tokens", tag="Tokens")
 
@@ -42,9 +38,9 @@ def post_token(json_data: TokenWanted) -> Any:
     expires_at = utc_now() + timedelta(days=json_data.expires_days) if json_data.expires_days else None
     limits = Limits(json_data.max_open_items, json_data.requests_per_minute)
     with services().unit_of_work() as uow:
-        owner = principal_named(uow.session, json_data.principal) or add_principal(uow.session, json_data.principal)
+        owner = principal_named(uow.session, json_data.principal) or make_principal(uow.session, json_data.principal)
         if json_data.roles is not None:
-            _give_roles(uow.session, owner, json_data.roles)
+            give_roles(uow.session, owner, json_data.roles)
         scopes = list(dict.fromkeys(json_data.scopes))
         made, secret = issue_token(
             uow.session, owner, scopes, name=json_data.name, expires_at=expires_at, limits=limits
@@ -56,20 +52,21 @@ def post_token(json_data: TokenWanted) -> Any:
 
 @blueprint.get("")
 @blueprint.auth_required(auth, roles=[Scope.ADMIN.value])
-@blueprint.input(Page, location="query")
+@blueprint.input(TokenQuery, location="query")
 @blueprint.output(TokenList)
 @blueprint.doc(summary="List tokens")
-def get_tokens(query_data: Page) -> Any:
+def get_tokens(query_data: TokenQuery) -> Any:
     """Tokens, newest first, without their secrets; also those that expired or were revoked."""
     with reading(services().engine) as session:
-        found = list_tokens(session, before=uuid_cursor(query_data.cursor), limit=query_data.limit + 1)
+        before, limit = uuid_cursor(query_data.cursor), query_data.limit + 1
+        found = list_tokens(session, principal=query_data.principal, before=before, limit=limit)
         return page_of(found, query_data.limit, _listed, lambda one: str(one.id))
 
 
 @blueprint.delete("/<uuid:token_id>")
 @blueprint.auth_required(auth, roles=[Scope.ADMIN.value])
 @blueprint.output({}, status_code=204)
-@blueprint.doc(summary="Revoke a token", responses={409: "It is the token of this request"})
+@blueprint.doc(summary="Revoke a token", responses={409: "It is the token of this request, or nobody would be admin"})
 def delete_token(token_id: UUID) -> Any:
     """End a token for good, from the next request on; its jobs go on."""
     if token_id == token().id:
@@ -78,18 +75,8 @@ def delete_token(token_id: UUID) -> Any:
         if not revoke_token(uow.session, token_id):
             raise NotFoundError("There is no such token, or it was revoked before.")
         add_audit_event(uow.session, principal().id, "token.revoke", "token", token_id)
+        keep_an_admin(uow.session)
     return ""
-
-
-def _give_roles(session: Session, owner: Principal, roles: Sequence[Role]) -> None:
-    if owner.name == ADMIN and Role.PHYSICIAN in roles:
-        raise InvalidRequestError(
-            f"The first admin, {ADMIN}, is nobody's name, so it signs nothing; give the role to a person's principal."
-        )
-    before, after = list(owner.roles), [role.value for role in dict.fromkeys(roles)]
-    if before != after:
-        owner.roles = after
-        add_audit_event(session, principal().id, "principal.roles", "principal", owner.id, before=before, after=after)
 
 
 def _listed(one: Token) -> TokenListed:

@@ -11,14 +11,15 @@ from sqlalchemy.orm import Session
 
 from api.auth import auth, principal
 from api.intake.receive import receive
+from api.intake.spooling import display_name
 from api.intake.store import store_files
 from api.paging import read_body
-from api.schemas.uploads import MissingShown, MissingWanted, UploadShown, UploadWanted
+from api.schemas.uploads import FileList, FileQuery, MissingShown, MissingWanted, UploadShown, UploadWanted
 from api.services import Services, services
+from api.views.files import files_shown, uploaded_file
 from shared.db import reading
 from shared.errors import BusyError, NotFoundError
 from shared.models import Upload, UploadFile
-from shared.reasons import REASON_TEXTS
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
 from shared.repositories.principals import default_project
@@ -73,7 +74,8 @@ def post_missing(upload_id: UUID, json_data: MissingWanted) -> Any:
     with services().unit_of_work() as uow:
         known = instances_by_blob(uow.session, json_data.sha256)
         present = {sha256: known[sha256] for sha256 in known if store.exists(sha256)}
-        attached = attach_instances(uow.session, upload.id, present)
+        names = {sha256: display_name(name) for sha256, name in json_data.names.items()}
+        attached = attach_instances(uow.session, upload.id, present, names)
         settled = present.keys() | rejected_digests(uow.session, upload.id)
     missing = [sha256 for sha256 in dict.fromkeys(json_data.sha256) if sha256 not in settled]
     return {"missing": missing, "attached": attached}
@@ -88,6 +90,18 @@ def get_upload(upload_id: UUID) -> Any:
     upload = _find(upload_id)
     with reading(services().engine) as session:
         return _shown(upload, upload_files(session, upload_id))
+
+
+@blueprint.get("/<uuid:upload_id>/files")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.input(FileQuery, location="query")
+@blueprint.output(FileList)
+@blueprint.doc(summary="See what an upload's files are")
+def get_files(upload_id: UUID, query_data: FileQuery) -> Any:
+    """Each file as the index has it, and where `model` names one, what a job over the upload would do with it."""
+    upload = _find(upload_id)
+    with reading(services().engine) as session:
+        return files_shown(session, upload, query_data)
 
 
 def begin_upload(of: Services, label: str) -> Upload:
@@ -147,16 +161,5 @@ def _shown(upload: Upload, files: Sequence[UploadFile]) -> dict[str, Any]:
         "label": upload.label,
         "created_at": upload.created_at,
         "counts": {outcome.value: outcomes[outcome] for outcome in FileOutcome},
-        "files": [
-            {
-                "name": file.name,
-                "outcome": file.outcome,
-                "sha256": file.sha256,
-                "size_bytes": file.size_bytes,
-                "reason": file.reason,
-                "reason_text": REASON_TEXTS[file.reason] if file.reason else None,
-                "detail": file.detail,
-            }
-            for file in files
-        ],
+        "files": [uploaded_file(file).model_dump() for file in files],
     }

@@ -46,6 +46,7 @@ class FollowUpShown(Shape):
     patient: PatientNamed
     model: str
     finding: str
+    display: str = Field(description="The finding's name, as the model of the report has it; else its code.")
     action: FollowUpAction
     urgency: Urgency
     text: str

@@ -93,6 +93,7 @@ class JobShown(Shape):
     state: JobState
     priority: Lane
     label: str
+    by: str = Field(description="The principal who asked for it.")
     explain: Explain
     model: ModelNamed
     counts: JobCounts

@@ -1,6 +1,7 @@
 """Shape of a model card: what a version is for, what it learnt from, what it was shown to do, and its limits."""
 
 from typing import Any
+from uuid import UUID
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ class ModelCard(Shape):
     stated_training: dict[str, Any] | None = Field(description="What the package says that it was fitted on.")
     origin_known: bool = Field(description="Whether all that it learnt from is in snapshots here.")
     began_with: str | None = Field(description="The version that its training began with, `name:version`.")
+    job: UUID | None = Field(description="The training job that made it; null where it was added from outside.")
     training: TrainingShown | None = Field(description="The run that made it; null where it was added from outside.")
     data: dict[str, Any] | None = Field(description="What that run learnt from, chose by and was judged on, by split.")
     gate: GateShown | None = Field(description="How it compared with the champion; null where nothing did.")

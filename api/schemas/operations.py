@@ -1,15 +1,12 @@
-"""Shapes of queues, workers, models, tokens and health."""
+"""Shapes of queues, workers, models and health."""
 
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from api.schemas.base import NO_CONTROL_CHARACTERS, PersonName, Shape, Wanted
-from shared.states import Lane, ModelState, PromotionKind, ProofState, Role, Scope
-
-MOST = 2**31 - 1  # what a column of the database holds
+from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
+from shared.states import Lane, ModelState, PromotionKind, ProofState
 
 
 class Pause(Shape):
@@ -179,64 +176,6 @@ class ProofList(Shape):
     """A proof for each kind of hardware that workers run on, the latest first."""
 
     items: list[ProofShown]
-
-
-class TokenWanted(Wanted):
-    """A token for a principal, who is made where there is none of that name."""
-
-    principal: PersonName = Field(description="Letters and digits of any script, inner spaces, and . _ @ - '")
-    name: str = Field("", max_length=64)
-    scopes: list[Scope] = Field(min_length=1)
-    roles: list[Role] | None = Field(
-        None, description="Of the principal, in place of those it has; null: as they are. A physician signs reports."
-    )
-    expires_days: float | None = Field(None, gt=0, le=3650)
-    max_open_items: int | None = Field(None, ge=1, le=MOST, description="Most instances open at once; null: as set.")
-    requests_per_minute: int | None = Field(None, ge=1, le=MOST, description="Most requests; null: as set.")
-
-
-class PrincipalShown(Shape):
-    """A named user or service."""
-
-    name: str
-    roles: list[Role]
-    created_at: datetime
-    disabled_at: datetime | None
-
-
-class PrincipalList(Shape):
-    """A page of principals, the newest first."""
-
-    items: list[PrincipalShown]
-    next: str | None
-
-
-class TokenListed(Shape):
-    """A token without its secret; limits of null are those of the settings."""
-
-    id: UUID
-    principal: str
-    name: str
-    prefix: str = Field(description="The first characters of the secret, to know it by.")
-    scopes: list[Scope]
-    max_open_items: int | None
-    requests_per_minute: int | None
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-class TokenList(Shape):
-    """A page of tokens, newest first."""
-
-    items: list[TokenListed]
-    next: str | None
-
-
-class TokenShown(TokenListed):
-    """The secret is shown this once."""
-
-    token: str
 
 
 class Health(Shape):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
-from api.passwords import LEAST_CHARACTERS, MOST_CHARACTERS
+from api.passwords import MOST_CHARACTERS
 from api.schemas.base import PersonName, Shape, Wanted
 from shared.states import Role, Scope
 
@@ -15,12 +15,6 @@ class LoginWanted(Wanted):
 
     name: PersonName | None = None
     password: SecretStr | None = Field(None, max_length=MOST_CHARACTERS)
-
-
-class PasswordWanted(Wanted):
-    """A principal's new password."""
-
-    password: SecretStr = Field(min_length=LEAST_CHARACTERS, max_length=MOST_CHARACTERS)
 
 
 class SessionShown(Shape):

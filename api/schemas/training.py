@@ -1,13 +1,13 @@
 """Shapes of training runs and of the dataset snapshots that they learn from."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from api.schemas.base import Label, Page, Shape, Wanted
 from shared.model_contract import Gate
-from shared.states import GateOutcome
+from shared.states import GateOutcome, Split
 from shared.training_options import TrainingOptions
 
 
@@ -105,3 +105,28 @@ class DatasetList(Shape):
 
     items: list[DatasetShown]
     next: str | None
+
+
+class ExamplesQuery(Wanted):
+    """How many of each split and class."""
+
+    per_class: Annotated[int, Field(ge=1, le=8)] = 4
+
+
+class ExampleShown(Shape):
+    """An instance of a snapshot."""
+
+    split: Split
+    label: str = Field(description="Its class.")
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    frame: int = Field(description="The first of its frames that is taken, counted from 1.")
+    links: dict[str, str] = Field(description="`thumbnail`: a small picture that names nobody.")
+
+
+class ExampleList(Shape):
+    """Some of each split and class, found at the beginning of the list, which is in no order that matters."""
+
+    items: list[ExampleShown]
+    looked_at: int = Field(description="So many instances of the list were looked at.")

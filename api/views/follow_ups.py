@@ -26,11 +26,18 @@ def _fields(item: FollowUp, now: datetime) -> dict[str, Any]:
     same = ("id", "patient", "finding", "action", "urgency", "text", "study_instance_uid", "state", "due_at", "reason")
     return {name: getattr(item, name) for name in (*same, "created_at", "changed_at")} | {
         "model": item.model_name,
+        "display": _display(item),
         "is_overdue": item.state in STANDING_FOLLOW_UPS and item.due_at < now,
         "by": item.principal.name if item.principal else None,
         "report": item.report_id,
         "links": {"self": f"/api/v1/follow-ups/{item.id}", "report": f"/api/v1/reports/{item.report_id}"},
     }
+
+
+def _display(item: FollowUp) -> str:
+    """The newest report may be of a version that has no such finding."""
+    findings = item.report.model_version.contract["findings"]
+    return str(next((one["display"] for one in findings if one["code"] == item.finding), item.finding))
 
 
 def _move_shown(move: FollowUpMove) -> FollowUpMoveShown:

@@ -11,6 +11,7 @@ from api.views.situation import Situation
 from api.views.training import training_shown
 from api.views.waiting import Waiting, waiting_of
 from shared.models import Job, ModelVersion
+from shared.repositories.principals import principal_names
 from shared.repositories.training import runs_of
 from shared.repositories.waiting import next_shards
 from shared.states import FINAL_JOB_STATES, JobKind
@@ -45,10 +46,13 @@ def _all_shown(session: Session, jobs: Sequence[Job], *, exact: bool) -> list[Jo
         waitings = {job.id: waiting_of(situation, job, following.get(job.id)) for job in open_jobs}
     runs = runs_of(session, [job.id for job in jobs if job.kind is JobKind.TRAINING])
     trainings = {job.id: training_shown(job, runs[job.id], whole=exact) for job in jobs if job.id in runs}
-    return [_shown(job, waitings.get(job.id, Waiting()), trainings.get(job.id)) for job in jobs]
+    names = principal_names(session, {job.principal_id for job in jobs})
+    return [
+        _shown(job, names[job.principal_id], waitings.get(job.id, Waiting()), trainings.get(job.id)) for job in jobs
+    ]
 
 
-def _shown(job: Job, waiting: Waiting, training: TrainingShown | None) -> JobShown:
+def _shown(job: Job, by: str, waiting: Waiting, training: TrainingShown | None) -> JobShown:
     base = f"/api/v1/jobs/{job.id}"
     return JobShown(
         id=job.id,
@@ -56,6 +60,7 @@ def _shown(job: Job, waiting: Waiting, training: TrainingShown | None) -> JobSho
         state=job.state,
         priority=job.lane,
         label=job.label,
+        by=by,
         explain=job.explain,
         model=model_named(job.model_version),
         counts=JobCounts(

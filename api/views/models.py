@@ -72,6 +72,7 @@ def model_card(session: Session, version: ModelVersion) -> ModelCard:
         stated_training=contract["training"],
         origin_known=origin_known,
         began_with=f"{job.model_version.name}:{job.model_version.version}" if job else None,
+        job=run.job_id if run else None,
         training=training_shown(job, run, whole=True) if job and run else None,
         data=run.dataset.counts["splits"] if run and run.dataset else None,
         gate=gate,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from flask import Response, current_app, request
 from werkzeug.test import EnvironBuilder
@@ -10,6 +10,8 @@ from werkzeug.test import EnvironBuilder
 from api.auth import COOKIE
 
 Json = dict[str, Any]
+# What WSGI says of a body.
+OF_BODY = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
 
 class RefusedError(Exception):
@@ -30,9 +32,17 @@ def change(method: str, path: str, body: Json | None = None, *, headers: Mapping
     return _call(method, path, body=body, headers=headers)
 
 
-def log_in(token: str) -> Json:
-    """A session begun by this token; raises RefusedError."""
-    return _call("POST", "/api/v1/sessions", body={}, secret=token)
+def forward(path: str, body: BinaryIO) -> Json:
+    """What POST gives for the request's own body, as it comes in; raises RefusedError."""
+    return _call("POST", path, stream=body)
+
+
+def log_in(token: str = "", **named: str) -> Json:
+    """A session begun by this token, or by `name` and `password`; the cookie of another plays no part.
+
+    Raises RefusedError.
+    """
+    return _call("POST", "/api/v1/sessions", body=dict(named), secret=token)
 
 
 def _call(
@@ -43,6 +53,7 @@ def _call(
     body: Json | None = None,
     secret: str | None = None,
     headers: Mapping[str, str] | None = None,
+    stream: BinaryIO | None = None,
 ) -> Json:
     builder = EnvironBuilder(
         path=path,
@@ -56,7 +67,11 @@ def _call(
     carried = request.cookies.get(COOKIE, "") if secret is None else secret
     if carried:
         builder.headers["Authorization"] = f"Bearer {carried}"
-    answer = Response.from_app(current_app.wsgi_app, builder.get_environ(), buffered=True)
+    environ = builder.get_environ()
+    if stream is not None:
+        # The builder would look how long it is.
+        environ |= {"wsgi.input": stream} | {name: request.environ.get(name, "") for name in OF_BODY}
+    answer = Response.from_app(current_app.wsgi_app, environ, buffered=True)
     said: Json = json.loads(answer.get_data() or b"{}")
     if answer.status_code >= 400:  # noqa: PLR2004 - where errors begin
         raise RefusedError(answer.status_code, said)

@@ -42,6 +42,7 @@ def get_job(job_id: UUID) -> Any:
     items = ask(f"{path}/items", limit=PAGE, **chosen)
     is_final = job["state"] in FINAL_JOB_STATES
     may_submit = Scope.SUBMIT in me()["scopes"]
+    may_change = may_submit and (job["by"] == me()["name"] or Scope.OPERATE in me()["scopes"])
     is_inference = job["kind"] == JobKind.INFERENCE
     return page(
         "job.html",
@@ -51,8 +52,8 @@ def get_job(job_id: UUID) -> Any:
         chosen=chosen,
         history=ask(f"{path}/history", limit=200)["items"],
         learning=learning(job["training"]),
-        may_cancel=may_submit and not is_final and not job["cancel_requested_at"],
-        may_retry=may_submit and job["state"] in RETRIED and is_inference,
+        may_cancel=may_change and not is_final and not job["cancel_requested_at"],
+        may_retry=may_change and job["state"] in RETRIED and is_inference,
         reports=ask("/api/v1/reports", job=job_id, limit=PAGE)["items"] if is_inference else [],
         models=ask("/api/v1/models")["items"] if may_submit and is_inference else [],
     )

@@ -25,8 +25,7 @@ def post_login() -> Any:
         if token:
             session = log_in(token)
         else:
-            wanted = {"name": form.get("name", "").strip(), "password": form.get("password", "")}
-            session = change("POST", "/api/v1/sessions", wanted)
+            session = log_in(name=form.get("name", "").strip(), password=form.get("password", ""))
     except RefusedError as error:
         said = {"detail": words().say("login.refused")} if error.status in (401, 422) else error.problem
         return bare_page("login.html", error.status, after=after, said=said)

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from api.auth import COOKIE, SAFE, csrf_of, is_csrf
 from api.documents.wording import LANGUAGES, Words, words_in
+from api.web.form_of_files import FILES_TYPE, word_of_files
 from api.web.inner import Json, RefusedError, ask
 from api.web.telling import FILTERS
 from shared.states import Scope
@@ -146,7 +147,8 @@ def _check_word() -> None:
     """A form that changes something gives back what the page had."""
     if request.method in SAFE or request.endpoint in OPEN:
         return
-    if not is_csrf(request.cookies.get(COOKIE, ""), request.form.get("csrf", "")):
+    word = word_of_files() if request.mimetype == FILES_TYPE else request.form.get("csrf", "")
+    if not is_csrf(request.cookies.get(COOKIE, ""), word):
         raise RefusedError(403, {"detail": words().say("problem.csrf")})
 
 

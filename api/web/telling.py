@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from api.documents.text import clean, due
+from api.documents.text import clean, day, due
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
-MIB = 1024 * 1024
+KIB, MIB = 1024, 1024 * 1024
 
 
 def number(value: float | None) -> str:
@@ -46,6 +46,11 @@ def mebibytes(value: float) -> str:
     return f"{value / MIB:,.0f} MiB"
 
 
+def file_size(value: int) -> str:
+    """Bytes in KiB, from 1 MiB on in MiB."""
+    return f"{-(-value // KIB):,} KiB" if value < MIB else mebibytes(value)
+
+
 def percent(share: float) -> str:
     """A share of 0 to 1; never 100 % before it is whole."""
     return f"{min(int(share * 100), 99) if share < 1 else 100} %"
@@ -61,8 +66,10 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "span": span,
     "moment": moment,
     "mebibytes": mebibytes,
+    "file_size": file_size,
     "percent": percent,
     "short": short,
     "clean": clean,
     "due": due,
+    "day": day,
 }

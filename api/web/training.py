@@ -1,12 +1,13 @@
 """A training run on its job's page, and the dataset snapshots that runs learn from."""
 
+from collections import defaultdict
 from typing import Any
 from urllib.parse import quote
 
 from flask import request
 
 from api.web.charts import Plot, Point, Span, plot
-from api.web.inner import Json, ask
+from api.web.inner import Json, RefusedError, ask
 from api.web.site import blueprint, me, page, words
 from shared.states import Scope
 
@@ -24,9 +25,24 @@ def get_datasets() -> Any:
 
 @blueprint.get("/datasets/<string:digest>")
 def get_dataset(digest: str) -> Any:
-    """A snapshot: what each split holds, and what was left out."""
-    found = ask(f"{DATASETS}/{quote(digest, safe='')}")
-    return page("dataset.html", dataset=found, may_read_list=Scope.OPERATE in me()["scopes"])
+    """A snapshot: what each split holds, with examples, and what was left out."""
+    path = f"{DATASETS}/{quote(digest, safe='')}"
+    found = ask(path)
+    return page("dataset.html", dataset=found, examples=_examples(path), may_read_list=Scope.OPERATE in me()["scopes"])
+
+
+def _examples(path: str) -> Json | None:
+    """By split and class; None where the list itself is gone."""
+    try:
+        found = ask(f"{path}/examples")
+    except RefusedError as error:
+        if error.status != 404:  # noqa: PLR2004 - the status itself is the case
+            raise
+        return None
+    by_split: Json = defaultdict(lambda: defaultdict(list))
+    for one in found["items"]:
+        by_split[one["split"]][one["label"]].append(one)
+    return {"of": by_split, "looked_at": found["looked_at"]}
 
 
 def learning(training: Json | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from shared.models.base import Base, RowId, Uid, enum_column
 from shared.models.imaging import Patient
 from shared.models.principal import Principal
+from shared.models.report import Report
 from shared.states import FollowUpAction, FollowUpState, Urgency
 
 # Word for word as a query writes it (shared.repositories.worklist), or SQLite does not use the index.
@@ -53,6 +54,7 @@ class FollowUp(Base):
     changed_at: Mapped[datetime]
 
     patient: Mapped[Patient] = relationship(lazy="raise")
+    report: Mapped[Report] = relationship(lazy="raise")
     principal: Mapped[Principal | None] = relationship(lazy="raise")
 
 

@@ -84,9 +84,12 @@ class AuditEvent(Base):
 
     __tablename__ = "audit_event"
     __table_args__ = (
-        Index("ix_audit_event_object", "object_kind", "object_id"),
-        Index("ix_audit_event_action", "action", "id"),
-        Index("ix_audit_event_principal_id", "principal_id", "id"),
+        # Each filter in the order of the list, so that "since" ends the look along it.
+        Index("ix_audit_event_object", "object_kind", "object_id", "at", "id"),
+        Index("ix_audit_event_at", "at", "id"),
+        Index("ix_audit_event_action", "action", "at", "id"),
+        Index("ix_audit_event_principal_id", "principal_id", "at", "id"),
+        Index("ix_audit_event_object_kind", "object_kind", "at", "id"),
     )
 
     id: Mapped[RowId]

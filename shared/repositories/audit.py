@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import false, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
@@ -27,7 +27,7 @@ class AuditFilter:
 
 
 def list_audit_events(session: Session, wanted: AuditFilter, *, before: int | None, limit: int) -> Sequence[Any]:
-    """Events, the newest first, each with its principal's name and its place in the chain."""
+    """Events, the newest first, each with its principal's name and its place in the chain; `before`: an event's id."""
     statement = (
         select(
             *(column for column in table_of(AuditEvent).c if column.name != "principal_id"),
@@ -44,14 +44,15 @@ def list_audit_events(session: Session, wanted: AuditFilter, *, before: int | No
     )
     statement = statement.where(*(column == value for column, value in conditions if value is not None))
     if wanted.principal is not None:
-        # Its number, not a join: so the events of one who did little are found by their index.
-        named = select(Principal.id).where(Principal.name == wanted.principal).scalar_subquery()
-        statement = statement.where(AuditEvent.principal_id == named)
+        # Its number, known beforehand: so the database knows how many events it has, and which index leads to them.
+        named = session.scalar(select(Principal.id).where(Principal.name == wanted.principal))
+        statement = statement.where(AuditEvent.principal_id == named if named is not None else false())
     if wanted.since is not None:
         statement = statement.where(AuditEvent.at >= wanted.since)
     if before is not None:
-        statement = statement.where(AuditEvent.id < before)
-    return session.execute(statement.order_by(AuditEvent.id.desc()).limit(limit)).all()
+        last = session.execute(select(AuditEvent.at, AuditEvent.id).where(AuditEvent.id == before)).first()
+        statement = statement.where(tuple_(AuditEvent.at, AuditEvent.id) < last if last else false())
+    return session.execute(statement.order_by(AuditEvent.at.desc(), AuditEvent.id.desc()).limit(limit)).all()
 
 
 def add_audit_event(

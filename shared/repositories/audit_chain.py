@@ -96,10 +96,11 @@ def follow_chain(session: Session, after: Seal, most: int) -> Followed:
 
 
 def unsealed(session: Session) -> Unsealed:
-    """What waits for its seal."""
-    number = session.scalar(_unsealed(columns=[func.count()])) or 0
-    oldest = session.scalar(_unsealed(columns=[_EVENTS.at]).order_by(_EVENTS.id).limit(1)) if number else None
-    return Unsealed(number, oldest)
+    """What waits for its seal: as many as there are more events than seals, of which the newest ones have none."""
+    events = session.scalar(select(func.count()).select_from(_EVENT)) or 0
+    number = max(0, events - newest_seal(session).sequence)
+    waiting = _unsealed(columns=[_EVENTS.at]).order_by(_EVENTS.id.desc()).limit(number).subquery()
+    return Unsealed(number, session.scalar(select(func.min(waiting.c.at))) if number else None)
 
 
 def _unsealed(*of_seals: ColumnElement[bool], columns: Iterable[Any]) -> Select[*tuple[Any, ...]]:

@@ -2,13 +2,13 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, String, cast, exists, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
@@ -20,6 +20,8 @@ TOKEN_PREFIX = "ovr_"  # noqa: S105 - the visible start of every token, not a se
 # The one that every installation begins with.
 ADMIN = "admin"
 DEFAULT_PROJECT = "default"
+# What a token of a browser's session is called.
+SESSION = "browser session"
 # What who logs in with a password may do, by each of their roles.
 SCOPES_OF_ROLE: dict[Role, tuple[Scope, ...]] = {
     Role.SUBMITTER: (Scope.SUBMIT, Scope.READ),
@@ -42,6 +44,12 @@ NO_LIMITS = Limits()
 def principal_named(session: Session, name: str) -> Principal | None:
     """The principal of this name."""
     return session.scalar(select(Principal).where(Principal.name == name))
+
+
+def principal_names(session: Session, ids: Collection[int]) -> dict[int, str]:
+    """The names of some principals."""
+    found = session.execute(select(Principal.id, Principal.name).where(Principal.id.in_(ids)))
+    return dict(found.all())
 
 
 def add_principal(session: Session, name: str, *, kind: str = "user", roles: Sequence[str] = ()) -> Principal:
@@ -111,9 +119,13 @@ def _is_good(token: Token) -> bool:
     return token.revoked_at is None and token.principal.disabled_at is None and not is_over
 
 
-def list_tokens(session: Session, *, before: UUID | None, limit: int) -> Sequence[Token]:
-    """Tokens, newest first, older than the cursor `before`; also those that are no longer good."""
+def list_tokens(session: Session, *, principal: str | None = None, before: UUID | None, limit: int) -> Sequence[Token]:
+    """Tokens, of one name or all, newest first, older than the cursor `before`; also those that are no longer good."""
     statement = select(Token).order_by(Token.id.desc()).limit(limit)
+    if principal is not None:
+        # Its number, not a join: so they are found by their index.
+        named = select(Principal.id).where(Principal.name == principal).scalar_subquery()
+        statement = statement.where(Token.principal_id == named)
     if before is not None:
         statement = statement.where(Token.id < before)
     return session.scalars(statement).all()
@@ -123,6 +135,28 @@ def revoke_token(session: Session, token_id: UUID) -> bool:
     """End a token for good; False when there is none such, or it was revoked before."""
     statement = update(Token).where(Token.id == token_id, Token.revoked_at.is_(None)).values(revoked_at=utc_now())
     return changed_rows(session.execute(statement)) > 0
+
+
+def end_sessions(session: Session, principal: Principal) -> None:
+    """Those that its password began are over; of those that a token began, that token decides."""
+    theirs = (Token.principal_id == principal.id, Token.name == SESSION, Token.parent_id.is_(None))
+    session.execute(update(Token).where(*theirs, Token.revoked_at.is_(None)).values(revoked_at=utc_now()))
+
+
+def is_anybody_admin(session: Session) -> bool:
+    """Whether somebody who is not disabled can come in as admin: by a password, or by a token that is no session's."""
+    good = (Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > utc_now()))
+    has_token = exists().where(
+        Token.principal_id == Principal.id, Token.name != SESSION, _lists(Token.scopes, Scope.ADMIN), *good
+    )
+    has_password = _lists(Principal.roles, Role.ADMIN) & Principal.password_hash.is_not(None)
+    found = select(Principal.id).where(Principal.disabled_at.is_(None), or_(has_password, has_token)).limit(1)
+    return session.scalar(found) is not None
+
+
+def _lists(column: InstrumentedAttribute[list[Any]], word: Role | Scope) -> ColumnElement[bool]:
+    """Whether a column that holds a list of words, as JSON, has this one."""
+    return cast(column, String).contains(f'"{word.value}"')
 
 
 def default_project(session: Session) -> Project:

@@ -32,6 +32,14 @@ def middle_instance(session: Session, study_uid: str, series_uid: str | None = N
     return images[len(images) // 2] if images else None
 
 
+def uids_of(session: Session, blobs: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """By blob the study, series and SOP instance UIDs, of those whose UIDs name no other file."""
+    columns = (Study.study_instance_uid, Series.series_instance_uid, Instance.sop_instance_uid)
+    joined = select(Instance.blob_sha256, *columns).join(Instance.series).join(Series.study)
+    found = session.execute(joined.where(Instance.blob_sha256.in_(blobs), Instance.sop_conflict.is_(False)))
+    return {blob: (study, series, instance) for blob, study, series, instance in found}
+
+
 def _of_study(study_uid: str) -> Select[Instance]:
     joined = select(Instance).join(Series, Instance.series_id == Series.id).join(Study, Series.study_id == Study.id)
     return joined.where(Study.study_instance_uid == study_uid).order_by(Instance.id)

@@ -7,14 +7,20 @@ from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, load_only, selectinload
 
 from shared.db import database_time
-from shared.models import FollowUp, FollowUpMove, Patient
+from shared.models import FollowUp, FollowUpMove, Patient, Report
 from shared.states import STANDING_FOLLOW_UPS, FollowUpState, Urgency
 
 _URGENCIES = tuple(Urgency)
 _SEPARATOR = "_"
+# The patient, who acted last, and the model of the report: each version of it once, and no document.
+_WHOLE = (
+    joinedload(FollowUp.patient),
+    joinedload(FollowUp.principal),
+    joinedload(FollowUp.report).options(load_only(Report.model_version_id), selectinload(Report.model_version)),
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,7 @@ def worklist(session: Session, wish: Wish, *, after: Place | None = None, limit:
 
 def _of_urgency(session: Session, wish: Wish, urgency: Urgency, after: Place | None, limit: int) -> Sequence[FollowUp]:
     """In the order of an index: a long list costs no more than a short one."""
-    statement = (
-        select(FollowUp)
-        .options(joinedload(FollowUp.patient), joinedload(FollowUp.principal))
-        .where(_in(wish.states), FollowUp.urgency == urgency)
-    )
+    statement = select(FollowUp).options(*_WHOLE).where(_in(wish.states), FollowUp.urgency == urgency)
     if wish.patient_key is not None:
         patient = select(Patient.id).where(Patient.key == wish.patient_key)
         statement = statement.where(FollowUp.patient_id == patient.scalar_subquery())
@@ -92,9 +94,8 @@ def _in(states: Collection[FollowUpState]) -> ColumnElement[bool]:
 
 
 def get_follow_up(session: Session, item_id: UUID) -> FollowUp | None:
-    """An item with its patient, and who acted on it last."""
-    whole = (joinedload(FollowUp.patient), joinedload(FollowUp.principal))
-    return session.scalar(select(FollowUp).options(*whole).where(FollowUp.id == item_id))
+    """An item with its patient, who acted on it last, and the model of its report."""
+    return session.scalar(select(FollowUp).options(*_WHOLE).where(FollowUp.id == item_id))
 
 
 def moves_of(session: Session, item_id: UUID) -> Sequence[FollowUpMove]:

@@ -68,25 +68,29 @@ def test_zip_and_folder_are_dropped_looked_at_and_queued(
     (deep / "3.dcm").write_bytes(dicom_bytes(SOPInstanceUID=make_uid("submit", 3)))
     with window(browser, url, prepared.token) as page:
         page.goto("/submit")
-        page.fill("[name=label]", "from the browser")
         drop(page, tmp_path / "night.zip", tmp_path / "study")
         page.wait_for_selector("#rows tr")
+        page.fill("[name=label]", "from the browser")
+        page.select_option("[name=explain]", "none")
+        page.wait_for_url(re.compile("explain=none.*label=from"))
 
-        rows = page.locator("#rows tr")
-        assert rows.count() == 4
-        assert "rejected" in rows.first.inner_text(), "what needs a person comes first"
+        assert page.locator("#rows tr").count() == 4
         assert "study/series/3.dcm" in page.inner_text("#rows")
         counts = dict(line.split("\t") for line in page.inner_text("#counts").splitlines())
         assert (counts["Images of the job"], counts["To be predicted"], counts["Rejected files"]) == ("4", "3", "1")
         assert violations(page) == []
-        page.click("#queue")
+        page.click("#outcomes a:has-text('rejected')")
+        page.wait_for_url(re.compile("outcome=rejected"))
+        assert page.locator("#rows tr").count() == 1
+        page.click("#wish .main")
         page.wait_for_url(re.compile("/jobs/[0-9a-f-]{36}$"))
 
-        assert page.inner_text("h1") == "from the browser"
+        job = page.context.request.get(f"/api/v1/jobs/{page.url.rpartition('/')[2]}").json()
+        assert (job["label"], job["explain"]) == ("from the browser", "none")
         assert "0 of 4" in page.inner_text("#job")
 
 
-def test_folder_is_sent_through_a_break_and_what_is_there_already_is_said(
+def test_folder_is_sent_through_a_break_and_what_is_there_already_is_not_sent_again(
     browser: Any, url: str, prepared: Prepared, tmp_path: Path
 ) -> None:
     for number in range(3):
@@ -94,26 +98,51 @@ def test_folder_is_sent_through_a_break_and_what_is_there_already_is_said(
     (tmp_path / ".hidden").write_text("passed over")
     with window(browser, url, prepared.token) as page:
         page.goto("/submit")
-        broken: list[Any] = []
+        tried: list[str] = []
 
         def break_once(route: Any) -> None:
-            if broken:
-                route.continue_()
-            else:
-                broken.append(route)
+            tried.append(route.request.url)
+            if len(tried) == 1:
                 route.abort()
+            else:
+                route.continue_()
 
-        page.route(re.compile("/api/v1/uploads/"), break_once)
+        page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), break_once)
         page.set_input_files("#folder", tmp_path)
         page.wait_for_selector("#rows tr")
-        first = page.inner_text("#outcomes")
-        page.set_input_files("#files", [tmp_path / "0.dcm"])
-        page.wait_for_selector("#rows tr:nth-child(4)")
+        assert page.locator("#rows .stored").count() == 3
+        assert len(tried) == 2, "what broke was sent again"
 
-        assert broken
-        assert first == "3 stored, 0 there already, 0 rejected"
-        assert page.inner_text("#outcomes") == "3 stored, 1 there already, 0 rejected"
+        (tmp_path / "new.dcm").write_bytes(dicom_bytes(SOPInstanceUID=make_uid("folder", 9)))
+        page.goto("/submit")
+        page.set_input_files("#files", [tmp_path / "0.dcm", tmp_path / "new.dcm", tmp_path / "2.dcm"])
+        page.wait_for_selector("#rows tr:nth-child(3)")
+
+        assert len(tried) == 3
+        assert page.locator("#rows .duplicate").count() == 2
+        assert page.locator("#rows .stored").count() == 1
+        page.goto("/submit")
+        page.set_input_files("#files", [tmp_path / "0.dcm", tmp_path / "2.dcm"])
+        page.wait_for_selector("#rows tr:nth-child(2)")
+        assert len(tried) == 3, "no byte of what is there was sent"
+        assert {"0.dcm", "2.dcm"} == set(page.locator("#rows th").all_inner_texts())
         assert not overflows(page)
+
+
+def test_files_are_sent_and_queued_without_a_script(browser: Any, url: str, prepared: Prepared, tmp_path: Path) -> None:
+    (tmp_path / "night.zip").write_bytes(zip_of_two_and_a_note())
+    with window(browser, url, prepared.token, java_script_enabled=False) as page:
+        page.goto("/submit")
+        page.set_input_files("noscript [name=files] >> nth=0", tmp_path / "night.zip")
+        page.click("noscript button")
+        page.wait_for_selector("#rows tr:nth-child(3)")
+        page.fill("[name=label]", "no script")
+        page.click("#look")
+        page.wait_for_url(re.compile("label=no"))
+        page.click("#wish .main")
+        page.wait_for_url(re.compile("/jobs/[0-9a-f-]{36}$"))
+
+        assert "0 of 3" in page.inner_text("#job")
 
 
 def test_moments_of_a_calendar_follow_what_is_typed(browser: Any, url: str, prepared: Prepared) -> None:

@@ -66,5 +66,9 @@ def test_who_may_not_operate_cancels_only_their_own(any_api: Api) -> None:
     refused = any_api.post(CANCEL, headers={"Authorization": f"Bearer {reader['token']}"})
 
     assert (answer.json["jobs"], refused.status_code) == (0, 403)
+    for act in ("cancel", "retry"):
+        one = any_api.post(f"{JOBS}/{others}/{act}", headers={"Authorization": f"Bearer {made['token']}"})
+        assert (one.status_code, "take the scope operate" in one.json["detail"]) == (403, True)
+    assert state_of(any_api, others) == "queued"
     assert any_api.post(f"{CANCEL}?state=done").status_code == 422
     assert any_api.post(f"{CANCEL}?mine=true").json["cancelled"] == [str(others)], "the admin's own"

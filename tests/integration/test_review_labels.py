@@ -24,7 +24,7 @@ from tests.reviews import (
     say,
     sign,
 )
-from tests.trainings import LABELS, PATIENTS, QUICK, level_of, name, register, store, train
+from tests.trainings import LABELS, PATIENTS, QUICK, level_of, name, postgresql_is_slow, register, store, train
 from worker.runtime import Runtime
 from worker.tasks import infer_next
 
@@ -198,6 +198,7 @@ def test_review_counts_over_an_import_and_its_withdrawal_gives_the_import_back(a
     assert deciding() == ["ward"]
 
 
+@postgresql_is_slow
 def test_training_learns_from_signed_reports(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
     register(any_api, tmp_path)
     store(any_api, PATIENTS)

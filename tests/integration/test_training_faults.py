@@ -34,6 +34,7 @@ from tests.trainings import (
     job,
     noticed_s,
     order_given,
+    postgresql_is_slow,
     submit,
     train,
     under_way,
@@ -46,6 +47,7 @@ from worker.training.attempt import CHECKPOINT_MEDIA_TYPE
 from worker.training.loop import PLACE
 
 
+@postgresql_is_slow
 @pytest.mark.parametrize(
     "torn", [False, pytest.param(True, marks=pytest.mark.slow_fault)], ids=["at any instant", "before the rename"]
 )
@@ -114,6 +116,7 @@ def test_full_disk_puts_a_training_off_and_counts_as_no_crash(
     assert job(any_api, job_id)["state"] == "done"
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_run_goes_on_from_its_checkpoint_not_from_the_start(any_api: Api, runtime: Runtime) -> None:
     """From one that was changed meanwhile: it says that all epochs are over, and which weights were the best."""
@@ -145,6 +148,7 @@ def test_run_goes_on_from_its_checkpoint_not_from_the_start(any_api: Api, runtim
         assert np.array_equal(weight, best[f"best_{at}"])
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_damaged_checkpoint_costs_what_was_learnt_not_the_run(any_api: Api, runtime: Runtime) -> None:
     runtime.settings = runtime.settings.model_copy(update={"checkpoint_every_s": 0.2})
@@ -164,6 +168,7 @@ def test_damaged_checkpoint_costs_what_was_learnt_not_the_run(any_api: Api, runt
         assert session.get(Blob, damaged) is None
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_process_that_says_nothing_is_lost(any_api: Api, runtime: Runtime) -> None:
     runtime.settings = runtime.settings.model_copy(update={"hang_s": 20.0, "checkpoint_every_s": 0.2})
@@ -200,6 +205,7 @@ def test_cancel_ends_a_training_and_its_process(any_api: Api, runtime: Runtime) 
     check_invariants(runtime.engine)
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_training_waits_while_urgent_work_is_there_and_stops_with_its_worker(any_api: Api, runtime: Runtime) -> None:
     job_id = submit(any_api, LONG | {"epochs": 10_000})

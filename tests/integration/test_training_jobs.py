@@ -25,6 +25,7 @@ from tests.trainings import (
     drivers,
     job,
     label,
+    postgresql_is_slow,
     register,
     store,
     train,
@@ -140,6 +141,7 @@ def test_too_few_labels_are_a_reason_not_a_crash(any_api: Api, runtime: Runtime,
     assert retry.json["training"]["options"] == failed["training"]["options"]
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_who_has_pixels_that_were_learnt_from_does_not_judge(any_api: Api, runtime: Runtime) -> None:
     first = train(any_api, runtime, QUICK)
@@ -162,6 +164,7 @@ def test_who_has_pixels_that_were_learnt_from_does_not_judge(any_api: Api, runti
     )
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_warm_start_chooses_by_patients_that_it_has_not_learnt_from(any_api: Api, runtime: Runtime) -> None:
     first = train(any_api, runtime, QUICK)
@@ -205,6 +208,7 @@ def test_snapshot_that_is_not_there_is_told(any_api: Api) -> None:
     assert any_api.get(DATASETS).json["items"] == []
 
 
+@postgresql_is_slow
 @pytest.mark.usefixtures("cohort")
 def test_network_of_ours_takes_the_place_of_the_packages(any_api: Api, runtime: Runtime) -> None:
     found = [train(any_api, runtime, QUICK | {"network": name, "epochs": 1}) for name in ("resnet18", "small_resnet")]

@@ -30,6 +30,7 @@ from tests.trainings import (
     label,
     noticed_s,
     order_given,
+    postgresql_is_slow,
     store,
     submit,
     train,
@@ -81,6 +82,7 @@ def register_double(api: Api, folder: Path) -> None:
     assert answer.status_code == 201, answer.text
 
 
+@postgresql_is_slow
 def test_several_processes_compute_what_one_computes(any_api: Api, runtime: Runtime, tmp_path: Path) -> None:
     register_double(any_api, tmp_path / "model")
     store(any_api, PATIENTS)
@@ -115,6 +117,7 @@ def test_several_processes_in_half_precision_learn_as_one_does(any_api: Api, run
     assert {weight.dtype for weight in weights_of(runtime, together["training"]["model"])} == {np.dtype(np.float32)}
 
 
+@postgresql_is_slow
 @pytest.mark.parametrize(
     "killed",
     [

@@ -1,5 +1,6 @@
 """The admin's room: passwords, tokens, the audit trail and its chain, and who sees which rooms."""
 
+import html
 import re
 
 import pytest
@@ -72,17 +73,45 @@ def test_token_is_made_shown_once_and_revoked_with_its_sessions(any_api: Api) ->
     assert "revoked" in admin.get("/admin/tokens").text
 
 
-def test_roles_are_given_only_where_the_form_says_so(any_api: Api) -> None:
+def test_person_is_added_given_roles_and_a_password_and_shut_out(any_api: Api) -> None:
+    admin, jansen = Browser(any_api, any_api.prepared.token), Browser(any_api)
+    login = {"name": "Dr Jansen", "password": PASSWORD}
+
+    made = admin.submit("/admin/people", on="/admin", name="Dr Jansen", role="physician")
+    page = made.headers["Location"]
+    assert "No password is set" in admin.get(page).text
+    answer = admin.submit(f"{page}/password", on=page, status=200, password=PASSWORD)
+    assert "The password of Dr Jansen is set." in answer.text
+    assert PASSWORD not in answer.text
+    assert jansen.client.post("/login", data=login).status_code == 303
+    assert jansen.get("/api/v1/me").json["scopes"] == ["review", "read"]
+
+    admin.submit(f"{page}/roles", on=page, role="submitter")
+    jansen.get("/reports", 303)
+    assert jansen.client.post("/login", data=login).status_code == 303
+    assert jansen.get("/api/v1/me").json["roles"] == ["submitter"]
+    assert "<td>submitter" in admin.get("/admin").text
+
+    admin.submit(f"{page}/disable", on=page)
+    jansen.get("/jobs", 303)
+    assert jansen.client.post("/login", data=login).status_code == 401
+    assert 'state failed">disabled' in admin.get("/admin").text
+    admin.submit(f"{page}/enable", on=page)
+    jansen.client.post("/login", data=login)
+    jansen.get("/jobs")
+
+
+def test_tokens_of_one_name_are_listed_alone(any_api: Api) -> None:
+    made = [token_of(any_api, "read", name=name) for name in ("Ann", "Bo - Co")]
     admin = Browser(any_api, any_api.prepared.token)
-    wanted = {"principal": "Dr Jansen", "scope": "review", "role": "physician"}
 
-    admin.submit("/admin/tokens", on="/admin/tokens", status=200, **wanted)
-    assert "<td>physician" not in admin.get("/admin").text
-    admin.submit("/admin/tokens", on="/admin/tokens", status=200, set_roles="yes", **wanted)
+    page = admin.get("/admin/tokens?principal=Bo - Co").text
 
-    people = {one["name"]: one["roles"] for one in any_api.get("/api/v1/principals").json["items"]}
-    assert people["Dr Jansen"] == ["physician"]
-    assert "<td>physician" in admin.get("/admin").text
+    assert f"/admin/tokens/{made[1]['id']}/revoke" in page
+    assert f"/admin/tokens/{made[0]['id']}/revoke" not in page
+    assert 'name="principal" value="Bo - Co"' in page, "the form is for that name"
+    back = admin.submit(f"/admin/tokens/{made[1]['id']}/revoke", on="/admin/tokens", principal="Bo - Co")
+    assert back.headers["Location"] == "/admin/tokens?principal=Bo+-+Co"
 
 
 def test_session_does_not_offer_to_end_itself(api: Api) -> None:
@@ -95,24 +124,14 @@ def test_session_does_not_offer_to_end_itself(api: Api) -> None:
     assert "this session" in page
 
 
-def test_password_that_is_set_lets_the_principal_in(any_api: Api) -> None:
-    token_of(any_api, "read", name="Dr Jansen")
-    admin, jansen = Browser(any_api, any_api.prepared.token), Browser(any_api)
-
-    answer = admin.submit("/admin/password", on="/admin", status=200, name="Dr Jansen", password=PASSWORD)
-
-    assert "The password of Dr Jansen is set." in answer.text
-    assert PASSWORD not in answer.text
-    sent = jansen.client.post("/login", data={"name": "Dr Jansen", "password": PASSWORD})
-    assert sent.status_code == 303
-    assert jansen.get("/api/v1/me").json["name"] == "Dr Jansen"
-
-
 @pytest.mark.parametrize(
     ("path", "form", "status", "said"),
     [
-        ("/admin/password", {"name": "nobody", "password": PASSWORD}, 404, "There is no such principal"),
-        ("/admin/password", {"name": "admin", "password": "short"}, 422, "password"),
+        ("/admin/people", {"name": "-"}, 422, "name"),
+        ("/admin/people", {"name": "admin"}, 409, "There is a principal of this name"),
+        ("/admin/people/admin/password", {"password": "short"}, 422, "password"),
+        ("/admin/people/admin/roles", {"role": "physician"}, 422, "nobody's name"),
+        ("/admin/people/admin/disable", {}, 409, "Nobody could do an admin's work"),
         ("/admin/tokens", {"principal": "-", "scope": "read"}, 422, "principal"),
         ("/admin/tokens", {"principal": "Ann Onym"}, 422, "scopes"),
     ],
@@ -124,10 +143,11 @@ def test_form_that_cannot_be_taken_is_shown_again_with_why(
 
     found = re.search(r'role="alert">(.+)</p>', page)
     assert found is not None
-    assert said in found[1]
+    assert said in html.unescape(found[1])
     assert 'class="said" lang="en">' in found[1]
     assert f'action="{path}"' in page
-    assert f'value="{form.get("name") or form["principal"]}"' in page, "what was filled in stays"
+    kept = form.get("name") or form.get("principal", "admin")
+    assert f'value="{kept}"' in page, "what was filled in stays"
     assert form.get("password", "-- none --") not in page
 
 

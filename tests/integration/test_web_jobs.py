@@ -63,14 +63,17 @@ def test_failed_job_is_tried_again_from_its_page(any_api: Api) -> None:
     (failed,) = any_api.get(JOBS).json["items"]
     page = f"/jobs/{failed['id']}"
     reader, submitter = browser_of(any_api, "read"), browser_of(any_api, "submit", "read")
+    operator = browser_of(any_api, "submit", "read", "operate")
 
     assert "/retry" not in reader.get(page).text
+    assert "/retry" not in submitter.get(page).text, "it is the admin's"
     reader.submit(f"{page}/retry", on=page, status=403)
-    retried = submitter.submit(f"{page}/retry", on=page)
+    assert "take the scope operate" in submitter.submit(f"{page}/retry", on=page, status=403).text
+    retried = operator.submit(f"{page}/retry", on=page)
 
     assert f'href="{page}"' in submitter.get(retried.headers["Location"]).text, "it names what it is a retry of"
     cancelled = retried.headers["Location"]
-    assert "data-confirm" in submitter.get(cancelled).text
+    assert "data-confirm" in submitter.get(cancelled).text, "the same principal asked for it, by another token"
     submitter.submit(f"{cancelled}/cancel", on=cancelled)
     assert 'state cancelled">' in submitter.get(cancelled).text
 

@@ -49,6 +49,15 @@ def test_version_shows_what_the_gate_measured_and_why_it_held(any_api: Api) -> N
     assert "No gate has judged this version" in browser_of(any_api, "read").get(f"/models/{MODEL}/1").text
 
 
+def test_version_leads_to_the_training_job_that_made_it(any_api: Api) -> None:
+    job_id = judged(any_api.prepared)
+    browser = browser_of(any_api, "read")
+
+    assert f'<a href="/jobs/{job_id}">' in browser.get(SECOND).text
+    assert "/jobs/0" not in browser.get(f"/models/{MODEL}/1").text, "it was added from outside"
+    assert any_api.get(f"/api/v1/models/{MODEL}/versions/2/card").json["job"] == str(job_id)
+
+
 def test_version_shows_what_its_engines_were_proved_to_do(any_api: Api) -> None:
     judged(any_api.prepared)
     browser = browser_of(any_api, "read")
@@ -126,6 +135,7 @@ def test_training_shows_how_far_it_is_and_how_well_it_learns(any_api: Api) -> No
     assert 'href="/datasets/' in page
     assert REASON.replace("'", "&#39;") in page
     assert page.count("<figure") == 2, "losses, and AUC on val"
+    assert "<dd>training</dd>" in page, "its kind; the lane of that name is not said again"
     assert 'class="nothing">No image' not in page
 
 

@@ -33,7 +33,7 @@ def test_worklist_has_the_urgent_first_marks_what_is_overdue_and_leads_to_the_re
     assert page.count('state failed">overdue') == 1
     assert f'href="/reports/{first["report"]}"' in page
     assert "Read it today." in page
-    assert "review by a physician, for lesion" in page
+    assert "review by a physician, for Lesion" in page, "the finding by its name, not its code"
     assert "due 2026-04-01" in overdue
     assert "P2" not in overdue
     assert "No follow-up is like this." in browser.get(f"{PAGE}?state=closed").text

@@ -76,7 +76,10 @@ def test_only_missing_bytes_are_sent_and_each_once(
     result = transfer.run(files)
 
     asked, sent = server.asked
-    assert json.loads(asked.body) == {"sha256": [digest(data) for data in (b"alpha", b"beta", b"gamma")]}
+    names = {
+        digest(data): f"{tmp_path.name}/{name}" for name, data in (("a", b"alpha"), ("b", b"beta"), ("c", b"gamma"))
+    }
+    assert json.loads(asked.body) == {"sha256": list(names), "names": names}
     assert parts(sent) == {f"{tmp_path.name}/b": b"beta"}
     assert (result.stored, result.duplicate, result.rejected) == (1, 3, [])
     assert sum(progress) == sum(file.size_bytes for file in files)

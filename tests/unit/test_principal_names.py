@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from api.schemas.operations import TokenWanted
+from api.schemas.principals import TokenWanted
 
 
 def named(name: str) -> str:
