@@ -78,6 +78,11 @@ def words() -> Words:
     return words_in(chosen, WORDS)
 
 
+def reason_text(told: Json) -> str:
+    """Why something failed, of what the API says of it, in the reader's language."""
+    return words_in(words().language).of("reason", told["reason"], told["reason_text"])
+
+
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page for who is logged in; 304 where it is as the browser has it."""
     return _answered(template, _standing() | values, status)
