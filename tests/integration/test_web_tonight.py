@@ -119,17 +119,15 @@ def test_scheduler_is_missed_when_it_does_not_look(any_api: Api, minutes: int | 
     assert said in tonight(any_api)
 
 
-@pytest.mark.parametrize(("done", "is_worry"), [(109, True), (111, False)])
-def test_failures_are_a_worry_when_one_in_ten_failed(any_api: Api, done: int, is_worry: bool) -> None:
+@pytest.mark.parametrize(("done", "is_worry"), [(44, True), (45, False)])
+def test_failures_are_a_worry_when_one_in_four_failed(any_api: Api, done: int, is_worry: bool) -> None:
     well(any_api)
     version = model(any_api.prepared)
     for number in range(11):
         fail(any_api.prepared, version, f"1.2.{number}")
     add_pace(any_api.prepared.engine, [done])
 
-    said = (
-        f"11 images failed in the last 24 hours, {done} got an outcome. Most often: The pixel data cannot be decoded."
-    )
+    said = f"11 images failed in the last 24 hours, {done} got an outcome. Most often: The pixel data cannot be"
 
     assert (said in tonight(any_api)) is is_worry
 
