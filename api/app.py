@@ -8,11 +8,13 @@ from flask import request
 from api.dicomweb import routes as dicomweb
 from api.errors import register_error_handlers
 from api.routes import (
+    activity,
     audit,
     cancels,
     datasets,
     docs,
     follow_ups,
+    gates,
     health,
     heat_maps,
     jobs,
@@ -82,6 +84,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         retries.blueprint,
         cancels.blueprint,
         queues.blueprint,
+        activity.blueprint,
         reports.blueprint,
         reviews.blueprint,
         quality.blueprint,
@@ -94,6 +97,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         datasets.blueprint,
         models.blueprint,
         model_cards.blueprint,
+        gates.blueprint,
         webhooks.blueprint,
         notices.blueprint,
         sessions.blueprint,

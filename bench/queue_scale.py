@@ -14,12 +14,16 @@ from shared.collector import leave_out_of_collections
 from shared.config import Settings
 from shared.db import make_engine
 from shared.migrate import prepare_database
+from shared.repositories.pace import BUCKET_S, DEPTH_S
 from tests.factories import submit_job
 
 ITEMS_A_JOB = 10
 # One job in so many waits, each with one shard; a handful run; the others are over.
 ONE_QUEUED_IN = 7
+# The images of a day that failed: some seventeen thousand.
+ONE_FAILED_IN = 50
 WARM_REQUESTS = 5
+DAY_S = 86_400
 
 STATE = (
     f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 'queued' WHEN n % 1000 = 1 THEN 'running' "
@@ -36,6 +40,7 @@ def fill(engine: Engine, jobs: int) -> None:
         _fill_jobs(connection, columns, jobs)
         _fill_shards_and_items(connection, columns, jobs)
         _fill_counters(connection)
+        _fill_day(connection)
     vacuum(engine)
 
 
@@ -68,7 +73,11 @@ def _fill_shards_and_items(connection: Connection, columns: dict[str, list[str]]
         "job_id": job_id("(n - 1) / 10 + 1"),
         "shard_id": "(n - 1) / 10 + 1001",
         "target": "'instance:' || n",
-        "state": f"CASE WHEN ((n - 1) / 10 + 1) % {ONE_QUEUED_IN} = 0 THEN 'pending' ELSE 'done' END",
+        "state": f"CASE WHEN ((n - 1) / 10 + 1) % {ONE_QUEUED_IN} = 0 THEN 'pending' "
+        f"WHEN n % {ONE_FAILED_IN} = 0 THEN 'failed' ELSE 'done' END",
+        "reason": f"CASE n % {2 * ONE_FAILED_IN} WHEN 0 THEN 'decode_failed' "
+        f"WHEN {ONE_FAILED_IN} THEN 'no_pixel_data' END",
+        "finished_at": "now() - (n - 1) / 10 * interval '1 second'",
     }
     copy_row(connection, columns["item"], "item", jobs * ITEMS_A_JOB, item)
 
@@ -83,6 +92,18 @@ def _fill_counters(connection: Connection) -> None:
         "WHERE state = 'queued' GROUP BY lane",
     ):
         connection.execute(text(statement))
+
+
+def _fill_day(connection: Connection) -> None:
+    """A day of throughput and depth, as full as the product makes them; their colons are no parameters."""
+    for statement in (
+        f"INSERT INTO pace (lane, at, items) SELECT 'routine', now() - n * interval '{BUCKET_S} seconds', 16 "
+        f"FROM generate_series(1, {DAY_S // BUCKET_S}) AS n",
+        "INSERT INTO depth (at, queued) SELECT date_trunc('minute', now()) - n * interval '1 minute', "
+        """'{"urgent": 5, "routine": 900, "background": 7, "training": 0}' """
+        f"FROM generate_series(1, {DAY_S // DEPTH_S}) AS n",
+    ):
+        connection.exec_driver_sql(statement)
 
 
 def answer_times(settings: Settings, jobs: int, requests: int) -> dict[str, list[float]]:
@@ -111,6 +132,10 @@ def answer_times(settings: Settings, jobs: int, requests: int) -> dict[str, list
         "a job that is over": lambda at: f"/api/v1/jobs/{over[at % len(over)]}",
         "a job's items": lambda at: f"/api/v1/jobs/{over[at % len(over)]}/items",
         "queues": lambda _: "/api/v1/queues",
+        "workers": lambda _: "/api/v1/workers",
+        "a day's activity": lambda _: "/api/v1/activity",
+        "a day's failures": lambda _: "/api/v1/failures",
+        "gate decisions": lambda _: "/api/v1/gate-decisions",
         "metrics": lambda _: "/metrics",
     }
     found = {name: _times(get if name != "metrics" else _plain(client), path, requests) for name, path in asked.items()}

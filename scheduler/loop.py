@@ -14,9 +14,10 @@ from scheduler.hints import Hints
 from scheduler.recovery import Recovery
 from scheduler.seals import Sealing
 from scheduler.sweep import sweep
-from scheduler.tallies import fold_tallies
+from scheduler.tallies import fold_tallies, note_depths
 from shared.config import Settings
 from shared.queue import HintSender
+from shared.repositories.pace import DEPTH_S
 from shared.storage import ContentStore
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ def make_duties(engine: Engine, hints: HintSender, store: ContentStore, settings
         Duty("calendar", settings.duty_interval_s, Calendar(engine, hints, settings).run),
         Duty("seals", settings.duty_interval_s, Sealing(engine).run),
         Duty("tallies", settings.duty_interval_s, lambda: fold_tallies(engine)),
+        Duty("depths", DEPTH_S, lambda: note_depths(engine)),
         Duty("sweep", SWEEP_INTERVAL_S, lambda: sweep(engine, store)),
     ]
 

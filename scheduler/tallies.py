@@ -1,8 +1,9 @@
-"""The duty: put the additions to each counter together, so that reading it stays cheap."""
+"""The duties of counters: put the additions to each together, so that reading it stays cheap; keep what waits."""
 
 from sqlalchemy import Engine
 
 from shared.db import reading
+from shared.repositories.pace import note_depth
 from shared.repositories.tallies import fold, has_more_than
 from shared.unit_of_work import UnitOfWork
 
@@ -17,3 +18,9 @@ def fold_tallies(engine: Engine) -> int:
             return 0
     with UnitOfWork(engine) as uow:
         return fold(uow.session)
+
+
+def note_depths(engine: Engine) -> int:
+    """Note how much waits in the lanes, once a minute whichever scheduler does it; returns how many rows that made."""
+    with UnitOfWork(engine) as uow:
+        return note_depth(uow.session)

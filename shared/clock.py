@@ -11,6 +11,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC) + _error[0]
 
 
+def step_of(at: datetime, step_s: int) -> datetime:
+    """When the step of so many seconds began that a time lies in; steps begin on multiples of their length."""
+    return datetime.fromtimestamp(int(at.timestamp()) // step_s * step_s, UTC)
+
+
+def steps_until_now(seconds: int, step_s: int) -> list[datetime]:
+    """When each step of the last so many seconds began, the oldest first; the last one is not over yet."""
+    last = step_of(utc_now(), step_s)
+    return [last - timedelta(seconds=step_s * ago) for ago in reversed(range(seconds // step_s))]
+
+
 def be_wrong_by(seconds: float) -> None:
     """From now on this process's clock is so far ahead; behind where negative."""
     _error[0] = timedelta(seconds=seconds)

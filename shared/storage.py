@@ -200,10 +200,15 @@ class ContentStore:
                 spool.write(chunk)
         return spool.finish()
 
+    def room(self) -> tuple[int, int]:
+        """Bytes that are free on the store's disk, and bytes that it has in all."""
+        with _storage_errors():
+            usage = shutil.disk_usage(self.root)
+        return usage.free, usage.total
+
     def free_bytes(self) -> int:
         """Room left on the store's disk."""
-        with _storage_errors():
-            return shutil.disk_usage(self.root).free
+        return self.room()[0]
 
     def require_room(self, min_free_bytes: int) -> None:
         """Raise StorageFullError when less is free than must stay free."""

@@ -9,9 +9,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from api.auth import auth
 from api.broker import OK
 from api.routes.docs import PLAIN_TEXT
-from api.schemas.operations import Health
+from api.schemas.operations import Disk, Health
 from api.services import Services, services
 from api.views.queues import lane_shown
 from api.views.situation import Situation
@@ -21,7 +22,7 @@ from shared.repositories.notices import count_notices
 from shared.repositories.tallies import FRAMES_PREDICTED, FRAMES_REPEATED, HEAT_MAPS, HEAT_MAPS_MISSING, jobs_in
 from shared.repositories.worklist import count_overdue
 from shared.schema import schema_is_current
-from shared.states import JobState, Lane, NoticeState
+from shared.states import JobState, Lane, NoticeState, Scope
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
@@ -50,6 +51,17 @@ def get_readyz() -> Any:
     if any(said != OK for said in needed.values()):
         return {"status": "not ready", "checks": checks}, 503
     return {"status": "degraded" if outage else "ok", "checks": checks}, 200
+
+
+@blueprint.get("/api/v1/disk")
+@blueprint.auth_required(auth, roles=[Scope.READ.value])
+@blueprint.output(Disk)
+@blueprint.doc(summary="See how much disk is left")
+def get_disk() -> Any:
+    """Of the disk that files, models and documents are stored on."""
+    free_bytes, total_bytes = services().store.room()
+    min_free_bytes = services().settings.min_free_bytes
+    return {"free_bytes": free_bytes, "total_bytes": total_bytes, "min_free_bytes": min_free_bytes}
 
 
 def _database(of: Services) -> str:

@@ -3,25 +3,19 @@
 from typing import Any
 
 from apiflask import APIBlueprint
-from sqlalchemy import func, select
 
 from api.auth import auth, principal
-from api.schemas.operations import Activity, ActivityQuery, PauseWanted, QueueList, QueueShown, WorkerList
+from api.schemas.operations import PauseWanted, QueueList, QueueShown, WorkerList
 from api.services import services
 from api.views.queues import lane_shown
 from api.views.situation import Situation
-from shared.clock import utc_now
+from api.views.workers import workers_shown
 from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
-from shared.models import Shard, WorkerProcess
 from shared.planning.make import MOST_HINTS
 from shared.repositories.audit import add_audit_event
 from shared.repositories.lanes import due_up_to, pause_lane, resume_lane
-from shared.repositories.pace import done_lately
-from shared.repositories.workers import live_workers
-from shared.states import Lane, Scope, ShardState
-
-STEP_S, HOUR_S = 900, 3600
+from shared.states import Lane, Scope
 
 blueprint = APIBlueprint("queues", __name__, url_prefix="/api/v1", tag="Queues")
 
@@ -35,18 +29,6 @@ def get_queues() -> Any:
     with reading(services().engine) as session:
         situation = Situation(session, services())
         return {"items": [lane_shown(session, lane, situation) for lane in Lane]}
-
-
-@blueprint.get("/activity")
-@blueprint.auth_required(auth, roles=[Scope.READ.value])
-@blueprint.input(ActivityQuery, location="query")
-@blueprint.output(Activity)
-@blueprint.doc(summary="See what was done lately")
-def get_activity(query_data: ActivityQuery) -> Any:
-    """How many items of all lanes got an outcome in each quarter of an hour."""
-    with reading(services().engine) as session:
-        done = done_lately(session, query_data.hours * HOUR_S, STEP_S)
-    return {"step_s": STEP_S, "items": [{"at": at, "items": items} for at, items in done]}
 
 
 @blueprint.post("/queues/<string:lane>/pause")
@@ -90,28 +72,6 @@ def _known(lane: str) -> Lane:
 @blueprint.output(WorkerList)
 @blueprint.doc(summary="See the workers")
 def get_workers() -> Any:
-    """Live workers: heartbeat, shards in hand, engines loaded and being loaded, memory."""
+    """Live workers: heartbeat, shards in hand, engines loaded and being loaded, memory; and workers gone silent."""
     with reading(services().engine) as session:
-        running = select(Shard.owner, func.count()).where(Shard.state == ShardState.RUNNING).group_by(Shard.owner)
-        in_hand = dict(session.execute(running).all())
-        return {
-            "items": [
-                _worker_shown(worker, in_hand.get(worker.name, 0))
-                for worker in live_workers(session, services().settings.lease_s)
-            ]
-        }
-
-
-def _worker_shown(worker: WorkerProcess, running_shards: int) -> dict[str, Any]:
-    return {
-        "name": worker.name,
-        "lanes": worker.lanes,
-        "concurrency": worker.concurrency,
-        "engines": worker.engines,
-        "loading": worker.loading,
-        "rss_bytes": worker.rss_bytes,
-        "running_shards": running_shards,
-        "started_at": worker.started_at,
-        "heartbeat_at": worker.heartbeat_at,
-        "heartbeat_age_s": (utc_now() - worker.heartbeat_at).total_seconds(),
-    }
+        return workers_shown(session, services().settings.lease_s)

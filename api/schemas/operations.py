@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.schemas.base import NO_CONTROL_CHARACTERS, Shape, Wanted
 from shared.states import Lane, ModelState, PromotionKind, ProofState
@@ -50,24 +50,13 @@ class QueueList(Shape):
     items: list[QueueShown]
 
 
-class ActivityQuery(BaseModel):
-    """Of how many hours back."""
+class ShardInHand(Shape):
+    """A shard that a worker works on."""
 
-    hours: int = Field(24, ge=1, le=24)
-
-
-class Bucket(Shape):
-    """Some minutes, and what got an outcome in them."""
-
-    at: datetime = Field(description="When they began.")
-    items: int
-
-
-class Activity(Shape):
-    """What was done lately, in equal steps, the oldest first; the last one is not over yet."""
-
-    step_s: int
-    items: list[Bucket]
+    id: int
+    job: UUID
+    lane: Lane
+    since: datetime | None = Field(description="When the worker claimed it.")
 
 
 class WorkerShown(Shape):
@@ -79,16 +68,27 @@ class WorkerShown(Shape):
     engines: list[Any]
     loading: list[Any] = Field(description="Models being loaded, by the first characters of their digest.")
     rss_bytes: int
-    running_shards: int
+    running_shards: int = Field(description="Small ones that are worked on together count each.")
+    shards: list[ShardInHand] = Field(description="Of those the ones that it has longest; ten at most.")
     started_at: datetime
     heartbeat_at: datetime
     heartbeat_age_s: float
 
 
+class SilentWorker(Shape):
+    """A worker that fell silent within the last hour without a word, and whose host has no new one."""
+
+    name: str
+    lanes: list[Any]
+    heartbeat_at: datetime
+    heartbeat_age_s: float
+
+
 class WorkerList(Shape):
-    """All live workers."""
+    """All live workers, and those that are missing."""
 
     items: list[WorkerShown]
+    silent: list[SilentWorker]
 
 
 class ModelShown(Shape):
@@ -183,3 +183,11 @@ class Health(Shape):
 
     status: str = Field(description="`ok`, `degraded` (it works; jobs wait) or `not ready`.")
     checks: dict[str, str] = Field(default_factory=dict)
+
+
+class Disk(Shape):
+    """The disk of the content store."""
+
+    free_bytes: int
+    total_bytes: int
+    min_free_bytes: int = Field(description="With less than this free, uploads, jobs with files and models get 507.")

@@ -43,6 +43,22 @@ class GateTold(Shape):
     reasons: list[str] = Field(description="Why it was held.")
 
 
+class GateDecisionShown(GateTold):
+    """The same, and of which version it was said when."""
+
+    model: str
+    version: int
+    champion: int = Field(description="The version that it was compared with.")
+    created_at: datetime
+
+
+class GateDecisionList(Shape):
+    """A page of decisions, the last first."""
+
+    items: list[GateDecisionShown]
+    next: str | None
+
+
 class GateShown(GateTold):
     """How a version compared with the champion on the patients of the holdout."""
 

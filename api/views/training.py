@@ -1,6 +1,6 @@
 """How far a training run is, and what the gate said of its result."""
 
-from api.schemas.training import GateShown, GateTold, TrainingShown
+from api.schemas.training import GateDecisionShown, GateShown, GateTold, TrainingShown
 from shared.models import GateDecision, Job, ModelVersion, TrainingRun
 from shared.states import FINAL_JOB_STATES
 from shared.training_options import TrainingOptions
@@ -32,6 +32,18 @@ def training_shown(job: Job, run: TrainingRun, *, whole: bool) -> TrainingShown:
         history=told.get("history", []) if whole else [],
         model=f"{version.name}:{version.version}" if version else None,
         gate=GateTold.model_validate(run.gate_decision) if run.gate_decision else None,
+    )
+
+
+def decision_shown(decision: GateDecision) -> GateDecisionShown:
+    """The decision in short, as lists have it."""
+    return GateDecisionShown(
+        model=decision.model_version.name,
+        version=decision.model_version.version,
+        champion=decision.champion.version,
+        outcome=decision.outcome,
+        reasons=decision.reasons,
+        created_at=decision.created_at,
     )
 
 

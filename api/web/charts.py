@@ -16,17 +16,20 @@ class Bar:
     width: float
     height: float
     text: str
+    is_gap: bool = False
 
 
-def bars(values: Sequence[float], texts: Sequence[str]) -> list[Bar]:
-    """A bar for each value, as high as it is beside the largest; of 0 none."""
-    largest = max(values, default=0.0)
+def bars(values: Sequence[float | None], texts: Sequence[str]) -> list[Bar]:
+    """A bar for each value, as high as it is beside the largest; of 0 none, and of None a gap from top to bottom."""
+    largest = max((value for value in values if value is not None), default=0.0)
     step = WIDTH / max(1, len(values))
     room = HEIGHT - TOP - BOTTOM
     found = []
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
-        height = room * value / largest if largest else 0.0
-        if value:
+        if value is None:
+            found.append(Bar(place * step, TOP, step, room, text, is_gap=True))
+        elif value:
+            height = room * value / largest
             found.append(Bar(place * step, HEIGHT - BOTTOM - height, step * 0.8, height, text))
     return found
 

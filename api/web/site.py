@@ -94,6 +94,11 @@ def fault(problem: Json) -> Markup:
     return Markup('<b>{}</b> <span class="said" lang="en"><bdi>{}</bdi></span>').format(title, problem["detail"])
 
 
+def reason_text(told: Json) -> str:
+    """Why something failed, of what the API says of it, in the reader's language."""
+    return words_in(words().language).of("reason", told["reason"], told["reason_text"])
+
+
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """A page for who is logged in; 304 where it is as the browser has it."""
     return _answered(template, _standing() | values, status)

@@ -9,7 +9,8 @@ from markupsafe import Markup, escape
 from api.documents.text import clean, day, due
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
-KIB, MIB = 1024, 1024 * 1024
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+STEP = 1024
 
 
 def number(value: float | None) -> str:
@@ -41,14 +42,14 @@ def moment(given: str | datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime("%Y-%m-%d %H:%M UTC"))
 
 
-def mebibytes(value: float) -> str:
-    """Bytes in MiB."""
-    return f"{value / MIB:,.0f} MiB"
-
-
-def file_size(value: int) -> str:
-    """Bytes in KiB, from 1 MiB on in MiB."""
-    return f"{-(-value // KIB):,} KiB" if value < MIB else mebibytes(value)
+def size(num_bytes: float | None) -> str:
+    """512 B, 3.4 MiB or 120 GiB; a dash where there is none."""
+    if num_bytes is None:
+        return "–"
+    power = 0
+    while num_bytes >= STEP and power < len(UNITS) - 1:
+        num_bytes, power = num_bytes / STEP, power + 1
+    return f"{num_bytes:.1f} {UNITS[power]}" if 0 < num_bytes < 10 and power else f"{num_bytes:,.0f} {UNITS[power]}"  # noqa: PLR2004
 
 
 def percent(share: float) -> str:
@@ -65,8 +66,7 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "number": number,
     "span": span,
     "moment": moment,
-    "mebibytes": mebibytes,
-    "file_size": file_size,
+    "size": size,
     "percent": percent,
     "short": short,
     "clean": clean,

@@ -10,7 +10,16 @@ from shared.models.imaging import Instance, Patient, Series, Study
 from shared.models.job import History, Item, Job, JobPatient, Shard
 from shared.models.label import Label, PatientSplit
 from shared.models.notice import Notice, Webhook
-from shared.models.operations import AuditEvent, AuditSeal, IdempotencyKey, LaneBrake, Pace, Tally, WorkerProcess
+from shared.models.operations import (
+    AuditEvent,
+    AuditSeal,
+    Depth,
+    IdempotencyKey,
+    LaneBrake,
+    Pace,
+    Tally,
+    WorkerProcess,
+)
 from shared.models.principal import Principal, Project, Site, Token
 from shared.models.registry import EngineProof, HeatMap, ModelVersion, Prediction, Promotion
 from shared.models.report import Report, ReportRendition
@@ -27,6 +36,7 @@ __all__ = [
     "Blob",
     "Dataset",
     "DatasetPatient",
+    "Depth",
     "EngineProof",
     "Environment",
     "FollowUp",

@@ -13,6 +13,8 @@ from shared.models.registry import ModelVersion
 from shared.reasons import Failure, Reason
 from shared.states import Explain, ItemState, JobKind, JobState, Lane, ShardState
 
+# As an index and what reads it both say it: of a parameter, a plan made for all values cannot know that it is the same.
+IS_FAILED = text("state = 'failed'")
 # Of what a move was made for, so much is kept.
 MAX_REASON = 128
 
@@ -74,6 +76,7 @@ class Shard(Base):
 
     `turn` orders a lane: it counts instances, per principal, so that principals take turns. `crash_count` and
     `failure_count` count workers lost and transient failures in a row; progress forgives them.
+    `claimed_at` is of the last claim.
     """
 
     __tablename__ = "shard"
@@ -98,6 +101,7 @@ class Shard(Base):
     failure: Mapped[Failure | None] = mapped_column(enum_column(Failure))
     evidence: Mapped[dict[str, Any] | None]
     owner: Mapped[str | None] = mapped_column(String(128))
+    claimed_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]
     created_at: Mapped[datetime]
@@ -116,6 +120,14 @@ class Item(Base):
         Index("ix_item_shard_id", "shard_id", "state"),
         Index("ix_item_job_id", "job_id", "id"),
         Index("ix_item_instance_id", "instance_id", "model_version_id", "id"),
+        Index(
+            "ix_item_failed",
+            "finished_at",
+            "reason",
+            "job_id",
+            sqlite_where=IS_FAILED,
+            postgresql_where=IS_FAILED,
+        ),
     )
 
     id: Mapped[RowId]

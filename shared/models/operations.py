@@ -1,4 +1,4 @@
-"""What keeps the service honest: worker heartbeats, lanes' brakes, tallies, idempotency keys, audit events."""
+"""What keeps the service honest: worker heartbeats, lanes' brakes, counters, idempotency keys, audit events."""
 
 from datetime import datetime
 from typing import Any
@@ -62,6 +62,15 @@ class Pace(Base):
     lane: Mapped[Lane] = mapped_column(enum_column(Lane))
     at: Mapped[datetime]
     items: Mapped[int]
+
+
+class Depth(Base):
+    """How many items waited in each lane, by the minute in which a scheduler looked; no row: none looked."""
+
+    __tablename__ = "depth"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    queued: Mapped[dict[str, Any]]
 
 
 class IdempotencyKey(Base):

@@ -66,6 +66,7 @@ _TAKE = (
         owner=bindparam("worker"),
         attempt=_SHARDS.attempt + 1,
         fence=_SHARDS.fence + 1,
+        claimed_at=db_now(),
         lease_until=_LEASE_UNTIL,
     )
     .returning(_SHARDS.id, _SHARDS.job_id, _SHARDS.fence, _SHARDS.attempt, _SHARDS.failure_count)

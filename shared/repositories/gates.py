@@ -106,10 +106,21 @@ def decide(
     return decision
 
 
+# One against itself is what a training that gave the same version once more ends with, and says nothing.
+_COMPARED = GateDecision.champion_id != GateDecision.model_version_id
+
+
 def decision_on(session: Session, version: ModelVersion) -> GateDecision | None:
-    """The latest decision on a version; not one against itself, which a training that gave it once more ends with."""
-    statement = select(GateDecision).where(
-        GateDecision.model_version_id == version.id, GateDecision.champion_id != version.id
-    )
+    """The latest decision on a version, whole."""
+    statement = select(GateDecision).where(GateDecision.model_version_id == version.id, _COMPARED)
     together = (joinedload(GateDecision.champion), joinedload(GateDecision.dataset), undefer(GateDecision.record))
     return session.scalar(statement.options(*together).order_by(GateDecision.id.desc()).limit(1))
+
+
+def list_decisions(session: Session, *, before: int | None, limit: int) -> Sequence[GateDecision]:
+    """Decisions without their records, the last first, older than the cursor `before`."""
+    statement = select(GateDecision).where(_COMPARED)
+    if before is not None:
+        statement = statement.where(GateDecision.id < before)
+    together = (joinedload(GateDecision.champion), joinedload(GateDecision.model_version))
+    return session.scalars(statement.options(*together).order_by(GateDecision.id.desc()).limit(limit)).all()

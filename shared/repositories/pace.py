@@ -1,24 +1,28 @@
-"""How fast a lane moves: instances that got an outcome, in buckets of a few seconds."""
+"""How fast lanes move: instances that got an outcome, in buckets of a few seconds. What waits, by the minute."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.clock import utc_now
-from shared.models import Pace, table_of
+from shared.clock import step_of, utc_now
+from shared.db import database_time
+from shared.models import Depth, Pace, table_of
+from shared.repositories.tallies import items_queued, totals
 from shared.states import Lane
 
 BUCKET_S = 5
 # An ETA is told from what was measured within this time.
 WINDOW_S = 300
 LAST_MINUTE_S = 60
+DEPTH_S = 60
 KEPT_S = 86_400
 
 # Made once, and on the table itself where rows are added: building a statement takes longer than running it.
@@ -41,8 +45,19 @@ class Rate:
 
 def add_pace(session: Session, lane: Lane, items: int) -> None:
     """Note that so many items of a lane got an outcome now."""
-    seconds = int(utc_now().timestamp()) // BUCKET_S * BUCKET_S
-    session.execute(_ADD, {"lane": lane, "at": datetime.fromtimestamp(seconds, UTC), "items": items})
+    session.execute(_ADD, {"lane": lane, "at": step_of(utc_now(), BUCKET_S), "items": items})
+
+
+def note_depth(session: Session) -> int:
+    """Note how many items wait in each lane, unless that was done in this minute; returns how many rows it made."""
+    counts = totals(session)
+    row = {
+        "at": step_of(database_time(session), DEPTH_S),
+        "queued": {str(lane): counts[items_queued(lane)] for lane in Lane},
+    }
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table_of(Depth)).values(row).on_conflict_do_nothing()
+    return len(session.execute(statement.returning(table_of(Depth).c.at)).all())
 
 
 def measured(session: Session) -> dict[Lane, Rate]:
@@ -69,20 +84,20 @@ def last_minute(session: Session, lane: Lane) -> float:
     return int(session.scalar(statement) or 0) / LAST_MINUTE_S
 
 
-def done_lately(session: Session, seconds: int, step_s: int) -> list[tuple[datetime, int]]:
-    """How many items of all lanes got an outcome in each step of the last so many seconds, the oldest first."""
-    last = int(utc_now().timestamp()) // step_s
-    first = last - seconds // step_s + 1
-    since = datetime.fromtimestamp(first * step_s, UTC)
-    done: Counter[int] = Counter()
-    for at, items in session.execute(select(Pace.at, func.sum(Pace.items)).where(*_in_order(since)).group_by(Pace.at)):
-        done[int(at.timestamp()) // step_s] += int(items)
-    return [(datetime.fromtimestamp(step * step_s, UTC), done[step]) for step in range(first, last + 1)]
+def done_since(session: Session, since: datetime, step_s: int) -> Counter[datetime]:
+    """How many items of all lanes got an outcome in each step (shared.clock.step_of) in which some did."""
+    # The index begins with the lane.
+    in_order = (Pace.lane.in_(Lane), Pace.at >= since)
+    done: Counter[datetime] = Counter()
+    for at, items in session.execute(select(Pace.at, func.sum(Pace.items)).where(*in_order).group_by(Pace.at)):
+        done[step_of(at, step_s)] += int(items)
+    return done
 
 
-def _in_order(since: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Rows since then, by the index, which begins with the lane."""
-    return Pace.lane.in_(Lane), Pace.at >= since
+def depths_since(session: Session, since: datetime) -> dict[datetime, dict[str, int]]:
+    """How many items waited in each lane, by the minute in which a scheduler looked, the oldest first."""
+    statement = select(Depth.at, Depth.queued).where(Depth.at >= since).order_by(Depth.at)
+    return dict(session.execute(statement).all())
 
 
 def _ago(seconds: float) -> datetime:
@@ -91,4 +106,5 @@ def _ago(seconds: float) -> datetime:
 
 def drop_old(session: Session) -> None:
     """Forget what is older than a day."""
-    session.execute(delete(Pace).where(Pace.at < _ago(KEPT_S)))
+    for kept in (Pace, Depth):
+        session.execute(delete(kept).where(kept.at < _ago(KEPT_S)))

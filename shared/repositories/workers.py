@@ -1,13 +1,17 @@
-"""Worker heartbeats."""
+"""Worker heartbeats, and what each worker has in hand."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared.db import db_now
-from shared.models import WorkerProcess
+from shared.models import Shard, WorkerProcess
+from shared.states import Lane, ShardState
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,37 @@ def live_workers(session: Session, silence_s: float) -> Sequence[WorkerProcess]:
         .order_by(WorkerProcess.name)
     )
     return session.scalars(statement).all()
+
+
+def silent_workers(session: Session, silence_s: float, remembered_s: float) -> Sequence[WorkerProcess]:
+    """Workers that were heard of within `remembered_s`, but not within `silence_s`, and did not say that they left."""
+    beat_at = WorkerProcess.heartbeat_at
+    statement = (
+        select(WorkerProcess)
+        .where(WorkerProcess.stopped_at.is_(None), beat_at <= db_now(-silence_s), beat_at > db_now(-remembered_s))
+        .order_by(WorkerProcess.name)
+    )
+    return session.scalars(statement).all()
+
+
+@dataclass(frozen=True)
+class InHand:
+    """A shard that a worker holds, and since when."""
+
+    shard_id: int
+    job_id: UUID
+    lane: Lane
+    claimed_at: datetime | None
+
+
+def in_hand(session: Session) -> dict[str, list[InHand]]:
+    """The shards of each worker, also of one that is not heard of any more, those that it has longest first."""
+    statement = (
+        select(Shard.owner, Shard.id, Shard.job_id, Shard.lane, Shard.claimed_at)
+        .where(Shard.state == ShardState.RUNNING)
+        .order_by(Shard.claimed_at, Shard.id)
+    )
+    found: dict[str, list[InHand]] = defaultdict(list)
+    for owner, shard_id, job_id, lane, claimed_at in session.execute(statement):
+        found[owner or ""].append(InHand(shard_id, job_id, lane, claimed_at))
+    return found

@@ -69,6 +69,9 @@ def test_no_byte_is_written_while_the_disk_is_nearly_full(
     assert written == []
     assert stored_files(api) == []
     assert api.get("/readyz").status_code == 503
+    least = api.prepared.settings.min_free_bytes
+    told = {"free_bytes": least - 1, "total_bytes": 2**50, "min_free_bytes": least}
+    assert api.get("/api/v1/disk").json == told
 
 
 @pytest.mark.parametrize("path", ["/api/v1/uploads", "/api/v1/jobs"])

@@ -161,3 +161,15 @@ def test_model_that_is_not_there_is_a_problem_in_words(api: Api) -> None:
     page = Browser(api, api.prepared.token).get("/models/a%2Fb/1", 404)
     assert page.status_code == 404
     assert 'role="alert"' in Browser(api, api.prepared.token).get("/models/none/1", 404).text
+
+
+def test_gate_decisions_are_listed_page_by_page(any_api: Api) -> None:
+    judged(any_api.prepared, REASON)
+    judged(any_api.prepared)
+
+    first = any_api.get("/api/v1/gate-decisions?limit=1").json
+    second = any_api.get(f"/api/v1/gate-decisions?limit=1&cursor={first['next']}").json
+
+    told = [(one["model"], one["version"], one["outcome"], one["reasons"]) for one in first["items"] + second["items"]]
+    assert told == [(MODEL, 4, "passed", []), (MODEL, 2, "held", [REASON])]
+    assert second["next"] is None

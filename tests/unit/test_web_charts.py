@@ -1,8 +1,34 @@
-"""Curves lie where their values say."""
+"""Bars and curves lie where their values say."""
 
-from api.web.charts import MARKED, PLOT_BOTTOM, PLOT_LEFT, PLOT_RIGHT, PLOT_TOP, Span, curve, plot
+from api.web.charts import (
+    BOTTOM,
+    HEIGHT,
+    MARKED,
+    PLOT_BOTTOM,
+    PLOT_LEFT,
+    PLOT_RIGHT,
+    PLOT_TOP,
+    TOP,
+    WIDTH,
+    Span,
+    bars,
+    curve,
+    plot,
+)
 
 WHOLE = Span(0.0, 1.0)
+
+
+def test_gap_goes_from_top_to_bottom_and_nothing_is_no_bar() -> None:
+    gap, most, half = bars([None, 8.0, 0.0, 4.0], ["nobody looked", "8", "0", "4"])
+
+    room = HEIGHT - TOP - BOTTOM
+    assert (gap.is_gap, gap.x, gap.y, gap.width, gap.height) == (True, 0.0, TOP, WIDTH / 4, room)
+    assert [(one.is_gap, one.x, one.height, one.text) for one in (most, half)] == [
+        (False, WIDTH / 4, room, "8"),
+        (False, 3 * WIDTH / 4, room / 2, "4"),
+    ]
+    assert all(one.is_gap for one in bars([None, None], ["", ""]))
 
 
 def test_curve_goes_from_corner_to_corner_and_up() -> None:
