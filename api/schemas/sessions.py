@@ -41,3 +41,4 @@ class Me(Shape):
     scopes: list[Scope]
     token: UUID
     expires_at: datetime | None
+    csrf: str | None = Field(description="For the header X-CSRF-Token, of a session's cookie; else null.")
