@@ -161,8 +161,8 @@ def _looks(finding: Json, study_of: Mapping[str, str], words: Words) -> Iterator
         study = study_of.get(series)
         if study is not None:
             heat = one["heat_map"]["id"] if one["heat_map"] else None
-            names = [clean(finding["display"]), numbers[one["blob_sha256"]], words.say("evidence.frame_of", frame=frame)]
-            yield Look(study, series, instance, frame, heat, words.list(names))
+            of = [clean(finding["display"]), numbers[one["blob_sha256"]], words.say("evidence.frame_of", frame=frame)]
+            yield Look(study, series, instance, frame, heat, words.list(of))
 
 
 def _parts(blocks: Iterable[Block], title: str = "") -> list[Part]:

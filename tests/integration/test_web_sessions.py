@@ -1,4 +1,4 @@
-"""In a real browser: a session that ends takes nothing with it that was typed, and shows nothing that nobody types on."""
+"""In a real browser: a session that ends takes nothing with it that was typed, and leaves nothing else."""
 
 from collections.abc import Iterator
 from typing import Any
