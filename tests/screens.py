@@ -1,8 +1,11 @@
 """A real browser: Debian's Chromium, driven by Playwright, and axe-core to look for what keeps people out."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from werkzeug.serving import make_server
 
 from tests.support import tool
 
@@ -25,6 +28,20 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Where a browser finds the application, in this process."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import request
 from sqlalchemy.orm import Session
 
-from api.auth import auth, principal, scopes_of, token
+from api.auth import COOKIE, auth, csrf_of, principal, scopes_of, token
 from api.passwords import is_password
 from api.schemas.sessions import LoginWanted, Me, SessionShown
 from api.services import services
@@ -117,4 +117,5 @@ def get_me() -> Any:
         scopes=scopes_of(token()),
         token=token().id,
         expires_at=token().expires_at,
+        csrf=None if request.authorization else csrf_of(request.cookies[COOKIE]),
     )

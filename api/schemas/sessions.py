@@ -35,3 +35,4 @@ class Me(Shape):
     scopes: list[Scope]
     token: UUID
     expires_at: datetime | None
+    csrf: str | None = Field(description="For the header X-CSRF-Token, of a session's cookie; else null.")

@@ -5,7 +5,8 @@ from typing import Any
 from flask import request
 
 from api.web.inner import ask
-from api.web.site import blueprint, page
+from api.web.looks import Look
+from api.web.site import blueprint, page, words
 
 
 @blueprint.get("/images/<string:study>/<string:series>/<string:instance>")
@@ -15,9 +16,12 @@ def get_image(study: str, series: str, instance: str) -> Any:
     ask(f"/dicomweb/studies/{study}/series/{series}/instances", SOPInstanceUID=instance)
     return page(
         "image.html",
-        study=study,
-        series=series,
-        instance=instance,
-        frame=request.args.get("frame", 1, type=int),
-        heat=request.args.get("heat", type=int) or "",
+        look=Look(
+            study,
+            series,
+            instance,
+            frame=request.args.get("frame", 1, type=int),
+            heat=request.args.get("heat", type=int),
+            text=words().say("viewer.image"),
+        ),
     )

@@ -9,9 +9,8 @@ from api.documents.sections.slices import slices
 from api.documents.text import clean
 from api.documents.wording import Words
 from api.web.inner import Json
+from api.web.looks import Look
 from shared.states import SIGNED_STATUSES
-
-PREVIEW = 160  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,6 @@ class Entry:
 
     verdict: str = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Look:
-    """A frame to be looked at: where its viewer is, a small picture of it, and what it is called."""
-
-    path: str
-    preview: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +57,17 @@ class Shown:
     legend: Sequence[Block]
     review: Sequence[Part]
     parts: Sequence[Part]
+
+    @property
+    def first(self) -> Seen | None:
+        """The finding whose image the viewer begins with: one that is present, if any."""
+        seen = [one for one in self.findings if one.looks]
+        return next((one for one in seen if one.is_positive), seen[0] if seen else None)
+
+    @property
+    def has_heat(self) -> bool:
+        """Whether any of the images has a heat map."""
+        return any(look.heat is not None for one in self.findings for look in one.looks)
 
 
 def document_of(report: Json) -> Json:
@@ -159,13 +160,9 @@ def _looks(finding: Json, study_of: Mapping[str, str], words: Words) -> Iterator
         series, instance, frame = one["series_instance_uid"], one["sop_instance_uid"], one["frame"]
         study = study_of.get(series)
         if study is not None:
-            heat = f"&heat={one['heat_map']['id']}" if one["heat_map"] else ""
-            rendered = f"/dicomweb/studies/{study}/series/{series}/instances/{instance}/frames/{frame}/rendered"
-            yield Look(
-                f"/images/{study}/{series}/{instance}?frame={frame}{heat}",
-                f"{rendered}?viewport={PREVIEW},{PREVIEW}",
-                words.list([numbers[one["blob_sha256"]], words.say("evidence.frame_of", frame=frame)]),
-            )
+            heat = one["heat_map"]["id"] if one["heat_map"] else None
+            of = [clean(finding["display"]), numbers[one["blob_sha256"]], words.say("evidence.frame_of", frame=frame)]
+            yield Look(study, series, instance, frame, heat, words.list(of))
 
 
 def _parts(blocks: Iterable[Block], title: str = "") -> list[Part]:

@@ -153,7 +153,7 @@ def test_zip_becomes_a_report_that_a_physician_signs_by_keyboard(
 
 
 def test_image_of_a_report_is_looked_at(browser: Any, url: str, token: str) -> None:
-    """From the report to its viewer, where dragging changes the window."""
+    """Beside its finding, where dragging changes the window."""
     with window(browser, url, token) as page:
         page.goto("/reports")
         page.locator("main tbody a").first.click()

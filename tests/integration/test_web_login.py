@@ -154,6 +154,13 @@ def test_change_by_cookie_takes_the_pages_word(any_api: Api) -> None:
     assert browser.client.post(lane, json=body, headers={"X-CSRF-Token": csrf(browser)}).status_code == 200
 
 
+def test_session_is_told_its_word_and_a_token_needs_none(any_api: Api) -> None:
+    browser = Browser(any_api, any_api.prepared.token)
+
+    assert browser.get("/api/v1/me").json["csrf"] == csrf(browser)
+    assert any_api.get("/api/v1/me").json["csrf"] is None
+
+
 def test_pages_let_no_foreign_script_in_and_are_kept_by_nobody(api: Api) -> None:
     browser = Browser(api, api.prepared.token)
 

@@ -140,7 +140,9 @@ def test_images_that_drove_a_finding_have_their_heat_maps_or_why_there_is_none(a
     page = somebody(any_api).get(f"/reports/{first}").text
 
     assert f'<img src="{mapped["links"]["png"]}" alt="Heat map: where in frame 1' in page
-    assert page.count('<details class="maps" open>') == 1
+    assert page.count("<canvas") == 1, "one viewer, whatever there is to look at"
+    assert f'data-heat="{mapped["id"]}"' in page.partition('class="viewer"')[2].partition(">")[0]
+    assert 'class="viewer-fade"' in page
     assert "No heat map: The engine failed" in page
 
 

@@ -2,7 +2,6 @@
 
 import io
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from werkzeug.serving import make_server
 
 from api import web
 from api.dicomweb.renderer import Picture, Renderer
@@ -21,6 +19,7 @@ from tests.cohorts import zipped
 from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.integration.test_job_to_report import ZIP
+from tests.screens import served
 from tests.slice_samples import ct_slice
 from tests.support import absent, tool
 
@@ -53,6 +52,7 @@ def test_page_holds_a_viewer_and_works_without_a_script(sent: Api) -> None:
     page = browser.get(f"{path(3)}?frame=1&heat=7").text
 
     assert 'data-frame="1" data-heat="7"' in page
+    assert '<img src="/api/v1/heat-maps/7.png"' in page.partition("<noscript>")[2]
     assert " style=" not in page
     found = re.search(r'<noscript><img src="([^"]+)"', page)
     assert found is not None
@@ -70,13 +70,8 @@ def test_viewer_knows_where_a_heat_maps_words_begin() -> None:
 
 @pytest.fixture
 def address(sent: Api) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, sent.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(sent.app) as found:
+        yield found
 
 
 @pytest.fixture

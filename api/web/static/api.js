@@ -1,5 +1,6 @@
 // The API as the session's cookie may use it; what it refuses is thrown.
-const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+// Asked for each time: it is another one after another login.
+const csrf = () => document.querySelector("meta[name=csrf]")?.content ?? "";
 const titles = JSON.parse(document.querySelector("meta[name=problems]")?.content ?? "{}");
 
 // Status 0: no answer came.
@@ -25,7 +26,7 @@ export async function answered(path, given) {
 }
 
 export async function call(path, body, headers = {}) {
-  const given = { headers: { "X-CSRF-Token": csrf, ...headers } };
+  const given = { headers: { "X-CSRF-Token": csrf(), ...headers } };
   if (body !== undefined) {
     given.method = "POST";
     given.headers["Content-Type"] = "application/json";
@@ -39,7 +40,7 @@ export function sendForm(path, form, onBytes) {
   return new Promise((give, refuse) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
-    request.setRequestHeader("X-CSRF-Token", csrf);
+    request.setRequestHeader("X-CSRF-Token", csrf());
     request.responseType = "json";
     request.upload.onprogress = (event) => onBytes(event.loaded);
     request.onerror = () => refuse(new Refused(0));

@@ -1,5 +1,6 @@
 // Keeps a page up to date without loading it again: asks with the ETag whether it still holds, and replaces the parts
 // that have an id and differ. Asks less often while nothing answers, and not at all while nobody looks.
+import { hasEnded, isLive, isTouched } from "./session.js";
 import { localise } from "./times.js";
 
 const LONGEST_MS = 60_000;
@@ -11,8 +12,10 @@ export function keepUp(main, everyMs) {
     if (!document.hidden) {
       try {
         const answer = await fetch(location.href, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
-        if (answer.redirected) return location.reload();
-        if (answer.ok) {
+        const isOver = (answer.redirected || hasEnded()) && !(await isLive());
+        // What tells of patients goes with the session, unless something that was typed would go with it.
+        if (isOver && !isTouched(document)) return location.reload();
+        if (answer.ok && !isOver) {
           etag = answer.headers.get("ETag");
           replace(main, new DOMParser().parseFromString(await answer.text(), "text/html"));
         }
@@ -31,8 +34,7 @@ function replace(main, fresh) {
   addAndRemove(main, fresh.getElementById("main"));
   for (const part of main.querySelectorAll("section[id], nav[id]")) {
     const other = fresh.getElementById(part.id);
-    // What somebody is typing or choosing in stays as it is.
-    if (!other || other.innerHTML === part.innerHTML || part.contains(document.activeElement)) continue;
+    if (!other || other.innerHTML === part.innerHTML || isInUse(part)) continue;
     const open = [...part.querySelectorAll("details")].map((one) => one.open);
     part.className = other.className;
     part.innerHTML = other.innerHTML;
@@ -40,12 +42,15 @@ function replace(main, fresh) {
   }
 }
 
+// Whether somebody is typing or choosing in it, or did: that stays as it is.
+const isInUse = (part) => part.contains(document.activeElement) || isTouched(part);
+
 // Sections that came, where they belong; and away with those that went, unless somebody is in them.
 function addAndRemove(main, other) {
   const parts = [...other.querySelectorAll(":scope > section[id]")];
   const ids = new Set(parts.map((one) => one.id));
   for (const part of main.querySelectorAll(":scope > section[id]")) {
-    if (!ids.has(part.id) && !part.contains(document.activeElement)) part.remove();
+    if (!ids.has(part.id) && !isInUse(part)) part.remove();
   }
   let next = null;
   for (const part of parts.reverse()) {

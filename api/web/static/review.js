@@ -15,9 +15,9 @@ function go(to) {
 }
 
 function choose(verdict) {
-  if (current < 0) go(0);
-  const radio = here()?.querySelector(`input[value="${verdict}"]`);
-  if (radio) radio.checked = true;
+  // Nothing is said of what is not marked yet.
+  if (current < 0) return go(0);
+  here()?.querySelector(`input[value="${verdict}"]`)?.click();
 }
 
 function write() {
@@ -35,7 +35,8 @@ const acts = {
   ArrowDown: () => go(current + 1),
   ArrowUp: () => go(current - 1),
   n: write,
-  h: () => flip(here()?.querySelector("details.maps")),
+  v: () => document.querySelector(".viewer canvas")?.focus(),
+  h: () => document.querySelector(".viewer-heat")?.click(),
   s: () => document.querySelector("[data-sign]")?.focus(),
   "?": () => flip(document.getElementById("keys")),
 };
@@ -44,9 +45,9 @@ for (const [key, verdict] of Object.entries(CHOICES)) acts[key] = () => choose(v
 document.addEventListener("keydown", (event) => {
   const { target, key } = event;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const isText = target.matches("textarea, input:not([type=radio])");
+  const isText = target.matches("textarea, input:not([type=radio], [type=checkbox], [type=range])");
   if (isText && key === "Escape") return go(current);
-  // In a choice, arrows move the choice.
+  // In a choice, arrows move the choice, and in the image they go through the series.
   if (isText || !(key in acts) || (key.startsWith("Arrow") && !target.matches("body, [data-finding]"))) return;
   event.preventDefault();
   acts[key]();

@@ -12,20 +12,46 @@ const SIDES_PX = [512, 1024, 2048];
 
 class Viewer {
   constructor(figure) {
-    const { study, series, instance, frame, heat } = figure.dataset;
     this.words = figure.dataset;
-    this.base = `/dicomweb/studies/${study}/series/${series}/instances`;
-    this.own = { instance, frame: Number(frame) };
-    this.stack = [this.own];
-    this.at = 0;
-    this.window = null; // that which was chosen; else each frame has its own
     this.kept = new Map();
+    this.stacks = new Map(); // of the series that were looked at
     this.part = (name) => figure.querySelector(`.viewer-${name}`);
     this.canvas = figure.querySelector("canvas");
-    this.heat = heat ? this.load(`/api/v1/heat-maps/${heat}.png`).catch(() => null) : null;
     this.listen();
+    this.look(figure.dataset, this.canvas.ariaLabel);
+  }
+
+  // A frame, with its heat map, and the series that it is of.
+  look({ study, series, instance, frame, heat }, text) {
+    const base = `/dicomweb/studies/${study}/series/${series}/instances`;
+    // A window that was chosen holds for its series; where there is none each frame has its own.
+    if (base !== this.base) this.window = null;
+    this.base = base;
+    this.own = { instance, frame: Number(frame) };
+    this.heat = heat ? this.load(`/api/v1/heat-maps/${heat}.png`).catch(() => null) : null;
+    this.canvas.ariaLabel = text;
+    this.stack = [this.own];
+    this.at = 0;
+    const found = this.stacks.get(base) ?? this.list(base);
+    this.stacks.set(base, found);
+    found.then((stack) => base === this.base && this.place(stack), (error) => {
+      this.stacks.delete(base);
+      this.tell(error);
+    });
     this.ask();
-    this.list().catch((error) => this.tell(error));
+  }
+
+  // Where the frame is among those of its series; what is no image stays alone.
+  place(stack) {
+    const at = stack.findIndex((one) => this.isOwn(one));
+    if (at < 0) return;
+    this.stack = stack;
+    this.at = at;
+    this.ask();
+  }
+
+  isOwn({ instance, frame }) {
+    return instance === this.own.instance && frame === this.own.frame;
   }
 
   listen() {
@@ -36,28 +62,22 @@ class Viewer {
     // Only a picture that somebody clicked keeps the wheel; else the page scrolls under the pointer.
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.part("reset").addEventListener("click", () => this.reset());
+    this.part("at").addEventListener("input", ({ target }) => this.go(Number(target.value) - 1));
     this.part("heat")?.addEventListener("change", () => this.shown && this.draw());
     this.part("fade")?.addEventListener("input", () => this.shown && this.draw());
   }
 
-  async list() {
+  async list(base) {
     let found = [];
     for (let more = true; more; ) {
-      const answer = await answered(`${this.base}?offset=${found.length}`);
+      const answer = await answered(`${base}?offset=${found.length}`);
       found = found.concat(await answer.json());
       more = answer.headers.has("Warning");
     }
     const value = (one, tag) => one[tag]?.Value?.[0];
     const images = found.filter((one) => value(one, "00280010"));
-    const stack = images.flatMap((one) =>
+    return images.flatMap((one) =>
       Array.from({ length: value(one, "00280008") }, (_, at) => ({ instance: value(one, "00080018"), frame: at + 1 })));
-    const { instance, frame } = this.own;
-    const at = stack.findIndex((one) => one.instance === instance && one.frame === frame);
-    if (at < 0) return; // it is no image: what is told of it stays
-    this.stack = stack;
-    this.at = at;
-    this.canvas.setAttribute("aria-valuemax", this.stack.length);
-    this.ask();
   }
 
   go(to) {
@@ -126,9 +146,9 @@ class Viewer {
 
   async draw() {
     const { shown, canvas } = this;
-    const isOwn = shown.one.instance === this.own.instance && shown.one.frame === this.own.frame;
-    for (const name of ["heat", "fade"]) if (this.part(name)) this.part(name).disabled = !isOwn;
-    const heat = isOwn && this.part("heat")?.checked ? await this.heat : null;
+    const isMapped = this.heat !== null && this.isOwn(shown.one);
+    for (const name of ["heat", "fade"]) if (this.part(name)) this.part(name).disabled = !isMapped;
+    const heat = isMapped && this.part("heat").checked ? await this.heat : null;
     if (shown !== this.shown) return;
     const context = canvas.getContext("2d");
     if (!shown.picture) return context.clearRect(0, 0, canvas.width, canvas.height);
@@ -151,6 +171,8 @@ class Viewer {
   label() {
     const place = filled(this.words.place, { at: this.shown.at + 1, all: this.stack.length });
     this.part("place").textContent = place;
+    Object.assign(this.part("at"), { max: this.stack.length, value: this.at + 1, hidden: this.stack.length < 2 });
+    this.canvas.setAttribute("aria-valuemax", this.stack.length);
     this.canvas.setAttribute("aria-valuenow", this.shown.at + 1);
     this.canvas.setAttribute("aria-valuetext", place);
     const window = this.window ?? this.shown?.window;
@@ -225,4 +247,4 @@ function filled(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-for (const figure of document.querySelectorAll("figure.viewer")) new Viewer(figure);
+export const viewers = [...document.querySelectorAll("figure.viewer")].map((figure) => new Viewer(figure));
