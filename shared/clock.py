@@ -11,9 +11,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC) + _error[0]
 
 
+def moment_of(seconds: float) -> datetime:
+    """The time so many seconds after 1970 began, aware, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def step_of(at: datetime, step_s: int) -> datetime:
     """When the step of so many seconds began that a time lies in; steps begin on multiples of their length."""
-    return datetime.fromtimestamp(int(at.timestamp()) // step_s * step_s, UTC)
+    return moment_of(int(at.timestamp()) // step_s * step_s)
 
 
 def steps_until_now(seconds: int, step_s: int) -> list[datetime]:

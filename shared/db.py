@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
     Boolean,
     DateTime,
     Dialect,
@@ -96,6 +97,23 @@ def _sqlite_now(element: db_now, compiler: Any, **given: Any) -> str:
 @compiles(db_now, "postgresql")
 def _postgresql_now(element: db_now, compiler: Any, **given: Any) -> str:
     return f"(clock_timestamp() + {compiler.process(element.clauses, **given)} * interval '1 second')"
+
+
+class seconds_of(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
+    """A time as whole seconds since 1970 UTC, to be divided into steps by the database."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(seconds_of, "sqlite")
+def _sqlite_seconds(element: seconds_of, compiler: Any, **given: Any) -> str:
+    return f"CAST(strftime('%s', {compiler.process(element.clauses, **given)}) AS INTEGER)"
+
+
+@compiles(seconds_of, "postgresql")
+def _postgresql_seconds(element: seconds_of, compiler: Any, **given: Any) -> str:
+    return f"CAST(floor(extract(epoch FROM {compiler.process(element.clauses, **given)})) AS BIGINT)"
 
 
 class _List(TypeDecorator[Sequence[Any]]):

@@ -18,7 +18,7 @@ from shared.states import Scope
 
 STEP_S, HOUR_S = 900, 3600
 
-blueprint = APIBlueprint("activity", __name__, url_prefix="/api/v1", tag="Queues")
+blueprint = APIBlueprint("activity", __name__, url_prefix="/api/v1", tag="Activity")
 
 
 @blueprint.get("/activity")

@@ -14,7 +14,7 @@ from shared.db import reading
 from shared.repositories.gates import list_decisions
 from shared.states import Scope
 
-blueprint = APIBlueprint("gates", __name__, url_prefix="/api/v1/gate-decisions", tag="Models")
+blueprint = APIBlueprint("gates", __name__, url_prefix="/api/v1/gate-decisions", tag="Gate decisions")
 
 
 @blueprint.get("")

@@ -55,7 +55,8 @@ def _waited_text(step: Json, most: int | None) -> str:
     say = words().say
     if most is None:
         return f"{_begun(step)}: {say('tonight.nobody_looked')}"
-    lanes = [f"{say(f'lane.{lane}')} {number(step['queued'][lane])}" for lane in Lane if step["queued"][lane]]
+    queued = step["queued"]
+    lanes = [f"{say(f'lane.{lane}')} {number(queued[lane])}" for lane in Lane if queued.get(lane)]
     return f"{_begun(step)}: {number(most)}" + (f" ({words().list(lanes)})" if lanes else "")
 
 
