@@ -55,7 +55,7 @@ def retry(session: Session, job_id: str | None, every: bool, dry_run: bool, yes:
         session.show(would, lambda: _tell(session, would, BY_REASON_COLUMNS, would["by_reason"].items()))
         return
     if not yes:
-        question = f"Retry {would['items']} items of {would['jobs']} jobs?"
+        question = f"Retry {_counted(would)}?"
         click.confirm(question, abort=True, err=True)
     done = _retry_all(session, wanted | {"created_before": would["created_before"]})
     session.show(done, lambda: _tell(session, done, RETRIED_COLUMNS, done["retried"]))
@@ -85,9 +85,17 @@ def _tell(session: Session, answer: Json, columns: Columns, rows: Iterable[Any])
     return make_table(columns, shown, whole=RETRIED_HEADINGS) if shown else None
 
 
+def _items_of(answer: Json) -> str:
+    return f"{answer['items']} items of {answer['jobs']} jobs"
+
+
+def _counted(would: Json) -> str:
+    return ("at least " if would["is_least"] else "") + _items_of(would)
+
+
 def _sum(answer: Json) -> str:
     verb = "would be" if answer["dry_run"] else "are"
-    said = f"{answer['items']} items of {answer['jobs']} jobs {verb} tried again"
+    said = f"{_counted(answer) if answer['dry_run'] else _items_of(answer)} {verb} tried again"
     if answer["not_retryable"]:
         said += f"; {answer['not_retryable']} rejected files have no bytes to be tried with: send them again"
     if answer["refused"]:
