@@ -20,8 +20,6 @@ from tests.factories import submit_job
 ITEMS_A_JOB = 10
 # One job in so many waits, each with one shard; a handful run; the others are over.
 ONE_QUEUED_IN = 7
-# The images of a day that failed: some seventeen thousand.
-ONE_FAILED_IN = 50
 WARM_REQUESTS = 5
 DAY_S = 86_400
 
@@ -29,6 +27,12 @@ STATE = (
     f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 'queued' WHEN n % 1000 = 1 THEN 'running' "
     "WHEN n % 50 = 2 THEN 'failed' WHEN n % 20 = 3 THEN 'partial' WHEN n % 100 = 4 THEN 'cancelled' ELSE 'done' END"
 )
+# Of what failed, all items did; of what is partial, one.
+FAILED = (
+    f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 0 WHEN n % 50 = 2 THEN {ITEMS_A_JOB} WHEN n % 20 = 3 THEN 1 ELSE 0 END"
+)
+JOB_OF_ITEM = f"((n - 1) / {ITEMS_A_JOB} + 1)"
+ITEM_FAILED = f"({JOB_OF_ITEM} % 50 = 2 OR {JOB_OF_ITEM} % 20 = 3 AND n % {ITEMS_A_JOB} = 1)"
 LANE = "CASE WHEN n % 3 = 0 THEN 'urgent' WHEN n % 3 = 1 THEN 'routine' ELSE 'background' END"
 
 
@@ -49,9 +53,11 @@ def _fill_jobs(connection: Connection, columns: dict[str, list[str]], jobs: int)
         "id": job_id("n"),
         "state": STATE,
         "lane": LANE,
-        "label": "'night ' || n % 300",
+        "label": "'Night ' || n % 300",
+        "label_folded": "'night ' || n % 300",
         "items_total": str(ITEMS_A_JOB),
-        "items_done": f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 0 ELSE {ITEMS_A_JOB} END",
+        "items_done": f"CASE WHEN n % {ONE_QUEUED_IN} = 0 THEN 0 ELSE {ITEMS_A_JOB} - {FAILED} END",
+        "items_failed": FAILED,
         "created_at": "now() - n * interval '1 second'",
     }
     copy_row(connection, columns["job"], "job", jobs, changed)
@@ -70,14 +76,14 @@ def _fill_shards_and_items(connection: Connection, columns: dict[str, list[str]]
     copy_row(connection, columns["shard"], "shard", jobs, shard)
     item = {
         "id": "n + 1000",
-        "job_id": job_id("(n - 1) / 10 + 1"),
-        "shard_id": "(n - 1) / 10 + 1001",
+        "job_id": job_id(JOB_OF_ITEM),
+        "shard_id": f"{JOB_OF_ITEM} + 1000",
         "target": "'instance:' || n",
-        "state": f"CASE WHEN ((n - 1) / 10 + 1) % {ONE_QUEUED_IN} = 0 THEN 'pending' "
-        f"WHEN n % {ONE_FAILED_IN} = 0 THEN 'failed' ELSE 'done' END",
-        "reason": f"CASE n % {2 * ONE_FAILED_IN} WHEN 0 THEN 'decode_failed' "
-        f"WHEN {ONE_FAILED_IN} THEN 'no_pixel_data' END",
-        "finished_at": "now() - (n - 1) / 10 * interval '1 second'",
+        "state": f"CASE WHEN {JOB_OF_ITEM} % {ONE_QUEUED_IN} = 0 THEN 'pending' WHEN {ITEM_FAILED} THEN 'failed' "
+        "ELSE 'done' END",
+        "reason": f"CASE WHEN {JOB_OF_ITEM} % {ONE_QUEUED_IN} <> 0 AND {ITEM_FAILED} "
+        "THEN CASE n % 2 WHEN 0 THEN 'decode_crashed' ELSE 'no_pixel_data' END END",
+        "finished_at": f"now() - ({JOB_OF_ITEM} - 1) * interval '1 second'",
     }
     copy_row(connection, columns["item"], "item", jobs * ITEMS_A_JOB, item)
 
@@ -126,7 +132,7 @@ def answer_times(settings: Settings, jobs: int, requests: int) -> dict[str, list
     asked: dict[str, Callable[[int], str]] = {
         "jobs list": lambda _: "/api/v1/jobs",
         "jobs list, queued": lambda _: "/api/v1/jobs?state=queued",
-        "jobs list, one label": lambda at: f"/api/v1/jobs?label=night {at % 300}",
+        "jobs list, one label": lambda at: f"/api/v1/jobs?label=Night {at % 300}",
         "jobs list, deep page": lambda at: f"/api/v1/jobs?cursor={over[at % len(over)]}",
         "a job that waits": lambda at: f"/api/v1/jobs/{queued[at % len(queued)]}",
         "a job that is over": lambda at: f"/api/v1/jobs/{over[at % len(over)]}",
@@ -152,10 +158,14 @@ def _pages(queued: Sequence[UUID], over: Sequence[UUID]) -> dict[str, Callable[[
     found: dict[str, Callable[[int], str]] = {room: (lambda _, room=room: room) for room in rooms}  # type: ignore[misc]
     return found | {
         "/jobs?state=queued": lambda _: "/jobs?state=queued",
+        "that finds jobs by a label": lambda at: f"/jobs?q=night {at % 300}",
+        "that finds all jobs by their label, and failed ones": lambda _: "/jobs?q=night&state=failed",
+        "that finds all jobs by who submitted": lambda _: "/jobs?q=adm",
         "of a job that waits": lambda at: f"/jobs/{queued[at % len(queued)]}",
         "of a job that is over": lambda at: f"/jobs/{over[at % len(over)]}",
         "that counts what a cancel would end": lambda _: "/jobs/cancel?state=queued",
         "that counts what a retry would take": lambda _: "/jobs/retry?state=failed",
+        "that counts what a retry of a label would take": lambda at: f"/jobs/retry?q=night {at % 300}",
     }
 
 

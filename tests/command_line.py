@@ -24,8 +24,8 @@ def command_line(api: Api) -> Iterator[Run]:
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
 
-    def run(*words: object, token: str = api.prepared.token) -> Result:
-        return CliRunner().invoke(main, [*map(str, words), "--url", url, "--token", token, "--json"])
+    def run(*words: object, token: str = api.prepared.token, says: str = "") -> Result:
+        return CliRunner().invoke(main, [*map(str, words), "--url", url, "--token", token, "--json"], input=says)
 
     # the server's own lines would stand among the answers: here it shares the command's standard output
     with capture_logs():

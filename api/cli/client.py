@@ -79,6 +79,11 @@ class Client:
         """Send JSON, or nothing, and return the JSON that comes back."""
         return _json(self._request("POST", path, json=body, headers=headers, params=parameters))
 
+    def put(self, path: str, body: Json) -> Json | None:
+        """Put JSON in the place of what is there, and return the JSON that comes back, if any does."""
+        response = self._request("PUT", path, json=body)
+        return _json(response) if response.content else None
+
     def delete(self, path: str) -> None:
         """End what is at `path`."""
         self._request("DELETE", path)

@@ -1,4 +1,4 @@
-"""`jobs`, `job`, `watch`, `cancel`: what was asked for, and what becomes of it."""
+"""`jobs`, `job`, `watch`: what was asked for, and what becomes of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +67,7 @@ def model_name(model: Json) -> str:
 @click.option("--state", type=click.Choice([str(value) for value in JobState]), help="Only these.")
 @click.option("--label", help="Only jobs with this label.")
 @click.option("--priority", type=click.Choice([str(lane) for lane in Lane]), help="Only jobs of this lane.")
+@click.option("--find", "q", help="What a label, a model or a name begins with, or the first 8 digits of an id.")
 @click.option("--mine", is_flag=True, help="Only jobs of the token's own principal.")
 @limit_option
 @client_command
@@ -101,14 +102,6 @@ def watch(session: Session, job_id: str) -> None:
     show_job(session, ended)
     tell_failures(session, ended)
     end_by_state(ended)
-
-
-@click.command()
-@id_argument("job")
-@client_command
-def cancel(session: Session, job_id: str) -> None:
-    """Ask for a job's end; what is predicted already stays."""
-    show_job(session, session.client.post(f"{JOBS}/{job_id}/cancel"))
 
 
 def _training_rows(training: Json | None) -> list[tuple[str, Any]]:

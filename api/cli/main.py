@@ -6,6 +6,7 @@ import click
 
 from api.cli import (
     audit,
+    cancel,
     datasets,
     demo,
     follow_ups,
@@ -60,7 +61,7 @@ for command in (
     jobs.jobs,
     jobs.job,
     jobs.watch,
-    jobs.cancel,
+    cancel.cancel,
     retry.retry,
     reports.reports,
     reports.report,
@@ -79,6 +80,7 @@ for command in (
     operate.workers,
     operate.token,
     operate.principals,
+    operate.password,
     audit.audit,
     webhooks.webhooks,
     webhooks.notices,

@@ -1,15 +1,16 @@
-"""`queues`, `workers` and `token`: for whoever operates the system."""
+"""`queues`, `workers`, `token`, `principals` and `password`: for whoever operates the system."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 import click
 from click.core import ParameterSource
 
 from api.cli.client import Json
 from api.cli.ids import is_id
-from api.cli.output import make_table, moment
+from api.cli.output import make_table, moment, plain
 from api.cli.session import Session, client_command, limit_option
 from shared.states import Lane, Role, Scope
 
@@ -173,6 +174,16 @@ def principals(session: Session, limit: int) -> None:
     """List the people and programs that tokens are for, with their roles."""
     found = session.client.collect(PRINCIPALS, limit=limit)
     session.show_list(found, PRINCIPAL_COLUMNS, "There are no principals.")
+
+
+@click.command()
+@click.argument("name")
+@client_command
+def password(session: Session, name: str) -> None:
+    """Set what NAME logs in with in the browser; it is asked for, not shown, and stored hashed."""
+    chosen = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    session.client.put(f"{PRINCIPALS}/{quote(name, safe='')}/password", {"password": chosen})
+    session.show({"principal": name}, lambda: plain(f"{name} logs in with the new password from now on."))
 
 
 def _checked(values: Sequence[str], kind: type[StrEnum]) -> list[str]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import uuid4
 
 import click
 from rich.table import Table
 
-from api.cli.client import Json, patiently
-from api.cli.ids import checked_id
+from api.cli.client import Json
 from api.cli.jobs import JOBS, show_job
+from api.cli.many import Wanted, ask_many, check_clear, confirm, counted, one_or_all_options
 from api.cli.output import make_table, plain
 from api.cli.session import Session, client_command
-from api.cli.transfer import ATTEMPTS
 from shared.reasons import Failure, Reason
 from shared.states import JobState
 
@@ -27,15 +25,11 @@ RETRIED_COLUMNS: Columns = [
 
 
 @click.command()
-@click.argument("job_id", metavar="[ID]", required=False, callback=checked_id("job"))
-@click.option("--all", "every", is_flag=True, help="All jobs that are over, fit the filters and were not retried yet.")
+@one_or_all_options("are over, were not retried yet")
 @click.option("--state", type=click.Choice(STATES), help="With --all: only jobs that ended so.")
 @click.option("--reason", type=click.Choice([str(one) for one in Reason]), help="With --all: only items with it.")
 @click.option("--failure", type=click.Choice([str(one) for one in Failure]), help="With --all: its class.")
-@click.option("--label", help="With --all: only jobs with this label.")
 @click.option("--model", help="With --all: only jobs of NAME, or of NAME:VERSION.")
-@click.option("--dry-run", is_flag=True, help="With --all: only count.")
-@click.option("--yes", is_flag=True, help="With --all: do not ask.")
 @client_command
 def retry(session: Session, job_id: str | None, every: bool, dry_run: bool, yes: bool, **filters: str | None) -> None:
     """Make a new job of what failed in the job ID, or in each job that --all and its filters name.
@@ -43,40 +37,31 @@ def retry(session: Session, job_id: str | None, every: bool, dry_run: bool, yes:
     What would fail again the same way is left out, unless --reason names it.
     """
     wanted = {name: value for name, value in filters.items() if value is not None}
-    if every == (job_id is not None):
-        raise click.UsageError("name one job, or --all")
-    if not every and (wanted or dry_run or yes):
-        raise click.UsageError("filters, --dry-run and --yes go with --all")
+    check_clear(job_id, every=every, is_narrowed=bool(wanted or dry_run or yes))
     if job_id is not None:
         show_job(session, session.client.post(f"{JOBS}/{job_id}/retry"))
         return
-    would = _ask(session, wanted | {"dry_run": "true"})
+    would = ask_many(session, "retry", wanted | {"dry_run": "true"})
     if dry_run or not would["jobs"]:
         session.show(would, lambda: _tell(session, would, BY_REASON_COLUMNS, would["by_reason"].items()))
         return
     if not yes:
-        question = f"Retry {would['items']} items of {would['jobs']} jobs?"
-        click.confirm(question, abort=True, err=True)
+        confirm("Retry", would)
     done = _retry_all(session, wanted | {"created_before": would["created_before"]})
     session.show(done, lambda: _tell(session, done, RETRIED_COLUMNS, done["retried"]))
 
 
-def _retry_all(session: Session, wanted: dict[str, str]) -> Json:
+def _retry_all(session: Session, wanted: Wanted) -> Json:
     """One request after the other until nothing that fits is left; their answers as one."""
     whole: Json = {"retried": [], "refused": [], "items": 0, "not_retryable": 0, "by_reason": {}}
     while True:
-        answer = _ask(session, wanted)
+        answer = ask_many(session, "retry", wanted)
         for name in ("retried", "refused", "items", "not_retryable"):
             whole[name] += answer[name]
         for reason, number in answer["by_reason"].items():
             whole["by_reason"][reason] = whole["by_reason"].get(reason, 0) + number
         if not answer["remaining"] or not answer["retried"]:
             return answer | whole | {"jobs": len(whole["retried"])}
-
-
-def _ask(session: Session, wanted: dict[str, str]) -> Json:
-    key = {"Idempotency-Key": str(uuid4())}
-    return patiently(lambda: session.client.post(f"{JOBS}/retry", headers=key, parameters=wanted), ATTEMPTS)
 
 
 def _tell(session: Session, answer: Json, columns: Columns, rows: Iterable[Any]) -> Table | None:
@@ -87,7 +72,7 @@ def _tell(session: Session, answer: Json, columns: Columns, rows: Iterable[Any])
 
 def _sum(answer: Json) -> str:
     verb = "would be" if answer["dry_run"] else "are"
-    said = f"{answer['items']} items of {answer['jobs']} jobs {verb} tried again"
+    said = f"{counted(answer)} {verb} tried again"
     if answer["not_retryable"]:
         said += f"; {answer['not_retryable']} rejected files have no bytes to be tried with: send them again"
     if answer["refused"]:

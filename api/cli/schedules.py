@@ -10,11 +10,12 @@ from api.cli.client import Json
 from api.cli.output import make_table, moment
 from api.cli.session import Session, client_command, limit_option
 from api.cli.training_options import training_options, wanted_training
-from shared.states import INFERENCE_LANES, Explain, Overlap
+from shared.states import INFERENCE_LANES, Explain, JobKind, Overlap
 
 SCHEDULES = "/api/v1/schedules"
 Columns = list[tuple[str, Callable[[Json], Any]]]
 HOUR_S = 3600
+CALENDAR_FIELDS = ("cron", "time_zone", "overlap", "catch_up_s", "jitter_s", "min_new")
 
 name_argument = click.argument("name")
 
@@ -51,34 +52,58 @@ RUN_COLUMNS: Columns = [
 ]
 
 
-_CALENDAR = (
-    click.option("--cron", required=True, help='Minute, hour, day of the month, month, day of the week: "30 2 * * *".'),
-    click.option("--time-zone", default="UTC", show_default=True, help="Of the IANA's list, such as Europe/Berlin."),
-    click.option(
-        "--overlap",
-        type=click.Choice([str(what) for what in Overlap]),
-        default="skip",
-        show_default=True,
-        help="While the job of the run before is open: leave the run out, let one wait, or cancel that job.",
+_CALENDAR: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--cron",), {"required": True, "help": 'Minute, hour, day of the month, month, day of the week: "30 2 * * *".'}),
+    (
+        ("--time-zone",),
+        {"default": "UTC", "show_default": True, "help": "Of the IANA's list, such as Europe/Berlin."},
     ),
-    click.option(
-        "--catch-up-hours",
-        type=click.FloatRange(min=0),
-        default=12,
-        show_default=True,
-        help="A moment that no scheduler saw is made up for within so long.",
+    (
+        ("--overlap",),
+        {
+            "type": click.Choice([str(what) for what in Overlap]),
+            "default": "skip",
+            "show_default": True,
+            "help": "While the job of the run before is open: leave the run out, let one wait, or cancel that job.",
+        },
     ),
-    click.option(
-        "--jitter", "jitter_s", type=click.IntRange(min=0), default=0, help="Start up to so many seconds later."
+    (
+        ("--catch-up-hours",),
+        {
+            "type": click.FloatRange(min=0),
+            "default": 12,
+            "show_default": True,
+            "help": "A moment that no scheduler saw is made up for within so long.",
+        },
     ),
-    click.option("--min-new", type=click.IntRange(min=1), default=1, help="Start from so many new ones on."),
+    (
+        ("--jitter", "jitter_s"),
+        {"type": click.IntRange(min=0), "default": 0, "help": "Start up to so many seconds later."},
+    ),
+    (("--min-new",), {"type": click.IntRange(min=1), "default": 1, "help": "Start from so many new ones on."}),
 )
+_AS_IT_IS = {"required": False, "default": None, "show_default": False}
+# Of all these, what the moments come from.
+_MOMENTS = _CALENDAR[:2]
 
 
 def calendar_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say when."""
-    for option in reversed(_CALENDAR):
-        command = option(command)
+    return _with(command, _CALENDAR, {})
+
+
+def _changed_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same; what is not given stays as it is."""
+    return _with(command, _CALENDAR, _AS_IT_IS)
+
+
+def _moment_options(command: Callable[..., None]) -> Callable[..., None]:
+    return _with(command, _MOMENTS, {})
+
+
+def _with(command: Callable[..., None], options: Any, instead: dict[str, Any]) -> Callable[..., None]:
+    for names, settings in reversed(options):
+        command = click.option(*names, **settings | instead)(command)
     return command
 
 
@@ -126,6 +151,37 @@ def add_training(session: Session, **wanted: Any) -> None:
 def _add(session: Session, calendar: dict[str, Any], what: Json) -> None:
     catch_up_s = round(calendar.pop("catch_up_hours") * HOUR_S)
     _show(session, session.client.post(SCHEDULES, calendar | {"catch_up_s": catch_up_s} | what))
+
+
+@schedules.command()
+@name_argument
+@_changed_options
+@click.option("--model", help="NAME (its champion then) or NAME:VERSION.")
+@click.option("--label", help="A word of yours to find the jobs by.")
+@click.option("--priority", type=click.Choice([str(lane) for lane in INFERENCE_LANES]), help="Not of a training.")
+@click.option("--explain", type=click.Choice([str(how) for how in Explain]), help="Not of a training.")
+@client_command
+def change(session: Session, name: str, **given: Any) -> None:
+    """Change the schedule NAME: what is given, and its jobs are yours from then on; all else stays, its runs too."""
+    changes = {option: value for option, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("nothing to change was given")
+    if "catch_up_hours" in changes:
+        changes["catch_up_s"] = round(changes.pop("catch_up_hours") * HOUR_S)
+    now = session.client.get(_path(name))
+    calendar = {field: changes.pop(field, now[field]) for field in ("name", *CALENDAR_FIELDS)}
+    what = "training" if now["kind"] == JobKind.TRAINING else "job"
+    changed = session.client.put(_path(name), calendar | {what: now["job"] | changes})
+    _show(session, changed or {})
+
+
+@schedules.command()
+@_moment_options
+@client_command
+def preview(session: Session, **calendar: str) -> None:
+    """Show the next ten moments of a calendar, before there is a schedule of it."""
+    told = session.client.get(f"{SCHEDULES}/preview", calendar)
+    session.show(told, lambda: "\n".join(told["fires"]) or "never")
 
 
 @schedules.command("list")

@@ -13,10 +13,10 @@ from api.intake.accept import Wish, accept_job, accept_training, accept_verifica
 from shared.errors import OverreadError, TooManyRequestsError
 from shared.models import Job, Report, TrainingRun, Verification
 from shared.planning.plan import Selection, plan_job
+from shared.repositories.bounded import count_some
 from shared.repositories.retries import (
     RetryFilter,
     count_items,
-    count_jobs,
     first_jobs,
     job_ids_of,
     lock_unretried,
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 MOST_JOBS, MOST_ITEMS = 500, 50_000
 # So many are looked at, so that jobs which cannot be retried never hide those behind them.
 MOST_TRIED = 2 * MOST_JOBS
+# So many are counted, more than can be tried in vain.
+MOST_COUNTED = 2 * MOST_TRIED
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Outcome:
     retried: list[tuple[UUID, UUID]] = field(default_factory=list)
     refused: list[tuple[UUID, str]] = field(default_factory=list)
     remaining: int = 0
+    is_least: bool = False
 
 
 def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[str, Any]) -> Job:
@@ -67,10 +70,12 @@ def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[
 
 
 def count_retries(session: Session, wanted: RetryFilter) -> Outcome:
-    """What bulk retries would do, all that fits counted together."""
-    by_reason, num_without = count_items(session, job_ids_of(wanted), wanted.reasons)
-    jobs = count_jobs(session, retryable_ids(wanted))
-    return Outcome(jobs, by_reason.total(), by_reason, num_without)
+    """What bulk retries would do, all that fits counted together, up to so many jobs and items."""
+    some = job_ids_of(wanted).limit(MOST_COUNTED)
+    by_reason, num_without = count_items(session, some, wanted.reasons, MOST_ITEMS)
+    jobs, is_least = count_some(session, retryable_ids(wanted), MOST_COUNTED)
+    is_least |= by_reason.total() + num_without == MOST_ITEMS
+    return Outcome(jobs, by_reason.total(), by_reason, num_without, is_least=is_least)
 
 
 def retry_jobs(uow: UnitOfWork, wanted: RetryFilter, request: dict[str, Any]) -> Outcome:
@@ -91,7 +96,8 @@ def retry_jobs(uow: UnitOfWork, wanted: RetryFilter, request: dict[str, Any]) ->
             log.warning("job_not_retried", job_id=str(job_id), error=type(error).__name__)
             found.refused.append((job_id, told))
     found.jobs = len(found.retried)
-    found.remaining = max(0, count_jobs(uow.session, retryable_ids(wanted)) - len(found.refused))
+    left, found.is_least = count_some(uow.session, retryable_ids(wanted), MOST_COUNTED)
+    found.remaining = max(0, left - len(found.refused))
     return found
 
 

@@ -35,16 +35,16 @@ def post_bulk_cancel(query_data: CancelWanted) -> Any:
     told = {"dry_run": query_data.dry_run, "created_before": wanted.created_before}
     if query_data.dry_run:
         with reading(services().engine) as session:
-            jobs, items = count_open(session, wanted)
-        return BulkCancel(jobs=jobs, items=items, cancelled=[], remaining=jobs, **told)
+            jobs, items, is_least = count_open(session, wanted)
+        return BulkCancel(jobs=jobs, items=items, cancelled=[], remaining=jobs, is_least=is_least, **told)
     with reading(services().engine) as session:
         found = first_open(session, wanted, MOST_JOBS)
     cancelled = {job_id: items for job_id, items in found if _cancel(job_id)}
     with reading(services().engine) as session:
-        remaining, _ = count_open(session, wanted)
-    return BulkCancel(
-        jobs=len(cancelled), items=sum(cancelled.values()), cancelled=list(cancelled), remaining=remaining, **told
-    )
+        remaining, _, is_least = count_open(session, wanted)
+    items = sum(cancelled.values())
+    done = {"jobs": len(cancelled), "items": items, "cancelled": list(cancelled)}
+    return BulkCancel(**done, remaining=remaining, is_least=is_least, **told)
 
 
 def _cancel(job_id: Any) -> bool:
@@ -64,5 +64,6 @@ def _filter(asked: CancelWanted) -> CancelFilter:
         kind=asked.kind,
         lane=asked.priority,
         label=asked.label,
+        typed=asked.q,
         principal_id=own_only(mine=asked.mine),
     )

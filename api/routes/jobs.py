@@ -5,6 +5,7 @@ from uuid import UUID
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.auth import auth, may, own_only, principal
@@ -35,7 +36,8 @@ from shared.errors import ConflictError, NotFoundError, ScopeError
 from shared.models import Job
 from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
-from shared.repositories.jobs import get_job, list_jobs, request_cancel
+from shared.repositories.bounded import MOST_COUNTED, count_some
+from shared.repositories.jobs import JobFilter, get_job, list_jobs, request_cancel
 from shared.repositories.tallies import jobs_in, totals
 from shared.states import Explain, JobKind, JobState, Lane, Scope
 from shared.unit_of_work import UnitOfWork
@@ -126,11 +128,14 @@ def get_jobs(query_data: JobQuery) -> Any:
     with reading(services().engine) as session:
         jobs = list_jobs(
             session,
-            state=query_data.state,
-            kind=query_data.kind,
-            lane=query_data.priority,
-            label=query_data.label,
-            principal_id=principal().id if query_data.mine else None,
+            JobFilter(
+                state=query_data.state,
+                kind=query_data.kind,
+                lane=query_data.priority,
+                label=query_data.label,
+                principal_id=principal().id if query_data.mine else None,
+                typed=query_data.q,
+            ),
             before=uuid_cursor(query_data.cursor),
             limit=query_data.limit + 1,
         )
@@ -143,10 +148,12 @@ def get_jobs(query_data: JobQuery) -> Any:
 @blueprint.output(JobsByState)
 @blueprint.doc(summary="Count jobs by state")
 def get_counts() -> Any:
-    """From counters, so it takes as long however many jobs there are."""
+    """From counters, and one's own as far as is soon counted, so it takes as long however many jobs there are."""
     with reading(services().engine) as session:
         found = totals(session)
-        return JobsByState(counts={state: found[jobs_in(state)] for state in JobState})
+        mine, is_least = count_some(session, select(Job.id).where(Job.principal_id == principal().id), MOST_COUNTED)
+        counts = {state: found[jobs_in(state)] for state in JobState}
+        return JobsByState(counts=counts, mine=mine, mine_is_least=is_least)
 
 
 @blueprint.get("/<uuid:job_id>")

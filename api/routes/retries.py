@@ -87,6 +87,7 @@ def _filter(asked: RetryWanted) -> RetryFilter:
         created_before=min(asked.created_before or now, now),
         created_after=asked.created_after,
         label=asked.label,
+        typed=asked.q,
         lane=asked.priority,
         model_name=name,
         model_version=version,

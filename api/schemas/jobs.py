@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.base import InferenceLane, Label, Moment, Page, Shape, Wanted
+from api.schemas.base import NO_CONTROL_CHARACTERS, InferenceLane, Label, Moment, Page, Shape, Wanted
 from api.schemas.training import TrainingShown
 from shared.reasons import Failure, Reason
 from shared.states import Explain, ItemState, JobKind, JobState, Lane
@@ -34,6 +34,14 @@ ExplainWanted = Annotated[
     ),
 ]
 RetryState = Literal["failed", "partial", "cancelled"]
+Typed = Annotated[
+    str,
+    StringConstraints(max_length=128, pattern=NO_CONTROL_CHARACTERS, strip_whitespace=True),
+    Field(
+        description="What the label, the name of the model or that of who submitted begins with, capitals or not; or "
+        "eight or more digits that the id begins with. Where more than 50 names begin so, the newest of them."
+    ),
+]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 PatientKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
@@ -142,6 +150,7 @@ class RetryWanted(Wanted):
     model: str | None = Field(None, max_length=80, description="`name` (any version) or `name:version`.")
     created_after: Moment | None = Field(None, description="Only jobs made then or later.")
     created_before: Moment | None = Field(None, description="Only jobs made earlier; null: than this request.")
+    q: Typed = ""
     dry_run: bool = Field(False, description="Only count what would be tried again.")
 
 
@@ -170,6 +179,9 @@ class BulkRetry(Shape):
     retried: list[Retried]
     refused: list[NotRetried]
     remaining: int = Field(description="Jobs that fit and were left for another request like this.")
+    is_least: bool = Field(
+        description="More than counted: all of a dry run, else `remaining`; it ends at 2,000 jobs or 50,000 items."
+    )
     created_before: datetime = Field(description="To be sent with that request, so that it leaves these retries alone.")
 
 
@@ -182,6 +194,7 @@ class CancelWanted(Wanted):
     label: Label | None = None
     mine: bool = Field(False, description="Only jobs of the token's own principal.")
     created_before: Moment | None = Field(None, description="Only jobs made earlier; null: than this request.")
+    q: Typed = ""
     dry_run: bool = Field(False, description="Only count what would be cancelled.")
 
 
@@ -193,6 +206,7 @@ class BulkCancel(Shape):
     items: int = Field(description="Their items that had no outcome yet.")
     cancelled: list[UUID]
     remaining: int = Field(description="Jobs that fit and were left for another request like this.")
+    is_least: bool = Field(description="More than counted: all of a dry run, else `remaining`; it ends at 10,000 jobs.")
     created_before: datetime = Field(description="To be sent with that request, so that it leaves newer jobs alone.")
 
 
@@ -204,12 +218,15 @@ class JobQuery(Page):
     priority: Lane | None = None
     label: Label | None = None
     mine: bool = Field(False, description="Only jobs of the token's own principal.")
+    q: Typed = ""
 
 
 class JobsByState(Shape):
     """How many jobs there are in each state, of all principals and kinds."""
 
     counts: dict[JobState, int]
+    mine: int = Field(description="Jobs of the token's own principal, counted to 10,000.")
+    mine_is_least: bool = Field(description="There are more than that.")
 
 
 class ItemQuery(Page):

@@ -13,8 +13,8 @@ from shared.states import JobKind, JobState, Scope
 ACTS = ("cancel", "retry")
 # What the list can be filtered by, as far as each route knows it.
 FILTERS = {
-    "cancel": ("state", "kind", "priority", "label", "mine", "created_before"),
-    "retry": ("state", "priority", "label", "mine", "created_before"),
+    "cancel": ("state", "kind", "priority", "label", "q", "mine", "created_before"),
+    "retry": ("state", "priority", "label", "q", "mine", "created_before"),
 }
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 RETRIED = frozenset({JobState.FAILED, JobState.PARTIAL, JobState.CANCELLED})

@@ -13,7 +13,7 @@ from shared.states import FINAL_JOB_STATES, JobKind, Scope
 
 # The chips above the list, in the order of how soon a person wants to know.
 CHIPS = ("running", "queued", "failed", "partial", "done", "cancelled")
-FILTERS = ("state", "kind", "priority", "label", "mine", "cursor")
+FILTERS = ("state", "kind", "priority", "label", "q", "mine", "cursor")
 PAGE = 50
 
 
@@ -28,7 +28,7 @@ def get_jobs() -> Any:
         next_cursor=found["next"],
         chosen=chosen,
         chips=CHIPS,
-        counts=ask("/api/v1/jobs/counts")["counts"],
+        counted=ask("/api/v1/jobs/counts"),
         bulk=links(chosen) if Scope.SUBMIT in me()["scopes"] else {},
     )
 

@@ -22,6 +22,7 @@ MAX_REASON = 128
 class Job(Base):
     """What a user asked for; its model version is pinned when it is accepted.
 
+    `label_folded` is its label without capitals, compared byte by byte, so that an index finds what begins so.
     `generation` is that of the predictions it makes: 0, or a higher one where the user forced a new run. `explain` says
     which findings get a heat map.
     """
@@ -30,7 +31,8 @@ class Job(Base):
     __table_args__ = (
         Index("ix_job_state", "state", "id"),
         Index("ix_job_principal_id", "principal_id", "id"),
-        Index("ix_job_label", "label", "id"),
+        Index("ix_job_label_folded", "label_folded", "id"),
+        Index("ix_job_model_version_id", "model_version_id", "id"),
         Index("ix_job_lane", "lane", "id"),
         Index("ix_job_token_id", "token_id", "state"),
         Index("ix_job_retry_of", "retry_of"),
@@ -41,6 +43,9 @@ class Job(Base):
     state: Mapped[JobState] = mapped_column(enum_column(JobState), default=JobState.QUEUED)
     lane: Mapped[Lane] = mapped_column(enum_column(Lane))
     label: Mapped[str] = mapped_column(String(128), default="")
+    label_folded: Mapped[str] = mapped_column(
+        String(128).with_variant(String(128, collation="C"), "postgresql"), default="", server_default=text("''")
+    )
     principal_id: Mapped[int] = mapped_column(ForeignKey("principal.id"))
     token_id: Mapped[UUID | None] = mapped_column(ForeignKey("token.id"))
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))

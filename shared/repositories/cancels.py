@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from shared.models import Job
+from shared.repositories.bounded import MOST_COUNTED
+from shared.repositories.job_search import found_by, has_label
 from shared.states import JobKind, JobState, Lane
 
 
@@ -23,13 +25,22 @@ class CancelFilter:
     lane: Lane | None = None
     label: str | None = None
     principal_id: int | None = None
+    typed: str = ""
 
 
-def count_open(session: Session, wanted: CancelFilter) -> tuple[int, int]:
-    """How many jobs fit, and how many of their items have no outcome."""
-    statement = _fitting(wanted, func.count(), func.sum(Job.items_total - Job.items_ended))
-    jobs, items = session.execute(statement).one()
-    return jobs, int(items or 0)
+class OpenJobs(NamedTuple):
+    """So many jobs, and of their items without an outcome; `is_least`: and more of both."""
+
+    jobs: int
+    items: int
+    is_least: bool
+
+
+def count_open(session: Session, wanted: CancelFilter) -> OpenJobs:
+    """How many jobs fit, and how many of their items have no outcome, up to MOST_COUNTED jobs."""
+    some = _fitting(wanted, Job.items_total - Job.items_ended).limit(MOST_COUNTED + 1).subquery()
+    jobs, items = session.execute(select(func.count(), func.sum(some.c[0]))).one()
+    return OpenJobs(min(jobs, MOST_COUNTED), int(items or 0), jobs > MOST_COUNTED)
 
 
 def first_open(session: Session, wanted: CancelFilter, most: int) -> Sequence[tuple[UUID, int]]:
@@ -40,14 +51,15 @@ def first_open(session: Session, wanted: CancelFilter, most: int) -> Sequence[tu
 
 def _fitting(wanted: CancelFilter, *columns: Any) -> Select[Any]:
     optional: tuple[tuple[Any, Any], ...] = (
-        (Job.kind, wanted.kind),
-        (Job.lane, wanted.lane),
-        (Job.label, wanted.label),
-        (Job.principal_id, wanted.principal_id),
+        (Job.kind == wanted.kind, wanted.kind),
+        (Job.lane == wanted.lane, wanted.lane),
+        (has_label(wanted.label or ""), wanted.label),
+        (Job.principal_id == wanted.principal_id, wanted.principal_id),
+        (found_by(wanted.typed), wanted.typed or None),
     )
     return select(*columns).where(
         Job.state.in_(sorted(wanted.states)),
         Job.cancel_requested_at.is_(None),
         Job.created_at < wanted.created_before,
-        *(column == value for column, value in optional if value is not None),
+        *(fits for fits, value in optional if value is not None),
     )

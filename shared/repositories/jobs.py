@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session, lazyload
 
 from shared.clock import utc_now
@@ -15,6 +15,7 @@ from shared.models import Item, Job, JobPatient, Shard, table_of
 from shared.reasons import Reason
 from shared.repositories.history import Move, changed_rows, record
 from shared.repositories.job_moves import settle_jobs
+from shared.repositories.job_search import folded, has_label, newest_found
 from shared.repositories.outcomes import end_open_items
 from shared.repositories.shards import NewShards, cancel_queued, create_shards
 from shared.repositories.tallies import count, jobs_in
@@ -65,6 +66,7 @@ def create_job(
         id=job_id,
         state=JobState.QUEUED,
         created_at=now,
+        label_folded=folded(new.label),
         items_total=len(targets),
         items_done=states[ItemState.DONE],
         items_failed=states[ItemState.FAILED],
@@ -118,32 +120,41 @@ def get_job(session: Session, job_id: UUID) -> Job | None:
     return session.get(Job, job_id)
 
 
-def list_jobs(  # noqa: PLR0913 - each is a filter
-    session: Session,
-    *,
-    state: JobState | None = None,
-    kind: JobKind | None = None,
-    lane: Lane | None = None,
-    label: str | None = None,
-    principal_id: int | None = None,
-    before: UUID | None = None,
-    limit: int = 50,
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs are listed; of `typed`, `shared.repositories.job_search` says what it finds."""
+
+    state: JobState | None = None
+    kind: JobKind | None = None
+    lane: Lane | None = None
+    label: str | None = None
+    principal_id: int | None = None
+    typed: str = ""
+
+
+ALL_JOBS = JobFilter()
+
+
+def list_jobs(
+    session: Session, wanted: JobFilter = ALL_JOBS, *, before: UUID | None = None, limit: int = 50
 ) -> Sequence[Job]:
     """Jobs, newest first, older than the cursor `before`."""
+    given: tuple[tuple[object, ColumnElement[bool]], ...] = (
+        (wanted.state, Job.state == wanted.state),
+        (wanted.kind, Job.kind == wanted.kind),
+        (wanted.lane, Job.lane == wanted.lane),
+        (wanted.label, has_label(wanted.label or "")),
+        (wanted.principal_id, Job.principal_id == wanted.principal_id),
+    )
+    filters = [fits for value, fits in given if value is not None]
+    if before is not None:
+        filters.append(Job.id < before)
     # Many jobs have one model, which is read once, not joined to each of them: its contract can be long.
     statement = select(Job).options(lazyload(Job.model_version))
-    if state is not None:
-        statement = statement.where(Job.state == state)
-    if kind is not None:
-        statement = statement.where(Job.kind == kind)
-    if lane is not None:
-        statement = statement.where(Job.lane == lane)
-    if label is not None:
-        statement = statement.where(Job.label == label)
-    if principal_id is not None:
-        statement = statement.where(Job.principal_id == principal_id)
-    if before is not None:
-        statement = statement.where(Job.id < before)
+    if wanted.typed:
+        statement = statement.where(Job.id.in_(newest_found(session, wanted.typed, filters, limit)))
+    else:
+        statement = statement.where(*filters)
     return session.scalars(statement.order_by(Job.id.desc()).limit(limit)).all()
 
 

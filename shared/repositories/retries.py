@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
 from shared.reasons import Failure, Reason, reasons_of
+from shared.repositories.job_search import found_by, has_label
 from shared.states import ItemState, JobKind, JobState, Lane
 
 UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
@@ -32,6 +33,7 @@ class RetryFilter:
     model_name: str | None = None
     model_version: int | None = None
     principal_id: int | None = None
+    typed: str = ""
 
 
 def retried_reasons(reason: Reason | None = None, failure: Failure | None = None) -> frozenset[Reason]:
@@ -46,15 +48,15 @@ def unfinished(reasons: Collection[Reason]) -> ColumnElement[bool]:
 
 
 def count_items(
-    session: Session, job_ids: Select[UUID] | Sequence[UUID], reasons: Collection[Reason]
+    session: Session, job_ids: Select[UUID] | Sequence[UUID], reasons: Collection[Reason], most: int | None = None
 ) -> tuple[Counter[str], int]:
-    """By reason how many items of these jobs would be tried again, and how many have no bytes to be tried with."""
-    has_bytes = Item.instance_id.is_not(None)
-    statement = (
-        select(Item.reason, has_bytes, func.count())
-        .where(Item.job_id.in_(job_ids), unfinished(reasons))
-        .group_by(Item.reason, has_bytes)
-    )
+    """By reason how many items of these jobs would be tried again, and how many have no bytes to be tried with.
+
+    No more than `most` are counted.
+    """
+    has_bytes = Item.instance_id.is_not(None).label("has_bytes")
+    items = select(Item.reason, has_bytes).where(Item.job_id.in_(job_ids), unfinished(reasons)).limit(most).subquery()
+    statement = select(items.c.reason, items.c.has_bytes, func.count()).group_by(items.c.reason, items.c.has_bytes)
     by_reason: Counter[str] = Counter()
     num_without = 0
     for reason, with_bytes, number in session.execute(statement):
@@ -76,28 +78,24 @@ def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
         ~exists().where(retry.retry_of == Job.id),
     )
     optional: tuple[tuple[Any, Any], ...] = (
-        (Job.principal_id, wanted.principal_id),
-        (Job.label, wanted.label),
-        (Job.lane, wanted.lane),
-        (ModelVersion.name, wanted.model_name),
-        (ModelVersion.version, wanted.model_version),
+        (Job.principal_id == wanted.principal_id, wanted.principal_id),
+        (has_label(wanted.label or ""), wanted.label),
+        (Job.lane == wanted.lane, wanted.lane),
+        (ModelVersion.name == wanted.model_name, wanted.model_name),
+        (ModelVersion.version == wanted.model_version, wanted.model_version),
+        (found_by(wanted.typed), wanted.typed or None),
     )
     if wanted.model_name is not None:
         statement = statement.join(ModelVersion, ModelVersion.id == Job.model_version_id)
     if wanted.created_after is not None:
         statement = statement.where(Job.created_at >= wanted.created_after)
-    return statement.where(*(column == value for column, value in optional if value is not None))
+    return statement.where(*(fits for fits, value in optional if value is not None))
 
 
 def retryable_ids(wanted: RetryFilter) -> Select[UUID]:
     """Those of the jobs that hold an item which can be tried again."""
     item = exists().where(Item.job_id == Job.id, unfinished(wanted.reasons), Item.instance_id.is_not(None))
     return job_ids_of(wanted).where(item)
-
-
-def count_jobs(session: Session, job_ids: Select[UUID]) -> int:
-    """How many jobs those are."""
-    return session.scalar(select(func.count()).select_from(job_ids.subquery())) or 0
 
 
 def first_jobs(session: Session, job_ids: Select[UUID], most: int) -> Sequence[UUID]:

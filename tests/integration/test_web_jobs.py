@@ -36,6 +36,10 @@ def test_jobs_are_listed_with_their_counts_and_found_by_what_the_address_says(an
     assert failed.count("<tr>") == 2
     assert 'aria-current="true">failed' in failed
     assert "No job is like this." in browser.get("/jobs?label=nothing").text
+    assert "No job is like this." in browser.get("/jobs?q=nothing").text
+    assert browser.get("/jobs?q=OTHER").text.count("<tr>") == 2
+    assert 'href="/jobs?mine=true">Mine <b>0</b>' in everything
+    assert ">Mine <b>2</b>" in Browser(any_api, any_api.prepared.token).get("/jobs").text
     assert "other 1" in failed
 
 

@@ -37,8 +37,8 @@ def run(server: CannedServer, *words: str, says: str = "") -> Result:
 def answer(jobs: int, *, dry_run: bool = False, **changes: Any) -> Answer:
     made = [] if dry_run else [{"job": JOB, "retry": RETRY}] * jobs
     counts = {"dry_run": dry_run, "jobs": jobs, "items": 2 * jobs, "by_reason": {"decode_crashed": 2 * jobs}}
-    rest = {"not_retryable": 0, "retried": made, "refused": [], "remaining": 0, "created_before": THEN}
-    return Answer(counts | rest | changes)
+    rest = {"not_retryable": 0, "retried": made, "refused": [], "remaining": 0, "is_least": False}
+    return Answer(counts | rest | {"created_before": THEN} | changes)
 
 
 def queue(**changes: Any) -> dict[str, Any]:

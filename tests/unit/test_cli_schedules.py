@@ -98,3 +98,12 @@ def test_pause_resume_trigger_and_rm_speak_of_one_schedule(server: CannedServer)
 
     assert json.loads(server.asked[0].body) == {"reason": "scanner"}
     assert [path.split()[0] for path in server.paths()] == ["POST", "POST", "POST", "DELETE"]
+
+
+def test_preview_shows_moments_before_there_is_a_schedule(server: CannedServer) -> None:
+    server.answer(f"GET {SCHEDULES}/preview", Answer({"fires": SCHEDULE["next_fires"]}))
+
+    told = run(server, "preview", "--cron", "30 2 * * *", "--time-zone", "Europe/Berlin").output
+
+    assert told.splitlines() == SCHEDULE["next_fires"]
+    assert server.paths()[0].endswith("/preview?cron=30+2+%2A+%2A+%2A&time_zone=Europe%2FBerlin")
