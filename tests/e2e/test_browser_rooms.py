@@ -14,11 +14,13 @@ from shared.db import make_engine
 from tests.conftest import Prepared
 from tests.factories import MODEL
 from tests.integration.test_schedules_api import look
-from tests.reviews import fail, model, reported
+from tests.reporting import report_on_all
+from tests.reviews import fail, model, predict, reported
 from tests.screens import PHONE, chromium, overflows, violations, window
 from tests.services import api_at
 from tests.web_models import judged
 
+MIXED = (0.9, 0.2, 0.3)
 PASSWORD = "correct horse battery"
 CHAMPION, SECOND = f"/models/{MODEL}/1", f"/models/{MODEL}/2"
 EVERYBODYS = ["/", "/reports", "/jobs", "/models", "/schedules"]
@@ -47,7 +49,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def prepared(browser: Any, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) -> Iterator[Prepared]:
-    """One for all tests of this file, who share no rows but the people."""
+    """One for all tests of this file; what one of them changes no other one looks at."""
     settings = load_settings(data_dir=tmp_path_factory.mktemp("rooms"))
     shutil.copy(sqlite_template[0], settings.data_dir / "overread.sqlite")
     engine = make_engine(settings)
@@ -57,8 +59,10 @@ def prepared(browser: Any, tmp_path_factory: pytest.TempPathFactory, sqlite_temp
 
 @pytest.fixture(scope="module")
 def url(prepared: Prepared) -> Iterator[str]:
-    """The API, with a version that the gate judged, reports and a failed job."""
-    reported(prepared, (0.9, 0.2, 0.3), name="chest")
+    """The API, with a version that the gate judged, two patients' reports and a failed job."""
+    reported(prepared, MIXED, name="chest")
+    predict(prepared, model(prepared, name="thorax"), {"1.2.20260103": [MIXED]}, patient="P3")
+    report_on_all(prepared.engine)
     fail(prepared, model(prepared, name="broken"), "1.2.20260102", patient="P2")
     judged(prepared)
     with api_at(prepared.settings) as url:
@@ -106,7 +110,7 @@ def tab_to(page: Any, selector: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_sees_only_what_it_may(browser: Any, url: str, http: httpx.Client, role: str) -> None:
     rooms, closed = ROLES[role]
-    report = http.get("/api/v1/reports?unsigned=true").json()["items"][0]["id"]
+    report = http.get("/api/v1/reports?patient_id=P1").json()["items"][0]["id"]
     job = http.get("/api/v1/jobs?state=failed").json()["items"][0]["id"]
     places = {"REPORT": f"/reports/{report}", "JOB": f"/jobs/{job}"}
     with somebody(browser, url, http, role) as page:
@@ -188,7 +192,7 @@ def test_failed_job_is_tried_again(browser: Any, url: str, http: httpx.Client) -
 
 
 def test_signed_report_is_amended_and_retracted_by_keyboard(browser: Any, url: str, http: httpx.Client) -> None:
-    report = http.get("/api/v1/reports?unsigned=true").json()["items"][0]["id"]
+    report = http.get("/api/v1/reports?patient_id=P3").json()["items"][0]["id"]
     signed = re.compile(r"/reports/[0-9a-f-]+\?after=")
     with somebody(browser, url, http, "physician") as page:
         page.goto(f"/reports/{report}")
