@@ -1,15 +1,26 @@
 """Settings: read once at start from OVERREAD_* variables, frozen, never read at import."""
 
+from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.origins import allowed_origins
 from shared.states import Lane
 
 MIB = 1024 * 1024
+PREFIX = "OVERREAD_"
+
+
+class Origin(StrEnum):
+    """Where a setting's value came from; what a command line says is handed on as environment."""
+
+    DEFAULT = "default"
+    ENVIRONMENT = "environment"
+    FILE = "file"
 
 
 class Settings(BaseSettings):
@@ -18,7 +29,7 @@ class Settings(BaseSettings):
     A value may also be a file's contents: the folder named by OVERREAD_SECRETS_DIR holds one file per variable.
     """
 
-    model_config = SettingsConfigDict(env_prefix="OVERREAD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     data_dir: Path = Field(Path("overread-data"), description="Where the embedded system keeps everything.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir.")
@@ -110,6 +121,8 @@ class Settings(BaseSettings):
         0.0, ge=0.0, description="The same: by so much, ahead or behind, a process's clock may be wrong."
     )
 
+    _from_files: frozenset[str] = PrivateAttr(default=frozenset())
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_data_dir(cls, values: dict[str, object]) -> dict[str, object]:
@@ -132,16 +145,19 @@ class Settings(BaseSettings):
             raise ValueError(f"worker_lanes names {sorted(unknown)}; expected some of {', '.join(Lane)}")
         return self
 
-    def is_default(self, name: str) -> bool:
-        """Whether it is as where nobody set it."""
+    def origin(self, name: str) -> Origin:
+        """Where its value came from; the default's, too, where somebody set it to that."""
         default = type(self).model_fields[name].default
         if name == "data_dir":
             default = default.resolve()
-        return bool(getattr(self, name) == _places(self.data_dir).get(name, default))
+        if getattr(self, name) == _places(self.data_dir).get(name, default):
+            return Origin.DEFAULT
+        return Origin.FILE if name in self._from_files else Origin.ENVIRONMENT
 
     def environment(self) -> dict[str, str]:
-        """The variables that give a child process these same settings."""
-        return {f"OVERREAD_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        """The variables that give a child process these same settings; what is in files it reads there itself."""
+        told = self.model_dump(exclude=set(self._from_files))
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
 
 
 def _places(data_dir: Path) -> dict[str, object]:
@@ -159,4 +175,14 @@ def load_settings(**overrides: object) -> Settings:
     import os
 
     secrets_dir = os.environ.get("OVERREAD_SECRETS_DIR") or None
-    return Settings(_secrets_dir=secrets_dir, **overrides)  # type: ignore[arg-type]
+    settings = Settings(_secrets_dir=secrets_dir, **overrides)  # type: ignore[arg-type]
+    if secrets_dir:
+        in_files = _names(one.name for one in Path(secrets_dir).iterdir() if one.is_file())
+        settings._from_files = frozenset(in_files - _names(os.environ) - set(overrides))
+    return settings
+
+
+def _names(variables: Iterable[str]) -> set[str]:
+    """The settings that variables, or files, of these names are of."""
+    lowered = {variable.lower() for variable in variables}
+    return {name for name in Settings.model_fields if f"{PREFIX}{name}".lower() in lowered}

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+import httpx
+
 from shared.config import Settings
+from tests.system import eventually, free_port
 
 
 def start_service(
@@ -34,6 +37,23 @@ def serving(
         yield process
     finally:
         kill(process)
+
+
+@contextmanager
+def api_at(settings: Settings) -> Iterator[str]:
+    """The API as a process of its own, and its URL once it answers; no worker or scheduler runs."""
+    settings = settings.model_copy(update={"api_port": free_port()})
+    url = f"http://127.0.0.1:{settings.api_port}"
+    with serving("api", settings):
+        eventually(lambda: _answers(url), 60, "the API answers")
+        yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from api.schemas.base import Shape
+from shared.config import Origin
 
 
 class SettingShown(Shape):
@@ -10,7 +11,11 @@ class SettingShown(Shape):
 
     name: str = Field(description="The variable OVERREAD_<NAME>, in small letters.")
     value: bool | int | float | str = Field(description="Passwords in URLs are `***`.")
-    is_default: bool = Field(description="Whether it is as where nobody set it.")
+    unit: str | None = Field(description="Of a number that has one: `s`, `bytes` or `a minute`.")
+    origin: Origin = Field(
+        description="default: as where nobody set it; environment: a variable, or the command line that started the "
+        "system; file: one in the folder OVERREAD_SECRETS_DIR."
+    )
     description: str
 
 

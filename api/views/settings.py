@@ -10,6 +10,8 @@ from api.schemas.settings import SettingShown
 from shared.config import Settings
 
 HIDDEN = "***"
+# Units end the names.
+UNITS = {"_s": "s", "_bytes": "bytes", "_per_minute": "a minute"}
 # Of parameters behind the `?` of a URL, those that may hold a secret.
 SECRETS = ("pass", "secret", "token", "key")
 
@@ -23,7 +25,11 @@ def settings_shown(settings: Settings) -> Iterator[SettingShown]:
         elif name.endswith("_url"):
             value = without_secrets(value)
         yield SettingShown(
-            name=name, value=value, is_default=settings.is_default(name), description=field.description or ""
+            name=name,
+            value=value,
+            unit=next((unit for ending, unit in UNITS.items() if name.endswith(ending)), None),
+            origin=settings.origin(name),
+            description=field.description or "",
         )
 
 

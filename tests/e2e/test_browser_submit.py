@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shared.unit_of_work import UnitOfWork
@@ -14,8 +13,7 @@ from tests.conftest import Prepared
 from tests.dicom_samples import dicom_bytes, make_uid
 from tests.factories import add_model
 from tests.screens import chromium, overflows, violations, window
-from tests.services import serving
-from tests.system import eventually, free_port
+from tests.services import api_at
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +24,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def url(browser: Any, prepared: Prepared) -> Iterator[str]:
-    """The API as a process of its own, with a model; no worker runs."""
+    """The API, with a model; no worker runs."""
     with UnitOfWork(prepared.engine) as uow:
         add_model(uow.session)
-    settings = prepared.settings.model_copy(update={"api_port": free_port()})
-    url = f"http://127.0.0.1:{settings.api_port}"
-    with serving("api", settings):
-        eventually(lambda: _answers(url), 60, "the API answers")
+    with api_at(prepared.settings) as url:
         yield url
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").is_success
-    except httpx.TransportError:
-        return False
 
 
 def drop(page: Any, *paths: Path) -> None:

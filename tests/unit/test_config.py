@@ -51,6 +51,31 @@ def test_secret_is_read_from_a_file_when_its_folder_is_named(monkeypatch: pytest
     assert settings.database_url == "postgresql://user:secret@db/overread"
 
 
+def test_setting_tells_where_it_came_from_and_a_file_is_not_handed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "overread_database_url").write_text("postgresql://user:secret@db/overread\n")
+    (tmp_path / "overread_site").write_text("of the file")
+    (tmp_path / "overread_lease_s").write_text("30")
+    monkeypatch.setenv("OVERREAD_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("OVERREAD_SITE", "of the environment")
+
+    settings = load_settings(api_port=1234)
+
+    origins = {name: str(settings.origin(name)) for name in ("database_url", "site", "api_port", "lease_s", "hang_s")}
+    assert origins == {
+        "database_url": "file",
+        "site": "environment",
+        "api_port": "environment",
+        "lease_s": "default",
+        "hang_s": "default",
+    }
+    assert not any("secret" in value for value in settings.environment().values())
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
 def test_child_gets_the_same_settings_through_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, api_port=1234, lease_s=0.5, site="north")
     for name, value in settings.environment().items():
