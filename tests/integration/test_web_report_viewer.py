@@ -138,6 +138,10 @@ def test_keys_of_the_review_and_of_the_viewer_go_together(page: Any, api: Api) -
     assert page.input_value("[name='note.mass']") == "vhd"
     assert page.is_checked("[name='verdict.effusion'][value=disagree]")
     assert not page.locator("[name='verdict.mass']:checked").count()
+    page.once("dialog", lambda dialog: dialog.accept())
+    for key in ("Escape", "a", "j", "u", "s", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**/reports/*after=*")
 
 
 def test_heat_map_is_of_the_finding_that_is_looked_at(page: Any) -> None:
