@@ -33,7 +33,7 @@ MOST_JOBS, MOST_ITEMS = 500, 50_000
 # So many are looked at, so that jobs which cannot be retried never hide those behind them.
 MOST_TRIED = 2 * MOST_JOBS
 # So many are counted, more than can be tried in vain.
-MOST_COUNTED = 2 * MOST_TRIED
+MOST_COUNTED = MOST_TRIED + MOST_JOBS
 
 
 @dataclass

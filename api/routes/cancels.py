@@ -5,6 +5,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from api.auth import auth, own_only, principal
+from api.routes.jobs import find_by
 from api.schemas.jobs import BulkCancel, CancelWanted
 from api.services import services
 from shared.clock import utc_now
@@ -64,6 +65,6 @@ def _filter(asked: CancelWanted) -> CancelFilter:
         kind=asked.kind,
         lane=asked.priority,
         label=asked.label,
-        typed=asked.q,
+        found=find_by(asked.q),
         principal_id=own_only(mine=asked.mine),
     )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from api.auth import auth, may, own_only, principal
@@ -37,6 +37,7 @@ from shared.models import Job
 from shared.planning.plan import Selection, next_generation, plan_job, resolve_model
 from shared.repositories.audit import add_audit_event
 from shared.repositories.bounded import MOST_COUNTED, count_some
+from shared.repositories.job_search import found_by
 from shared.repositories.jobs import JobFilter, get_job, list_jobs, request_cancel
 from shared.repositories.tallies import jobs_in, totals
 from shared.states import Explain, JobKind, JobState, Lane, Scope
@@ -225,3 +226,11 @@ def find_own_job(session: Session, job_id: UUID) -> Job:
             f"{Scope.OPERATE}."
         )
     return job
+
+
+def find_by(typed: str) -> ColumnElement[bool] | None:
+    """The condition of jobs that `q` finds; None where nothing is typed."""
+    if not typed:
+        return None
+    with reading(services().engine) as session:
+        return found_by(session, typed)

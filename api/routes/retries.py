@@ -10,7 +10,7 @@ from flask import Response, jsonify
 from api.auth import auth, own_only, principal
 from api.idempotency import once
 from api.intake.retry import Outcome, count_retries, retry_job, retry_jobs
-from api.routes.jobs import NOT_OWN, accepted, find_own_job
+from api.routes.jobs import NOT_OWN, accepted, find_by, find_own_job
 from api.schemas.jobs import BulkRetry, JobShown, NotRetried, Retried, RetryWanted
 from api.services import services
 from shared.clock import utc_now
@@ -87,7 +87,7 @@ def _filter(asked: RetryWanted) -> RetryFilter:
         created_before=min(asked.created_before or now, now),
         created_after=asked.created_after,
         label=asked.label,
-        typed=asked.q,
+        found=find_by(asked.q),
         lane=asked.priority,
         model_name=name,
         model_version=version,

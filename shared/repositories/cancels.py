@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from shared.models import Job
 from shared.repositories.bounded import MOST_COUNTED
-from shared.repositories.job_search import found_by, has_label
+from shared.repositories.job_search import has_label
 from shared.states import JobKind, JobState, Lane
 
 
@@ -25,7 +25,7 @@ class CancelFilter:
     lane: Lane | None = None
     label: str | None = None
     principal_id: int | None = None
-    typed: str = ""
+    found: ColumnElement[bool] | None = None
 
 
 class OpenJobs(NamedTuple):
@@ -55,11 +55,11 @@ def _fitting(wanted: CancelFilter, *columns: Any) -> Select[Any]:
         (Job.lane == wanted.lane, wanted.lane),
         (has_label(wanted.label or ""), wanted.label),
         (Job.principal_id == wanted.principal_id, wanted.principal_id),
-        (found_by(wanted.typed), wanted.typed or None),
     )
     return select(*columns).where(
         Job.state.in_(sorted(wanted.states)),
         Job.cancel_requested_at.is_(None),
         Job.created_at < wanted.created_before,
         *(fits for fits, value in optional if value is not None),
+        *([] if wanted.found is None else [wanted.found]),
     )

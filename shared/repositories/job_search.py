@@ -37,9 +37,10 @@ def has_label(label: str) -> ColumnElement[bool]:
     return and_(Job.label_folded == folded(label), Job.label == label)
 
 
-def found_by(typed: str) -> ColumnElement[bool]:
-    """Jobs that `typed` finds, as a condition beside others."""
-    named = [column.in_(_named(name, row_id, typed)) for name, row_id, column in NAMES]
+def found_by(session: Session, typed: str) -> ColumnElement[bool]:
+    """Jobs that `typed` finds, as a condition beside others; the names are looked up first, for indexes to be used."""
+    rows = [(column, session.scalars(_named(name, row_id, typed)).all()) for name, row_id, column in NAMES]
+    named = [column.in_(ids) for column, ids in rows if ids]
     return or_(_begins(typed), *_of_id(typed), *named)
 
 

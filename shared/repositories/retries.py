@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
 from shared.reasons import Failure, Reason, reasons_of
-from shared.repositories.job_search import found_by, has_label
+from shared.repositories.job_search import has_label
 from shared.states import ItemState, JobKind, JobState, Lane
 
 UNFINISHED = (ItemState.FAILED, ItemState.CANCELLED)
@@ -33,7 +33,7 @@ class RetryFilter:
     model_name: str | None = None
     model_version: int | None = None
     principal_id: int | None = None
-    typed: str = ""
+    found: ColumnElement[bool] | None = None
 
 
 def retried_reasons(reason: Reason | None = None, failure: Failure | None = None) -> frozenset[Reason]:
@@ -83,12 +83,13 @@ def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
         (Job.lane == wanted.lane, wanted.lane),
         (ModelVersion.name == wanted.model_name, wanted.model_name),
         (ModelVersion.version == wanted.model_version, wanted.model_version),
-        (found_by(wanted.typed), wanted.typed or None),
     )
     if wanted.model_name is not None:
         statement = statement.join(ModelVersion, ModelVersion.id == Job.model_version_id)
     if wanted.created_after is not None:
         statement = statement.where(Job.created_at >= wanted.created_after)
+    if wanted.found is not None:
+        statement = statement.where(wanted.found)
     return statement.where(*(fits for fits, value in optional if value is not None))
 
 
