@@ -45,7 +45,7 @@ def _parts(system: System, page: Any, waiting: str) -> Iterator[tuple[str, str, 
     yield "finding", "fieldset.finding", "fieldset.finding"
     yield "review", "[aria-labelledby=to-review]", "#keys"
     page.set_viewport_size(SMALL)
-    page.locator(".looks a").first.click()
+    page.goto(page.locator(".looks a").first.get_attribute("href"))
     page.locator(".viewer-window").filter(has_text=re.compile(r"\d")).wait_for()
     yield "viewer", "figure.viewer", "figure.viewer"
 

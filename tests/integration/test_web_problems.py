@@ -1,11 +1,14 @@
 """A problem on a page: what it is in the page's words, and what the API says of it, marked as English."""
 
+import re
+
 from api.documents.wording import LANGUAGES, words_in
 from api.errors import STATUS_OF
 from api.web.site import WORDS
 from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 
+WEB = WORDS.parent
 # What no route lists: a method that it has not, what nobody foresaw, and what a proxy says in the server's place.
 UNLISTED = {"405", "500", "502", "504"}
 
@@ -41,3 +44,14 @@ def test_what_a_page_refuses_by_itself_is_in_its_own_words_alone(api: Api) -> No
 
     assert 'role="alert">提交需要带有 submit 权限的会话' in page
     assert 'class="said"' not in page
+
+
+def test_page_whose_script_tells_of_problems_has_their_words() -> None:
+    telling = {path.name for path in (WEB / "static").glob("*.js") if re.search(r"import .*\btold\b", path.read_text())}
+    texts = {path.name: path.read_text() for path in (WEB / "templates" / "web").glob("*.html")}
+    loading = {name for name, text in texts.items() if any(f"'{script}'" in text for script in telling)}
+    pages = {name for name, text in texts.items() if "web/base.html" in text}
+    told = {name for name in pages if any(name == one or f'from "web/{one}"' in texts[name] for one in loading)}
+
+    assert {"submit.html", "image.html", "report.html", "schedule_form.html"} <= told
+    assert [name for name in sorted(told) if "web/problems.html" not in texts[name]] == []
