@@ -50,10 +50,15 @@ def _verify(secret: str) -> Token | None:
         found = valid_token(session, secret)
     if found is None:
         return None
-    own_rate = found.requests_per_minute
-    services().rates.check(found.id, services().settings.requests_per_minute if own_rate is None else own_rate)
+    check_rate(found)
     g.token = found
     return found
+
+
+def check_rate(token: Token) -> None:
+    """Count a request to the token; raises TooManyRequestsError where it sent too many lately."""
+    own = token.requests_per_minute
+    services().rates.check(token.counts_as, services().settings.requests_per_minute if own is None else own)
 
 
 def csrf_of(secret: str) -> str:

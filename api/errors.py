@@ -91,7 +91,7 @@ def status_of(error: OverreadError) -> HTTPStatus:
 def register_error_handlers(app: APIFlask) -> None:
     """Turn every error of the application into a problem document."""
     app.register_error_handler(OverreadError, _of_overread_error)
-    app.register_error_handler(HTTPException, _of_http_exception)
+    app.register_error_handler(HTTPException, of_http_exception)
     app.register_error_handler(SQLAlchemyError, _of_database_trouble)
     app.register_error_handler(DataError, _of_a_value_no_column_takes)
     app.register_error_handler(IntegrityError, _of_a_lost_race)
@@ -109,7 +109,8 @@ def _of_overread_error(error: OverreadError) -> Response:
     return problem(status_of(error), error.message, headers, **extensions)
 
 
-def _of_http_exception(error: HTTPException) -> Response:
+def of_http_exception(error: HTTPException) -> Response:
+    """The problem document of an error that Flask or Werkzeug raised."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
     return problem(status, str(error.description or HTTPStatus(status).description), headers)

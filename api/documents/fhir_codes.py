@@ -26,7 +26,9 @@ OURS = made_uuid("code system").urn
 PATIENT_KEYS = made_uuid("patient keys").urn
 PACKAGES = made_uuid("digests of model packages").urn
 
-MODALITIES = frozenset(getattr(codes.cid29, name).value for name in codes.cid29.dir())
+# CID 33, to which R5 binds. R4B binds to CID 29, of what acquires, but may hold others where none of it fits (it is
+# extensible): a SEG or an OT has none there.
+MODALITIES = frozenset(getattr(codes.cid33, name).value for name in codes.cid33.dir())
 RESULT_STATUSES = frozenset({"preliminary", "final", "amended", "entered-in-error"})
 
 # Of required value sets, the codes that documents may hold, by the path of the element.

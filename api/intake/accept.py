@@ -36,14 +36,14 @@ def accept_job(uow: UnitOfWork, version: ModelVersion, plan: Plan, wish: Wish) -
     """The new job of the token's principal; raises TooManyRequestsError when the token has too much open."""
     session, settings = uow.session, services().settings
     num_pending = sum(target.state is ItemState.PENDING for target in plan.targets)
-    check_open_items(session, token().id, wish.lane, num_pending, settings)
+    check_open_items(session, token().counts_as, wish.lane, num_pending, settings)
     new = _new_job(session, version, wish, generation=plan.generation)
     return session.get_one(Job, make_job(uow, new, plan, shard_items=settings.shard_items, actor="api"))
 
 
 def accept_training(uow: UnitOfWork, version: ModelVersion, options: TrainingOptions, wish: Wish) -> Job:
     """The new training job of the token's principal; raises TooManyRequestsError as `accept_job` does."""
-    check_open_items(uow.session, token().id, wish.lane, 1, services().settings)
+    check_open_items(uow.session, token().counts_as, wish.lane, 1, services().settings)
     new = _new_job(uow.session, version, wish, kind=JobKind.TRAINING)
     return make_training(uow, new, options, actor="api")
 
@@ -53,7 +53,7 @@ def accept_verification(uow: UnitOfWork, report: Report, sample: int | None, wis
     session, settings = uow.session, services().settings
     num_inputs = len(inputs_of(report.document))
     num_items = 1 + (num_inputs if sample is None else min(num_inputs, sample))
-    check_open_items(session, token().id, wish.lane, num_items, settings)
+    check_open_items(session, token().counts_as, wish.lane, num_items, settings)
     # What decides which instances are drawn is known to nobody before, and on record afterwards.
     asked = {"report": str(report.id), "seed": secrets.token_hex(16)}
     version = session.get_one(ModelVersion, report.model_version_id)
@@ -66,7 +66,7 @@ def _new_job(session: Session, version: ModelVersion, wish: Wish, **more: Any) -
         lane=wish.lane,
         model_version_id=version.id,
         principal_id=principal().id,
-        token_id=token().id,
+        token_id=token().counts_as,
         project_id=default_project(session).id,
         request=wish.request,
         label=wish.label,

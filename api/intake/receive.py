@@ -88,17 +88,24 @@ def _receive(
     parts: Iterator[Part], store: ContentStore, settings: Settings, *, always_zip: bool
 ) -> Generator[ReceivedFile, None, None]:
     number = 0
-    for part in parts:
+    for part_number, part in enumerate(parts, start=1):
         with closing(_part_files(part, store, settings, always_zip=always_zip)) as files:
             for file in files:
                 number += 1
                 if number > settings.max_request_files:
                     file.drop()
-                    raise InvalidRequestError(
-                        f"the request holds more than {settings.max_request_files} files; the first of them were "
-                        "received, send the rest in another request"
-                    )
+                    raise _too_many(settings)
                 yield file
+        # A part that was left empty is no file, and yet one more to read.
+        if part_number > settings.max_request_files:
+            raise _too_many(settings)
+
+
+def _too_many(settings: Settings) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the request holds more than {settings.max_request_files} files; the first of them were received, send the "
+        "rest in another request"
+    )
 
 
 def _part_files(

@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 from sqlalchemy.orm import Session
 
 from api.admins import give_roles, keep_an_admin, make_principal
-from api.auth import auth, principal
+from api.auth import auth, principal, token
 from api.paging import integer_cursor, page_of
 from api.passwords import hash_password
 from api.schemas.base import Page
@@ -17,7 +17,7 @@ from shared.db import reading
 from shared.errors import ConflictError, NotFoundError
 from shared.models import Principal
 from shared.repositories.audit import add_audit_event
-from shared.repositories.principals import list_principals, principal_named
+from shared.repositories.principals import end_sessions, list_principals, principal_named
 from shared.states import Scope
 
 blueprint = APIBlueprint("principals", __name__, url_prefix="/api/v1/principals", tag="Principals")
@@ -82,11 +82,12 @@ def patch_principal(name: str, json_data: PrincipalChange) -> Any:
 @blueprint.output({}, status_code=204)
 @blueprint.doc(summary="Set a principal's password")
 def put_password(name: str, json_data: PasswordWanted) -> Any:
-    """The password that the principal logs in with from now on; sessions that there are go on."""
+    """The password that the principal logs in with from now on; sessions that the last one began are over."""
     hashed = hash_password(json_data.password.get_secret_value())
     with services().unit_of_work() as uow:
         found = _find(uow.session, name)
         found.password_hash = hashed
+        end_sessions(uow.session, found, but=token().id)
         add_audit_event(uow.session, principal().id, "principal.password", "principal", found.id)
     return ""
 
@@ -95,6 +96,7 @@ def _let_in(session: Session, found: Principal, *, is_disabled: bool) -> None:
     if is_disabled == (found.disabled_at is not None):
         return
     found.disabled_at = utc_now() if is_disabled else None
+    end_sessions(session, found)
     act = "principal.disable" if is_disabled else "principal.enable"
     add_audit_event(session, principal().id, act, "principal", found.id)
     keep_an_admin(session)

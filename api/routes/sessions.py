@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import request
 from sqlalchemy.orm import Session
 
-from api.auth import COOKIE, auth, csrf_of, principal, scopes_of, token
+from api.auth import COOKIE, auth, check_rate, csrf_of, principal, scopes_of, token
 from api.passwords import is_password
 from api.schemas.sessions import LoginWanted, Me, SessionShown
 from api.services import services
@@ -58,6 +58,10 @@ def _begun_by_token(secret: str) -> SessionShown:
         parent = valid_token(session, secret)
     if parent is None:
         raise AuthenticationError("The token is not known, expired or revoked.")
+    if parent.name == SESSION:
+        # One that another session began would go on after the end of what began that one.
+        raise InvalidRequestError("A session begins no other; send a token, or a name and its password.")
+    check_rate(parent)
     until = utc_now() + timedelta(seconds=services().settings.session_s)
     until = min(until, parent.expires_at) if parent.expires_at else until
     with services().unit_of_work() as uow:

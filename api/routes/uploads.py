@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import request
 from sqlalchemy.orm import Session
 
-from api.auth import auth, principal
+from api.auth import auth, own_only, principal
 from api.intake.receive import receive
 from api.intake.spooling import display_name
 from api.intake.store import store_files
@@ -18,7 +18,7 @@ from api.schemas.uploads import FileList, FileQuery, MissingShown, MissingWanted
 from api.services import Services, services
 from api.views.files import files_shown, uploaded_file
 from shared.db import reading
-from shared.errors import BusyError, NotFoundError
+from shared.errors import BusyError, NotFoundError, ScopeError
 from shared.models import Upload, UploadFile
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
@@ -55,7 +55,7 @@ def post_upload() -> Any:
 @blueprint.doc(summary="Send more files")
 def post_more_files(upload_id: UUID) -> Any:
     """Add files to an upload; the answer tells of those in this request."""
-    upload = _find(upload_id)
+    upload = _find_own(upload_id)
     return _shown(upload, take_files(services(), upload))
 
 
@@ -69,7 +69,7 @@ def post_missing(upload_id: UUID, json_data: MissingWanted) -> Any:
 
     What this upload refused before is not asked for again.
     """
-    upload = _find(upload_id)
+    upload = _find_own(upload_id)
     store = services().store
     with services().unit_of_work() as uow:
         known = instances_by_blob(uow.session, json_data.sha256)
@@ -147,6 +147,17 @@ def _find(upload_id: UUID) -> Upload:
         upload = session.get(Upload, upload_id)
     if upload is None:
         raise NotFoundError("There is no such upload; begin one with POST /api/v1/uploads.")
+    return upload
+
+
+def _find_own(upload_id: UUID) -> Upload:
+    """The upload, to be added to; raises ScopeError where it is somebody else's and the token may not operate."""
+    upload = _find(upload_id)
+    if own_only() not in (None, upload.principal_id):
+        raise ScopeError(
+            f"The upload is somebody else's: the scope {Scope.SUBMIT} is for one's own uploads, all others take the "
+            f"scope {Scope.OPERATE}."
+        )
     return upload
 
 

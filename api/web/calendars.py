@@ -4,6 +4,8 @@ from api.web.inner import Json, RefusedError, ask
 from shared.states import Explain, JobKind, Lane, Overlap
 
 HOUR_S = 3600
+# More are no number of anything here, and Python reads no number of thousands of digits.
+MOST_DIGITS = 18
 NIGHTLY = "30 2 * * *"
 NEW: Json = {
     "name": "",
@@ -60,7 +62,7 @@ def preview_of(given: Json) -> Json:
 
 def _number(text: str) -> int | str:
     """What is none the API refuses in its own words."""
-    return int(text) if text.strip().isdecimal() else text
+    return int(text) if text.strip().isdecimal() and len(text) <= MOST_DIGITS else text
 
 
 def _seconds(hours: str) -> int | str:

@@ -8,9 +8,11 @@ from urllib.parse import urlencode, urlsplit
 from apiflask import APIBlueprint
 from flask import Response, g, make_response, redirect, render_template, request
 from markupsafe import Markup, escape
+from werkzeug.exceptions import NotFound
 
 from api.auth import COOKIE, SAFE, csrf_of, is_csrf
 from api.documents.wording import LANGUAGES, Words, words_in
+from api.errors import PROBLEM_JSON, of_http_exception
 from api.web.form_of_files import FILES_TYPE, word_of_files
 from api.web.inner import Json, RefusedError, ask
 from api.web.telling import FILTERS
@@ -19,6 +21,8 @@ from shared.states import Scope
 WORDS = Path(__file__).parent / "words"
 LANGUAGE = "overread_language"
 YEAR_S = 365 * 86_400
+OF_PROGRAMS = ("/api/", "/dicomweb/")
+HTML = "text/html"
 LOGIN = "web.get_login"
 # Pages before anybody is known: their forms carry no word of a session.
 OPEN = frozenset({LOGIN, "web.post_login", "web.get_language", "web.static"})
@@ -135,8 +139,7 @@ def back_to(path: str) -> Response:
 
 def own_path(given: str) -> str:
     """Where to go after a login; only within this site."""
-    parts = urlsplit(given)
-    is_ours = given.startswith("/") and not given.startswith(("//", "/\\")) and not (parts.scheme or parts.netloc)
+    is_ours = given.startswith("/") and not given.startswith(("//", "/\\")) and given.isprintable()
     return given if is_ours else "/"
 
 
@@ -149,12 +152,24 @@ def give_cookie(response: Response, name: str, value: str, seconds: float) -> No
 
 @blueprint.before_request
 def _check_word() -> None:
-    """A form that changes something gives back what the page had."""
-    if request.method in SAFE or request.endpoint in OPEN:
+    """A form that changes something gives back what the page had; a login's, which has nothing, comes from our page."""
+    if request.method in SAFE:
+        return
+    if request.endpoint in OPEN:
+        if _is_of_another_site():
+            raise RefusedError(403, {"detail": words().say("problem.csrf")})
         return
     word = word_of_files() if request.mimetype == FILES_TYPE else request.form.get("csrf", "")
     if not is_csrf(request.cookies.get(COOKIE, ""), word):
         raise RefusedError(403, {"detail": words().say("problem.csrf")})
+
+
+def _is_of_another_site() -> bool:
+    """Whether the browser says so: else somebody's page could log a reader in as somebody else."""
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
 
 
 @blueprint.after_request
@@ -175,6 +190,15 @@ def _refused(error: RefusedError) -> Response:
     except RefusedError:
         standing = NOBODY
     return _answered("problem.html", standing | {"problem": error.problem, "status": error.status}, error.status)
+
+
+@blueprint.app_errorhandler(404)
+def _no_such_page(error: NotFound) -> Response:
+    """A reader who looks for a page is told on one; whoever asks the API has the problem document."""
+    liked = request.accept_mimetypes.best_match((PROBLEM_JSON, HTML))
+    if request.path.startswith(OF_PROGRAMS) or liked != HTML:
+        return of_http_exception(error)
+    return _refused(RefusedError(404, {"detail": words().say("problem.no_page")}))
 
 
 blueprint.add_app_template_global(problem_titles)

@@ -16,6 +16,8 @@ from shared.states import INFERENCE_LANES, Explain, FileOutcome, Lane, ModelStat
 
 UPLOADS, JOBS = "/api/v1/uploads", "/api/v1/jobs"
 PAGE = 50
+# It is not the form: who sends it may not, or there is no such upload.
+OF_READERS = frozenset({401, 403, 404})
 # What is chosen for the job, with what the form begins with.
 USUAL = {"model": "", "priority": Lane.ROUTINE.value, "explain": Explain.POSITIVES.value, "label": ""}
 
@@ -29,6 +31,27 @@ def get_submit() -> Any:
 @blueprint.get("/submit/<uuid:upload_id>")
 def get_upload(upload_id: UUID) -> Any:
     """What arrived, what each file is and what a job would do with it, and the button that queues the job."""
+    return _upload_page(upload_id)
+
+
+@blueprint.post("/submit", defaults={"upload_id": None})
+@blueprint.post("/submit/<uuid:upload_id>")
+def post_files(upload_id: UUID | None) -> Any:
+    """Files of a form go to an upload, as they come in; on to what they are.
+
+    Where the form breaks off, what came before is on the page, with what is wrong.
+    """
+    upload_id = upload_id or UUID(change("POST", UPLOADS, {})["id"])
+    try:
+        forward(f"{UPLOADS}/{upload_id}", whole_body())
+    except RefusedError as error:
+        if error.status in OF_READERS:
+            raise
+        return _upload_page(upload_id, said=error.problem, status=error.status)
+    return back_to(f"/submit/{upload_id}")
+
+
+def _upload_page(upload_id: UUID, **told: Any) -> Any:
     models = _champions()
     wish = {name: request.args.get(name, usual) for name, usual in USUAL.items()}
     wish["model"] = wish["model"] or next(iter(models), "")
@@ -48,15 +71,8 @@ def get_upload(upload_id: UUID) -> Any:
         lanes=INFERENCE_LANES,
         explains=Explain,
         once=secrets.token_hex(16),
+        **told,
     )
-
-
-@blueprint.post("/submit", defaults={"upload_id": None})
-@blueprint.post("/submit/<uuid:upload_id>")
-def post_files(upload_id: UUID | None) -> Any:
-    """Files of a form go to an upload, as they come in; on to what they are."""
-    seen = forward(f"{UPLOADS}/{upload_id}" if upload_id else UPLOADS, whole_body())
-    return back_to(f"/submit/{seen['id']}")
 
 
 @blueprint.post("/submit/<uuid:upload_id>/job")

@@ -47,6 +47,11 @@ class Token(Base):
 
     principal: Mapped[Principal] = relationship(lazy="joined", innerjoin=True)
 
+    @property
+    def counts_as(self) -> UUID:
+        """The token whose limits its requests and jobs count to: a session's parent, so that sessions add nothing."""
+        return self.parent_id or self.id
+
 
 class Site(Base):
     """Where studies come from; the issuer of patient identifiers that files do not name."""

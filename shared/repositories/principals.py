@@ -137,9 +137,9 @@ def revoke_token(session: Session, token_id: UUID) -> bool:
     return changed_rows(session.execute(statement)) > 0
 
 
-def end_sessions(session: Session, principal: Principal) -> None:
-    """Those that its password began are over; of those that a token began, that token decides."""
-    theirs = (Token.principal_id == principal.id, Token.name == SESSION, Token.parent_id.is_(None))
+def end_sessions(session: Session, principal: Principal, *, but: UUID | None = None) -> None:
+    """Those that its password began are over, `but` for one; of those that a token began, that token decides."""
+    theirs = (Token.principal_id == principal.id, Token.name == SESSION, Token.parent_id.is_(None), Token.id != but)
     session.execute(update(Token).where(*theirs, Token.revoked_at.is_(None)).values(revoked_at=utc_now()))
 
 

@@ -8,9 +8,13 @@ localise(document);
 const hasSession = document.getElementById("ended") !== null;
 let passed = null;
 let isAsking = false;
+// What was sent is not sent again while its answer is on the way.
+const sent = new WeakSet();
+const ANSWERED_MS = 20_000;
 document.addEventListener("submit", async (event) => {
   const { target: form, submitter } = event;
   if (event.defaultPrevented) return;
+  if (sent.has(form)) return event.preventDefault();
   if (hasSession && form.method === "post" && form !== passed) {
     event.preventDefault();
     if (isAsking) return;
@@ -22,7 +26,10 @@ document.addEventListener("submit", async (event) => {
     return;
   }
   const question = submitter?.dataset.confirm ?? form.dataset.confirm;
-  if (question && !window.confirm(question)) event.preventDefault();
+  if (question && !window.confirm(question)) return event.preventDefault();
+  if (form.method !== "post") return;
+  sent.add(form);
+  setTimeout(() => sent.delete(form), ANSWERED_MS);
 });
 const main = document.querySelector("main[data-every]");
 if (main) keepUp(main, Number(main.dataset.every) * 1000);

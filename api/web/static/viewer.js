@@ -8,6 +8,7 @@ const AHEAD = 2;
 const PAGE = 10;
 const WHEEL_STEP_PX = 60;
 const STRIP_PX = 18; // the words below a heat map's picture
+const BUSY_MS = 150; // less is not seen
 const SIDES_PX = [512, 1024, 2048];
 
 class Viewer {
@@ -106,6 +107,7 @@ class Viewer {
   async show() {
     const at = this.at;
     const one = this.stack[at];
+    const busy = setTimeout(() => this.tellBusy(true), BUSY_MS);
     try {
       this.shown = { at, one, ...(await this.load(this.url(one))) };
       this.tell(null);
@@ -113,6 +115,8 @@ class Viewer {
       this.shown = { at, one, picture: null, window: null };
       this.tell(error);
     }
+    clearTimeout(busy);
+    this.tellBusy(false);
     this.draw();
     this.label();
   }
@@ -180,6 +184,12 @@ class Viewer {
     this.part("window").textContent =
       window ? filled(this.words.window, { center: rounded(window.center), width: rounded(window.width) }) : "";
     this.part("reset").disabled = !this.window;
+  }
+
+  // Black, or the picture before, is not yet what is asked for.
+  tellBusy(isBusy) {
+    this.part("busy").hidden = !isBusy;
+    this.canvas.ariaBusy = isBusy;
   }
 
   tell(error) {
