@@ -42,7 +42,7 @@ def retry(session: Session, job_id: str | None, every: bool, dry_run: bool, yes:
         show_job(session, session.client.post(f"{JOBS}/{job_id}/retry"))
         return
     would = ask_many(session, "retry", wanted | {"dry_run": "true"})
-    if dry_run or not would["jobs"]:
+    if dry_run or not (would["jobs"] or would["is_least"]):
         session.show(would, lambda: _tell(session, would, BY_REASON_COLUMNS, would["by_reason"].items()))
         return
     if not yes:

@@ -32,8 +32,9 @@ log = structlog.get_logger()
 MOST_JOBS, MOST_ITEMS = 500, 50_000
 # So many are looked at, so that jobs which cannot be retried never hide those behind them.
 MOST_TRIED = 2 * MOST_JOBS
-# So many are counted, more than can be tried in vain.
+# Of those that are left so many are counted, more than can be tried in vain; before, so many are looked at.
 MOST_COUNTED = MOST_TRIED + MOST_JOBS
+MOST_LOOKED_AT = 1000
 
 
 @dataclass
@@ -70,12 +71,13 @@ def retry_job(uow: UnitOfWork, job: Job, reasons: frozenset[Any], request: dict[
 
 
 def count_retries(session: Session, wanted: RetryFilter) -> Outcome:
-    """What bulk retries would do, all that fits counted together, up to so many jobs and items."""
-    some = job_ids_of(wanted).limit(MOST_COUNTED)
-    by_reason, num_without = count_items(session, some, wanted.reasons, MOST_ITEMS)
-    jobs, is_least = count_some(session, retryable_ids(wanted), MOST_COUNTED)
-    is_least |= by_reason.total() + num_without == MOST_ITEMS
-    return Outcome(jobs, by_reason.total(), by_reason, num_without, is_least=is_least)
+    """What bulk retries would do, all that fits counted together, up to MOST_LOOKED_AT jobs and MOST_ITEMS items."""
+    _, is_least = count_some(session, job_ids_of(wanted), MOST_LOOKED_AT)
+    some = job_ids_of(wanted).limit(MOST_LOOKED_AT)
+    by_reason, jobs, num_without = count_items(session, some, wanted.reasons, MOST_ITEMS)
+    items = by_reason.total()
+    is_least |= items + num_without == MOST_ITEMS
+    return Outcome(jobs, items, by_reason, num_without, is_least=is_least)
 
 
 def retry_jobs(uow: UnitOfWork, wanted: RetryFilter, request: dict[str, Any]) -> Outcome:
@@ -105,7 +107,7 @@ def _retry_one(uow: UnitOfWork, job_id: UUID, wanted: RetryFilter, request: dict
     job = lock_unretried(uow.session, job_id)
     if job is None:
         return
-    by_reason, num_without = count_items(uow.session, [job_id], wanted.reasons)
+    by_reason, _, num_without = count_items(uow.session, [job_id], wanted.reasons)
     retry = retry_job(uow, job, wanted.reasons, request | {"retry_of": str(job_id)})
     found.by_reason += by_reason
     found.items += by_reason.total()

@@ -180,7 +180,7 @@ class BulkRetry(Shape):
     refused: list[NotRetried]
     remaining: int = Field(description="Jobs that fit and were left for another request like this.")
     is_least: bool = Field(
-        description="More than counted: all of a dry run, else `remaining`; it ends at 1,500 jobs or 50,000 items."
+        description="More than counted: all of a dry run, else `remaining`; it ends at 1,000 jobs or 50,000 items."
     )
     created_before: datetime = Field(description="To be sent with that request, so that it leaves these retries alone.")
 

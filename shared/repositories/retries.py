@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
@@ -47,24 +47,32 @@ def unfinished(reasons: Collection[Reason]) -> ColumnElement[bool]:
     return Item.state.in_(UNFINISHED) & Item.reason.in_(sorted(reasons))
 
 
+class Retryable(NamedTuple):
+    """What of some jobs can be tried again: items by reason, of how many jobs; and items without bytes to be tried."""
+
+    by_reason: Counter[str]
+    jobs: int
+    not_retryable: int
+
+
 def count_items(
     session: Session, job_ids: Select[UUID] | Sequence[UUID], reasons: Collection[Reason], most: int | None = None
-) -> tuple[Counter[str], int]:
-    """By reason how many items of these jobs would be tried again, and how many have no bytes to be tried with.
-
-    No more than `most` are counted.
-    """
+) -> Retryable:
+    """What of these jobs would be tried again, up to `most` items."""
     has_bytes = Item.instance_id.is_not(None).label("has_bytes")
-    items = select(Item.reason, has_bytes).where(Item.job_id.in_(job_ids), unfinished(reasons)).limit(most).subquery()
-    statement = select(items.c.reason, items.c.has_bytes, func.count()).group_by(items.c.reason, items.c.has_bytes)
+    found = select(Item.job_id, Item.reason, has_bytes).where(Item.job_id.in_(job_ids), unfinished(reasons))
+    items = found.limit(most).subquery().c
     by_reason: Counter[str] = Counter()
+    jobs: set[UUID] = set()
     num_without = 0
-    for reason, with_bytes, number in session.execute(statement):
+    statement = select(items.job_id, items.reason, items.has_bytes, func.count())
+    for job_id, reason, with_bytes, number in session.execute(statement.group_by(*list(items))):
         if with_bytes and reason is not None:
             by_reason[reason.value] += number
+            jobs.add(job_id)
         else:
             num_without += number
-    return by_reason, num_without
+    return Retryable(by_reason, len(jobs), num_without)
 
 
 def job_ids_of(wanted: RetryFilter) -> Select[UUID]:

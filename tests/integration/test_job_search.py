@@ -95,7 +95,7 @@ def test_what_is_typed_goes_with_acts_on_many(any_api: Api, jobs: dict[str, Any]
 
 def test_counts_end_where_nobody_reads_on(any_api: Api, jobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.repositories.cancels.MOST_COUNTED", 3)
-    monkeypatch.setattr("api.intake.retry.MOST_COUNTED", 3)
+    monkeypatch.setattr("api.intake.retry.MOST_LOOKED_AT", 3)
     monkeypatch.setattr("api.routes.jobs.MOST_COUNTED", 3)
 
     queued = any_api.post(f"{JOBS}/cancel?dry_run=true").json
