@@ -58,6 +58,7 @@ class FileShown(UploadedFile):
     """What one file is, as the index has it: null where it was rejected."""
 
     id: int
+    patient_id: str | None
     modality: str | None
     study_date: str | None = Field(description="As DICOM writes it: 20260131; empty where the file has none.")
     study_instance_uid: str | None

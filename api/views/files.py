@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.paging import integer_cursor, page_of
 from api.schemas.uploads import FileQuery, FileShown, Planned, UploadedFile
-from shared.models import Instance, Series, Study, Upload, UploadFile
+from shared.models import Instance, Patient, Series, Study, Upload, UploadFile
 from shared.planning.files import planned
 from shared.planning.plan import resolve_model
 from shared.reasons import REASON_TEXTS, Reason
@@ -39,10 +39,11 @@ def uploaded_file(file: UploadFile) -> UploadedFile:
 def files_shown(session: Session, upload: Upload, query: FileQuery) -> Any:
     """A page of files, with the counts of them all."""
     statement = (
-        select(UploadFile, Instance, Series, Study)
+        select(UploadFile, Instance, Series, Study, Patient.patient_id)
         .outerjoin(Instance, Instance.id == UploadFile.instance_id)
         .outerjoin(Series, Series.id == Instance.series_id)
         .outerjoin(Study, Study.id == Series.study_id)
+        .outerjoin(Patient, Patient.id == Study.patient_id)
         .where(UploadFile.upload_id == upload.id, UploadFile.id > (integer_cursor(query.cursor) or 0))
         .order_by(UploadFile.id)
         .limit(query.limit + 1)
@@ -53,8 +54,7 @@ def files_shown(session: Session, upload: Upload, query: FileQuery) -> Any:
     targets = _targets(session, upload, [row[1].id for row in rows if row[1]], query)
 
     def show(row: Any) -> FileShown:
-        file, instance, series, study = row
-        return _shown(file, instance, series, study, targets.get(instance.id) if instance else None)
+        return _shown(row, targets.get(row.Instance.id) if row.Instance else None)
 
     page, status, headers = page_of(rows, query.limit, show, lambda row: str(row[0].id))
     counts = count_outcomes(session, upload.id)
@@ -68,12 +68,12 @@ def _targets(session: Session, upload: Upload, instance_ids: Sequence[int], quer
     return planned(session, upload.id, instance_ids, version, query.explain)
 
 
-def _shown(
-    file: UploadFile, instance: Instance | None, series: Series | None, study: Study | None, target: Target | None
-) -> FileShown:
+def _shown(row: Any, target: Target | None) -> FileShown:
+    file, instance, series, study, patient_id = row
     return FileShown(
         **uploaded_file(file).model_dump(),
         id=file.id,
+        patient_id=patient_id,
         modality=series.modality if series else None,
         study_date=study.study_date if study else None,
         study_instance_uid=study.study_instance_uid if study else None,

@@ -43,8 +43,8 @@ def test_each_file_is_told_with_what_the_model_would_do(any_api: Api) -> None:
     ]
     assert "modality" in found["items"][3]["planned_detail"]
     first, rejected = found["items"][0], found["items"][-1]
-    told = ("name", "outcome", "modality", "study_date", "study_instance_uid", "series_instance_uid")
-    assert [first[name] for name in told] == ["0.dcm", "duplicate", "CT", "20260131", "1.2.6", "1.2.7"]
+    told = ("patient_id", "name", "outcome", "modality", "study_date", "study_instance_uid", "series_instance_uid")
+    assert [first[name] for name in told] == ["P1", "0.dcm", "duplicate", "CT", "20260131", "1.2.6", "1.2.7"]
     assert (first["sop_instance_uid"], first["size_bytes"], first["number_of_frames"]) == ("1.2.1", 1000, 1)
     assert (rejected["reason"], rejected["modality"]) == ("not_dicom", None)
     assert {file["planned"] for file in unasked["items"]} == {None}

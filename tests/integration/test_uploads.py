@@ -327,6 +327,21 @@ def test_files_before_the_break_are_kept_when_the_body_ends_early(uploading: Api
     assert [(file["name"], file["outcome"]) for file in files] == [("whole.dcm", "stored")]
 
 
+def test_only_who_began_an_upload_or_operates_adds_to_it(uploading: Api) -> None:
+    location = uploading.post(UPLOADS).headers["Location"]
+    tokens = [
+        uploading.post("/api/v1/tokens", json={"principal": name, "scopes": scopes}).json["token"]
+        for name, scopes in (("Ann", ["read", "submit"]), ("Bo", ["read", "submit", "operate"]))
+    ]
+    ann, bo = ({"Authorization": f"Bearer {token}"} for token in tokens)
+    body = {"data": _instance_bytes("a"), "content_type": "application/dicom"}
+
+    assert uploading.post(location, headers=ann, **body).status_code == 403
+    assert uploading.post(f"{location}/missing", headers=ann, json={"sha256": []}).status_code == 403
+    assert uploading.post(location, headers=bo, **body).status_code == 200
+    assert uploading.get(location, headers=ann).json["counts"]["stored"] == 1
+
+
 def test_upload_is_refused_and_leaves_nothing_when_the_disk_is_nearly_full(uploading: Api) -> None:
     services = _services(uploading)
     settings = services.settings.model_copy(update={"min_free_bytes": 2**62})

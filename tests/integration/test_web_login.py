@@ -47,7 +47,9 @@ def test_page_leads_to_the_login_and_back(any_api: Api) -> None:
     assert "admin" in browser.get("/jobs").text
 
 
-@pytest.mark.parametrize("after", ["//evil.example", "https://evil.example/", "/\\evil.example", "evil", ""])
+@pytest.mark.parametrize(
+    "after", ["//evil.example", "https://evil.example/", "/\\evil.example", "evil", "", "//[", "/ok\r\nX: 1"]
+)
 def test_login_leads_to_no_other_site(api: Api, after: str) -> None:
     done = Browser(api).client.post("/login", data={"token": api.prepared.token, "next": after})
 
@@ -129,6 +131,88 @@ def test_session_ends_with_the_token_that_began_it(any_api: Api) -> None:
     any_api.call("DELETE", f"{TOKENS}/{made['id']}")
 
     browser.get("/", 303)
+
+
+def test_session_begins_no_other(any_api: Api) -> None:
+    """It would go on after the end of what began the first one."""
+    secret = cookie(Browser(any_api, any_api.prepared.token))
+
+    answer = any_api.app.test_client().post(SESSIONS, json={}, headers={"Authorization": f"Bearer {secret}"})
+
+    assert answer.status_code == 422
+    assert "begins no other" in answer.json["detail"]
+
+
+def test_sessions_count_to_the_limits_of_their_token(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(any_api.app.extensions[EXTENSION].rates, "_now", lambda: 0.0)
+    wanted = {"principal": "Ann", "scopes": ["read"], "requests_per_minute": 18}
+    headers = {"Authorization": f"Bearer {any_api.post(TOKENS, json=wanted).json['token']}"}
+    client = any_api.app.test_client()
+
+    begun = client.post(SESSIONS, json={}, headers=headers)
+    of_session = {"Authorization": f"Bearer {begun.json['secret']}"}
+    answers = [client.get("/api/v1/me", headers=of_session), client.get("/api/v1/me", headers=headers)]
+
+    assert [begun.status_code, *(one.status_code for one in answers)] == [201, 200, 200]
+    assert client.get("/api/v1/me", headers=of_session).status_code == 429
+    assert client.post(SESSIONS, json={}, headers=headers).status_code == 429
+
+
+@pytest.mark.parametrize("act", ["password", "disable"])
+def test_sessions_of_a_password_end_with_it_and_with_being_let_in(any_api: Api, act: str) -> None:
+    with_password(any_api, "physician")
+    browser, path = Browser(any_api), "/api/v1/principals/Dr Jansen"
+    browser.client.post("/login", data={"name": "Dr Jansen", "password": PASSWORD})
+    browser.get("/reports")
+
+    if act == "password":
+        any_api.call("PUT", f"{path}/password", json={"password": PASSWORD[::-1]})
+    else:
+        for is_disabled in (True, False):
+            assert any_api.call("PATCH", path, json={"disabled": is_disabled}).status_code == 200
+
+    browser.get("/reports", 303)
+
+
+def test_who_changes_their_own_password_stays(any_api: Api) -> None:
+    with_password(any_api, "admin")
+    browser, other = Browser(any_api), Browser(any_api)
+    for one in (browser, other):
+        one.client.post("/login", data={"name": "Dr Jansen", "password": PASSWORD})
+    page = "/admin/people/Dr Jansen"
+
+    browser.submit(f"{page}/password", on=page, status=200, password=PASSWORD[::-1])
+
+    browser.get("/reports")
+    other.get("/reports", 303)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 303),
+        ({"Origin": "http://localhost"}, 303),
+        ({"Sec-Fetch-Site": "none"}, 303),
+    ],
+)
+def test_page_of_another_site_logs_nobody_in(api: Api, headers: dict[str, str], status: int) -> None:
+    """Else a reader would work on as somebody else without seeing it."""
+    answer = api.app.test_client().post("/login", data={"token": api.prepared.token}, headers=headers)
+
+    assert answer.status_code == status
+    assert ("Set-Cookie" in answer.headers) == (status == 303)
+
+
+def test_page_that_is_not_there_is_told_on_a_page_and_to_programs_as_ever(api: Api) -> None:
+    browser, html = Browser(api, api.prepared.token), {"Accept": "text/html,*/*;q=0.8"}
+
+    assert "There is no such page." in browser.get("/nothing/here", 404, headers=html).text
+    for path, headers in (("/api/v1/nothing", html), ("/nothing", {"Accept": "*/*"})):
+        assert browser.get(path, 404, headers=headers).content_type == "application/problem+json"
 
 
 def test_session_does_not_outlast_its_token(any_api: Api) -> None:

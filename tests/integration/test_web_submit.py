@@ -64,6 +64,23 @@ def test_files_are_sent_looked_at_and_queued_without_a_script(any_api: Api) -> N
     assert job["counts"]["total"] == 3
 
 
+def test_what_came_before_a_form_broke_off_is_shown_with_what_is_wrong(any_api: Api) -> None:
+    with UnitOfWork(any_api.prepared.engine) as uow:
+        add_model(uow.session)
+    browser = browser_of(any_api, "read", "submit")
+    word = FORM.search(browser.get("/submit").text)
+    assert word is not None
+    whole = WORD % word[2].encode() + form({"one.dcm": instance(1), "two.dcm": instance(2)})
+
+    answer = browser.client.post("/submit", data=whole[:-80], content_type=FORM_TYPE)
+
+    assert answer.status_code == 422
+    assert "send the rest again" in answer.text
+    assert "one.dcm" in answer.text
+    (upload,) = {found[1] for found in re.finditer(r'action="/submit/([0-9a-f-]{36})"', answer.text)}
+    assert [file["name"] for file in any_api.get(f"/api/v1/uploads/{upload}").json["files"]] == ["one.dcm"]
+
+
 def test_files_without_the_word_of_the_page_go_nowhere(any_api: Api) -> None:
     browser = browser_of(any_api, "read", "submit")
     late = {"data": form({"a": b" " * 9000}), "content_type": FORM_TYPE}

@@ -307,6 +307,16 @@ def test_modality_that_dicom_does_not_know_is_other() -> None:
     assert [modality(one)["code"] for one in ("CT", "<script>", "", "ct")] == ["CT", "OT", "OT", "OT"]
 
 
+@pytest.mark.parametrize("given", ["", "OT", "SEG", "RTDOSE", "XX"])
+@both_releases
+def test_study_of_any_modality_is_told(release: Literal["4.3", "5.0"], given: str) -> None:
+    """Or a report of an old scanner's study could never be signed."""
+    of = source()
+    of.document["studies"][0]["modalities"] = [given]
+
+    assert resources(of, "ImagingStudy", release)
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "value", "place"),
     [

@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.errors import StorageFullError, UnsupportedMediaTypeError
 from shared.reasons import Reason
 from shared.storage import ContentStore
-from tests.body_samples import FIELD, FORM, PART, Chunks, contents, form, take
+from tests.body_samples import CLOSE, FIELD, FORM, PART, Chunks, contents, form, take
 from tests.zip_samples import MIB, NOISE, make_zip, reasons, temporary_files
 
 
@@ -162,6 +162,15 @@ def test_receive_stops_when_the_request_holds_too_many_files(store: ContentStore
     files, error = take(store, body, FORM, max_request_files=2)
 
     assert len(contents(files)) == 2
+    assert "more than 2 files" in str(error)
+
+
+def test_receive_reads_no_more_parts_that_were_left_empty_than_files(store: ContentStore) -> None:
+    left_empty = PART % (b"", b"")
+
+    files, error = take(store, left_empty * 3 + CLOSE, FORM, max_request_files=2)
+
+    assert contents(files) == []
     assert "more than 2 files" in str(error)
 
 
