@@ -31,7 +31,7 @@ class Job(Base):
     __table_args__ = (
         Index("ix_job_state", "state", "id"),
         Index("ix_job_principal_id", "principal_id", "id"),
-        Index("ix_job_label_folded", "label_folded", "id"),
+        Index("ix_job_label_folded", "label_folded", "id", "state"),
         Index("ix_job_model_version_id", "model_version_id", "id"),
         Index("ix_job_lane", "lane", "id"),
         Index("ix_job_token_id", "token_id", "state"),

@@ -20,12 +20,13 @@ from shared.identifiers import new_id
 from shared.migrate import prepare_database
 from shared.models import Base, ModelVersion, Report, Series, Study
 from shared.reports.digest import content_digest
+from shared.repositories.jobs import JobFilter, list_jobs
 from shared.repositories.registry import numbered, promote, promotions_of, roll_back
 from shared.schema import migrating, schema_is_current, upgrade_schema
 from shared.states import PromotionKind, ReportOrigin, ReportStatus
 from shared.unit_of_work import UnitOfWork
 from tests.conftest import Prepared
-from tests.factories import MODEL, add_instance, add_model
+from tests.factories import MODEL, add_instance, add_model, submit_job
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -129,6 +130,24 @@ def test_reports_of_before_become_one_chain_in_the_order_in_which_they_were_made
         assert [one.supersedes for one in chain] == [None, reports[0].id, reports[1].id]
         assert {one.content_digest for one in chain} == {content_digest({"findings": [0.25]})}
         assert {(one.model_name, one.origin) for one in chain} == {(MODEL, ReportOrigin.RESULTS)}
+
+
+def test_labels_of_before_are_found_whatever_their_script(empty: Engine) -> None:
+    prepare_database(empty, "local")
+    jobs = [submit_job(empty, 1, label=label) for label in ("Night", "ÄRZTE Straße", "夜间")]
+    _downgrade(empty, "0015")
+    upgrade_schema(empty)
+
+    with reading(empty) as session:
+        found = [
+            [one.id for one in list_jobs(session, JobFilter(label=label))]
+            for label in ("Night", "ÄRZTE Straße", "夜间")
+        ]
+        typed = [
+            [one.id for one in list_jobs(session, JobFilter(typed=typed))] for typed in ("nig", "ärzte strasse", "夜")
+        ]
+
+    assert found == typed == [[job] for job in jobs]
 
 
 def _report(patient_id: int, version: ModelVersion, number: int) -> Report:
