@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +69,10 @@ def _driver(connection: Connection) -> Any:
 
 def schema_is_current(connection: Connection) -> bool:
     """True when the database has every migration that this code knows."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == head
+    return MigrationContext.configure(connection).get_current_revision() == _newest()
+
+
+@cache
+def _newest() -> str | None:
+    """Every migration's file is read for it, and none changes while we run."""
+    return ScriptDirectory.from_config(_config()).get_current_head()

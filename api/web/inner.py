@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from flask import Response, current_app, request
 from werkzeug.test import EnvironBuilder
 
-from api.auth import COOKIE
+from api.auth import COOKIE, KNOWN_TOKENS
 
 Json = dict[str, Any]
 # What WSGI says of a body.
@@ -67,7 +67,7 @@ def _call(
     carried = request.cookies.get(COOKIE, "") if secret is None else secret
     if carried:
         builder.headers["Authorization"] = f"Bearer {carried}"
-    environ = builder.get_environ()
+    environ = builder.get_environ() | {KNOWN_TOKENS: request.environ.setdefault(KNOWN_TOKENS, {})}
     if stream is not None:
         # The builder would look how long it is.
         environ |= {"wsgi.input": stream} | {name: request.environ.get(name, "") for name in OF_BODY}
