@@ -129,7 +129,7 @@ def test_zip_becomes_a_report_that_a_physician_signs_by_keyboard(
         page.goto("/submit")
         page.set_input_files("#files", night)
         page.locator("#rows tr").nth(1).wait_for()
-        page.click("#queue")
+        page.click("#wish button.main")
         page.locator("#job .state.done").wait_for(timeout=120_000)
         page.locator("#reports a").first.wait_for(timeout=60_000)
         report = page.locator("#reports a").first.get_attribute("href")

@@ -15,6 +15,8 @@ document.addEventListener("submit", async (event) => {
   const { target: form, submitter } = event;
   if (event.defaultPrevented) return;
   if (sent.has(form)) return event.preventDefault();
+  const question = submitter?.dataset.confirm ?? form.dataset.confirm;
+  if (form !== passed && question && !(isAsking || window.confirm(question))) return event.preventDefault();
   if (hasSession && form.method === "post" && form !== passed) {
     event.preventDefault();
     if (isAsking) return;
@@ -25,8 +27,6 @@ document.addEventListener("submit", async (event) => {
     passed = null;
     return;
   }
-  const question = submitter?.dataset.confirm ?? form.dataset.confirm;
-  if (question && !window.confirm(question)) return event.preventDefault();
   if (form.method !== "post") return;
   sent.add(form);
   setTimeout(() => sent.delete(form), ANSWERED_MS);
