@@ -2,9 +2,11 @@
 
 import html
 import re
+from itertools import count
 
 import pytest
 
+from api.services import EXTENSION
 from tests.browsing import Browser, browser_of
 from tests.conftest import Api
 
@@ -73,7 +75,9 @@ def test_token_is_made_shown_once_and_revoked_with_its_sessions(any_api: Api) ->
     assert "revoked" in admin.get("/admin/tokens").text
 
 
-def test_person_is_added_given_roles_and_a_password_and_shut_out(any_api: Api) -> None:
+def test_person_is_added_given_roles_and_a_password_and_shut_out(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A minute between any two tries to log in: they are counted.
+    monkeypatch.setattr(any_api.app.extensions[EXTENSION].rates, "_now", count(0, 60).__next__)
     admin, jansen = Browser(any_api, any_api.prepared.token), Browser(any_api)
     login = {"name": "Dr Jansen", "password": PASSWORD}
 
