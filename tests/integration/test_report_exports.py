@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -111,7 +112,9 @@ def test_report_from_before_documents_named_their_version(any_api: Api, package:
     source = source_from(any_api, report["id"])
 
     made = pydicom.dcmread(io.BytesIO(make_sr(source)))
-    assert (made.PreliminaryFlag, made.ContentDate) == ("PRELIMINARY", report["created_at"][:10].replace("-", ""))
+    zone = datetime.strptime(made.TimezoneOffsetFromUTC, "%z").tzinfo
+    day = datetime.fromisoformat(report["created_at"]).astimezone(zone).strftime("%Y%m%d")
+    assert (made.PreliminaryFlag, made.ContentDate) == ("PRELIMINARY", day)
     (told,) = (
         one["resource"]
         for one in json.loads(make_fhir(source, "5.0"))["entry"]

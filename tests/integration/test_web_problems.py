@@ -42,7 +42,7 @@ def test_what_a_page_refuses_by_itself_is_in_its_own_words_alone(api: Api) -> No
 
     page = browser.get("/submit", 403).text
 
-    assert 'role="alert">提交需要带有 submit 权限的会话' in page
+    assert 'role="alert">提交需要 submit 权限，而您的会话没有' in page
     assert 'class="said"' not in page
 
 
