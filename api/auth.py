@@ -121,6 +121,15 @@ def may(scope: Scope) -> bool:
     return scope.value in scopes_of(token())
 
 
+def check_own(principal_id: int, what: str) -> None:
+    """Raise ScopeError where somebody else's job or upload is to be changed and the token may not operate."""
+    if own_only() not in (None, principal_id):
+        raise ScopeError(
+            f"The {what} is somebody else's: the scope {Scope.SUBMIT} is for one's own {what}s, all others take the "
+            f"scope {Scope.OPERATE}."
+        )
+
+
 def own_only(*, mine: bool = False) -> int | None:
     """Whose jobs a request is about: the principal's own where it says so or the token may not operate; None: all."""
     return principal().id if mine or not may(Scope.OPERATE) else None

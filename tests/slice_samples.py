@@ -24,6 +24,13 @@ def ct_slice(name: str, at_mm: float, *, orientation: Sequence[float] = AXIAL, *
     return dicom_bytes(**given | attributes)
 
 
+def brighter_slices(name: str, number: int, *, side: int, step: int) -> list[tuple[str, bytes]]:
+    """Files of a series, each uniform and `step` brighter than the one below it, with a window of 0 to 256."""
+    shown = {"WindowCenter": 128, "WindowWidth": 256, "VOILUTFunction": "LINEAR_EXACT", "Rows": side, "Columns": side}
+    pixels = [np.full((side, side), step * at, np.uint16).tobytes() for at in range(number)]
+    return [(f"{at}.dcm", ct_slice(f"{name}{at}", 5.0 * at, PixelData=data, **shown)) for at, data in enumerate(pixels)]
+
+
 def enhanced_ct(name: str, at_mm: Sequence[float], **attributes: Any) -> bytes:
     """A multi-frame CT whose frames lie at these places of the z axis, each with other pixels."""
     pixels = np.stack([np.roll(ramp(), number) for number in range(len(at_mm))])

@@ -8,7 +8,7 @@ from flask import Response, jsonify, request
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from api.auth import auth, may, own_only, principal
+from api.auth import auth, check_own, may, principal
 from api.idempotency import once
 from api.intake.accept import Wish, accept_job, accept_training
 from api.paging import page_of, read_body, read_query, uuid_cursor
@@ -220,11 +220,7 @@ def find_job(session: Session, job_id: UUID) -> Job:
 def find_own_job(session: Session, job_id: UUID) -> Job:
     """The job, to be changed; raises ScopeError where it is somebody else's and the token may not operate."""
     job = find_job(session, job_id)
-    if own_only() not in (None, job.principal_id):
-        raise ScopeError(
-            f"The job is somebody else's: the scope {Scope.SUBMIT} is for one's own jobs, all others take the scope "
-            f"{Scope.OPERATE}."
-        )
+    check_own(job.principal_id, "job")
     return job
 
 

@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import request
 from sqlalchemy.orm import Session
 
-from api.auth import auth, own_only, principal
+from api.auth import auth, check_own, principal
 from api.intake.receive import receive
 from api.intake.spooling import display_name
 from api.intake.store import store_files
@@ -18,7 +18,7 @@ from api.schemas.uploads import FileList, FileQuery, MissingShown, MissingWanted
 from api.services import Services, services
 from api.views.files import files_shown, uploaded_file
 from shared.db import reading
-from shared.errors import BusyError, NotFoundError, ScopeError
+from shared.errors import BusyError, NotFoundError
 from shared.models import Upload, UploadFile
 from shared.repositories.audit import add_audit_event
 from shared.repositories.imaging import site_named
@@ -153,11 +153,7 @@ def _find(upload_id: UUID) -> Upload:
 def _find_own(upload_id: UUID) -> Upload:
     """The upload, to be added to; raises ScopeError where it is somebody else's and the token may not operate."""
     upload = _find(upload_id)
-    if own_only() not in (None, upload.principal_id):
-        raise ScopeError(
-            f"The upload is somebody else's: the scope {Scope.SUBMIT} is for one's own uploads, all others take the "
-            f"scope {Scope.OPERATE}."
-        )
+    check_own(upload.principal_id, "upload")
     return upload
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
 from shared.models import AuditEvent, AuditSeal, Principal, table_of
+from shared.repositories.filters import as_given
 
 # Made once, and on the table itself: building a statement takes longer than running it.
 _ADD = insert(table_of(AuditEvent))
@@ -37,12 +38,12 @@ def list_audit_events(session: Session, wanted: AuditFilter, *, before: int | No
         .outerjoin(Principal, Principal.id == AuditEvent.principal_id)
         .outerjoin(AuditSeal, AuditSeal.event_id == AuditEvent.id)
     )
-    conditions = (
+    given = as_given(
         (AuditEvent.object_kind, wanted.object_kind),
         (AuditEvent.object_id, wanted.object_id),
         (AuditEvent.action, wanted.action),
     )
-    statement = statement.where(*(column == value for column, value in conditions if value is not None))
+    statement = statement.where(*given)
     if wanted.principal is not None:
         # Its number, known beforehand: so the database knows how many events it has, and which index leads to them.
         named = session.scalar(select(Principal.id).where(Principal.name == wanted.principal))

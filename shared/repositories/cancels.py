@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.models import Job
 from shared.repositories.bounded import MOST_COUNTED
+from shared.repositories.filters import as_given
 from shared.repositories.job_search import has_label
 from shared.states import JobKind, JobState, Lane
 
@@ -50,16 +51,11 @@ def first_open(session: Session, wanted: CancelFilter, most: int) -> Sequence[tu
 
 
 def _fitting(wanted: CancelFilter, *columns: Any) -> Select[Any]:
-    optional: tuple[tuple[Any, Any], ...] = (
-        (Job.kind == wanted.kind, wanted.kind),
-        (Job.lane == wanted.lane, wanted.lane),
-        (has_label(wanted.label or ""), wanted.label),
-        (Job.principal_id == wanted.principal_id, wanted.principal_id),
-    )
     return select(*columns).where(
         Job.state.in_(sorted(wanted.states)),
         Job.cancel_requested_at.is_(None),
         Job.created_at < wanted.created_before,
-        *(fits for fits, value in optional if value is not None),
+        *as_given((Job.kind, wanted.kind), (Job.lane, wanted.lane), (Job.principal_id, wanted.principal_id)),
+        *has_label(wanted.label),
         *([] if wanted.found is None else [wanted.found]),
     )

@@ -32,9 +32,9 @@ def folded(label: str) -> str:
     return label.casefold()
 
 
-def has_label(label: str) -> ColumnElement[bool]:
-    """Jobs of exactly this label, by its index."""
-    return and_(Job.label_folded == folded(label), Job.label == label)
+def has_label(label: str | None) -> list[ColumnElement[bool]]:
+    """Conditions of jobs of exactly this label, by its index; none where none is given."""
+    return [] if label is None else [Job.label_folded == folded(label), Job.label == label]
 
 
 def found_by(session: Session, typed: str) -> ColumnElement[bool]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, lazyload
 
 from shared.clock import utc_now
 from shared.identifiers import new_id
 from shared.models import Item, Job, JobPatient, Shard, table_of
 from shared.reasons import Reason
+from shared.repositories.filters import as_given
 from shared.repositories.history import Move, changed_rows, record
 from shared.repositories.job_moves import settle_jobs
 from shared.repositories.job_search import folded, has_label, newest_found
@@ -139,14 +140,13 @@ def list_jobs(
     session: Session, wanted: JobFilter = ALL_JOBS, *, before: UUID | None = None, limit: int = 50
 ) -> Sequence[Job]:
     """Jobs, newest first, older than the cursor `before`."""
-    given: tuple[tuple[object, ColumnElement[bool]], ...] = (
-        (wanted.state, Job.state == wanted.state),
-        (wanted.kind, Job.kind == wanted.kind),
-        (wanted.lane, Job.lane == wanted.lane),
-        (wanted.label, has_label(wanted.label or "")),
-        (wanted.principal_id, Job.principal_id == wanted.principal_id),
+    filters = as_given(
+        (Job.state, wanted.state),
+        (Job.kind, wanted.kind),
+        (Job.lane, wanted.lane),
+        (Job.principal_id, wanted.principal_id),
     )
-    filters = [fits for value, fits in given if value is not None]
+    filters += has_label(wanted.label)
     if before is not None:
         filters.append(Job.id < before)
     # Many jobs have one model, which is read once, not joined to each of them: its contract can be long.

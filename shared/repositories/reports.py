@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload
 from shared.db import among
 from shared.models import JobPatient, ModelVersion, Patient, Principal, Report
 from shared.reports.versions import NewestReport
+from shared.repositories.filters import as_given
 from shared.states import SIGNED_STATUSES, ReportStatus
 
 
@@ -120,12 +121,10 @@ def list_reports(
         statement = statement.where(*_of_model(wanted.model))
     if wanted.unsigned:
         statement = statement.where(~_HEAD_IS_SIGNED)
-    equal = (
-        (Patient.key, wanted.patient_key),
-        (Patient.patient_id, wanted.patient_id),
-        (Report.status, wanted.status),
+    given = as_given(
+        (Patient.key, wanted.patient_key), (Patient.patient_id, wanted.patient_id), (Report.status, wanted.status)
     )
-    statement = statement.where(*(column == value for column, value in equal if value is not None))
+    statement = statement.where(*given)
     if before is not None:
         statement = statement.where(Report.id < before)
     return session.scalars(statement.order_by(Report.id.desc()).limit(limit)).all()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from shared.models import Item, Job, ModelVersion
 from shared.reasons import Failure, Reason, reasons_of
+from shared.repositories.filters import as_given
 from shared.repositories.job_search import has_label
 from shared.states import ItemState, JobKind, JobState, Lane
 
@@ -85,12 +86,11 @@ def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
         Job.created_at < wanted.created_before,
         ~exists().where(retry.retry_of == Job.id),
     )
-    optional: tuple[tuple[Any, Any], ...] = (
-        (Job.principal_id == wanted.principal_id, wanted.principal_id),
-        (has_label(wanted.label or ""), wanted.label),
-        (Job.lane == wanted.lane, wanted.lane),
-        (ModelVersion.name == wanted.model_name, wanted.model_name),
-        (ModelVersion.version == wanted.model_version, wanted.model_version),
+    given = as_given(
+        (Job.principal_id, wanted.principal_id),
+        (Job.lane, wanted.lane),
+        (ModelVersion.name, wanted.model_name),
+        (ModelVersion.version, wanted.model_version),
     )
     if wanted.model_name is not None:
         statement = statement.join(ModelVersion, ModelVersion.id == Job.model_version_id)
@@ -98,7 +98,7 @@ def job_ids_of(wanted: RetryFilter) -> Select[UUID]:
         statement = statement.where(Job.created_at >= wanted.created_after)
     if wanted.found is not None:
         statement = statement.where(wanted.found)
-    return statement.where(*(fits for fits, value in optional if value is not None))
+    return statement.where(*given, *has_label(wanted.label))
 
 
 def retryable_ids(wanted: RetryFilter) -> Select[UUID]:

@@ -188,10 +188,12 @@ def test_failed_job_is_tried_again(browser: Any, url: str, http: httpx.Client) -
     with somebody(browser, url, http, "operator") as page:
         page.goto("/jobs?state=failed")
         page.locator("#jobs tbody a").first.click()
-        page.get_by_role("button", name="Retry what failed").click()
+        page.get_by_role("button", name="Retry what failed").dblclick()
         page.wait_for_url(lambda found: failed not in found)
         page.locator("#job .state.queued").wait_for()
         assert page.locator(f"#job a[href='/jobs/{failed}']").is_visible(), "it says what it tries again"
+    retries = [job for job in http.get("/api/v1/jobs?limit=500").json()["items"] if job["retry_of"] == failed]
+    assert len(retries) == 1, "pressed twice, sent once"
 
 
 def test_signed_report_is_amended_and_retracted_by_keyboard(browser: Any, url: str, http: httpx.Client) -> None:

@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import select
@@ -21,7 +20,7 @@ from tests.factories import new_sha256
 from tests.integration.test_job_to_report import ZIP
 from tests.reviews import aggregate, model, person, physician, predict_again, say
 from tests.screens import DESK, PHONE, chromium, overflows, served, violations, window
-from tests.slice_samples import ct_slice
+from tests.slice_samples import brighter_slices
 
 SLICES, SIDE = 30, 32
 MIDDLE = "[...document.querySelector('canvas').getContext('2d').getImageData(200, 200, 1, 1).data].slice(0, 3).join()"
@@ -37,12 +36,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def report(api: Api) -> str:
     """Of a series of slices: an effusion, with a heat map on its first image, and neither mass nor nodule."""
-    files = []
-    for number in range(SLICES):
-        pixels = np.full((SIDE, SIDE), 5 * number, np.uint16)
-        shown = {"WindowCenter": 128, "WindowWidth": 256, "VOILUTFunction": "LINEAR_EXACT"}
-        size = {"Rows": SIDE, "Columns": SIDE, "PixelData": pixels.tobytes()}
-        files.append((f"{number}.dcm", ct_slice(f"r{number}", 5.0 * number, **shown, **size)))
+    files = brighter_slices("r", SLICES, side=SIDE, step=5)
     assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
     version = model(api.prepared)
     predict_again(api.prepared, version, (0.9, 0.2, 0.3))

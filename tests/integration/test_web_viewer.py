@@ -20,7 +20,7 @@ from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.integration.test_job_to_report import ZIP
 from tests.screens import served
-from tests.slice_samples import ct_slice
+from tests.slice_samples import brighter_slices
 from tests.support import absent, tool
 
 STUDY, SERIES = make_uid("study"), make_uid("series")
@@ -36,12 +36,7 @@ def path(number: int) -> str:
 @pytest.fixture
 def sent(api: Api) -> Api:
     """Slices that are brighter the higher they lie."""
-    files = []
-    for number in range(SLICES):
-        pixels = np.full((SIDE, SIDE), 20 * number, np.uint16)
-        shown = {"WindowCenter": 128, "WindowWidth": 256, "VOILUTFunction": "LINEAR_EXACT"}
-        size = {"Rows": SIDE, "Columns": SIDE, "PixelData": pixels.tobytes()}
-        files.append((f"{number}.dcm", ct_slice(f"s{number}", 5.0 * number, **shown, **size)))
+    files = brighter_slices("s", SLICES, side=SIDE, step=20)
     assert api.post("/api/v1/uploads", data=zipped(files), **ZIP).status_code == 201
     return api
 
