@@ -63,7 +63,7 @@ def test_review_that_was_typed_outlives_the_session_and_is_sent_after_another_lo
         assert "The session of resident has ended." in page.inner_text(ENDED)
         assert violations(page) == []
         page.click("button[value=save]")
-        page.wait_for_function("document.querySelector('#comment').value === 'half a sentence'")
+        page.wait_for_function("() => document.querySelector('#comment').value === 'half a sentence'")
         assert page.url.endswith(first), "nothing was sent"
 
         log_in(page, token_of(api, "somebody else"))

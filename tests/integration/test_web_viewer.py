@@ -140,7 +140,7 @@ def test_drag_changes_the_window_with_few_requests_and_a_double_click_brings_it_
     page.mouse.move(x, y - box["width"] / 8, steps=200)
     page.mouse.up()
     says(page, WINDOW, "centre 64, width 256")
-    page.wait_for_function(f"Math.abs({MIDDLE.format(x=300, y=300)}[0] - 124) <= 3")
+    page.wait_for_function(f"() => Math.abs({MIDDLE.format(x=300, y=300)}[0] - 124) <= 3")
 
     # Two neighbours on either side are loaded ahead.
     assert len([url for url in asked if make_uid("s3") in url]) < 150
@@ -149,7 +149,7 @@ def test_drag_changes_the_window_with_few_requests_and_a_double_click_brings_it_
     assert near(grey(page), 144), "the chosen window stays"
     page.mouse.dblclick(x, y)
     says(page, WINDOW, "centre 128, width 256")
-    page.wait_for_function(f"Math.abs({MIDDLE.format(x=300, y=300)}[0] - 80) <= 2")
+    page.wait_for_function(f"() => Math.abs({MIDDLE.format(x=300, y=300)}[0] - 80) <= 2")
     page.keyboard.press("Shift+ArrowRight")
     says(page, WINDOW, "centre 128, width 268.8")
 
@@ -180,13 +180,13 @@ def test_heat_map_fades_in_over_the_frame_that_it_belongs_to_only(page: Any) -> 
     page.route("**/heat-maps/7.png", lambda route: route.fulfill(body=picture.getvalue(), content_type="image/png"))
     page.goto(f"{path(3)}?heat=7")
     says(page, PLACE, "image 4 of 12")
-    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] > 130")
+    page.wait_for_function(f"() => {MIDDLE.format(x=300, y=300)}[0] > 130")
 
     page.locator("input.viewer-fade").fill("100")
-    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] > 190")
+    page.wait_for_function(f"() => {MIDDLE.format(x=300, y=300)}[0] > 190")
     assert near(grey(page), RED)
     page.locator("input.viewer-fade").fill("50")
-    page.wait_for_function(f"{MIDDLE.format(x=300, y=300)}[0] < 140")
+    page.wait_for_function(f"() => {MIDDLE.format(x=300, y=300)}[0] < 140")
     assert near(grey(page), (130, 30, 30))
     page.locator("canvas").focus()
     page.keyboard.press("ArrowDown")
