@@ -37,7 +37,7 @@ from api.routes import (
     verifications,
     webhooks,
 )
-from api.services import EXTENSION, Services, make_services
+from api.services import EXTENSION, Services, make_services, services
 from api.web import pages as web
 from shared.config import Settings
 
@@ -54,7 +54,7 @@ STREAMED = frozenset(
 )
 
 
-def create_app(settings: Settings, services: Services | None = None) -> APIFlask:
+def create_app(settings: Settings, given: Services | None = None) -> APIFlask:
     """The API over these settings."""
     app = APIFlask(
         "api",
@@ -76,7 +76,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         HTTP_ERROR_SCHEMA=docs.PROBLEM_SCHEMA,
         JSON_SORT_KEYS=False,
     )
-    app.extensions[EXTENSION] = services or make_services(settings)
+    app.extensions[EXTENSION] = given or make_services(settings)
     register_error_handlers(app)
     for blueprint in (
         uploads.blueprint,
@@ -117,7 +117,7 @@ def create_app(settings: Settings, services: Services | None = None) -> APIFlask
         # Bodies of files are streamed and bounded where they are read; everything else is read into memory.
         streamed = request.endpoint in STREAMED and request.mimetype not in ("", "application/json")
         if not streamed:
-            request.max_content_length = settings.max_json_bytes
+            request.max_content_length = services().settings.max_json_bytes
 
     @app.spec_processor
     def _complete(spec: dict[Any, Any] | str) -> dict[Any, Any] | str:

@@ -13,7 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
-from shared.db import AdvisoryLock, take_lock
+from shared.db import AdvisoryLock, reading, take_lock
+
+# For so long does who starts on SQLite wait while another brings it to the newest schema; PostgreSQL's lock has no end.
+LONGEST_MIGRATION_S = 600
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -30,8 +33,8 @@ def lock_schema(connection: Connection) -> None:
 
 def upgrade_schema(engine: Engine) -> None:
     """Apply the migrations that are missing, in one transaction."""
-    with engine.connect() as connection:
-        if schema_is_current(connection):
+    with reading(engine) as session:
+        if schema_is_current(session.connection()):
             return  # also for what it would cost to check every reference of a large database
     with migrating(engine) as connection:
         lock_schema(connection)
@@ -47,10 +50,12 @@ def migrating(engine: Engine) -> Iterator[Connection]:
     """
     with engine.connect() as connection:
         is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:
+            # On the driver's connection: within a transaction, which SQLAlchemy would begin, nothing would change.
+            (busy_ms,) = _driver(connection).execute("PRAGMA busy_timeout").fetchone()
+            _driver(connection).execute(f"PRAGMA busy_timeout={LONGEST_MIGRATION_S * 1000}")
+            _driver(connection).execute("PRAGMA foreign_keys=OFF")
         try:
-            if is_sqlite:
-                # On the driver's connection: within a transaction, which SQLAlchemy would begin, nothing would change.
-                _driver(connection).execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
                 if not is_sqlite:
                     # Between two statements Alembic works for longer than others may idle, on a busy machine.
@@ -61,6 +66,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         finally:
             if is_sqlite:
                 _driver(connection).execute("PRAGMA foreign_keys=ON")
+                _driver(connection).execute(f"PRAGMA busy_timeout={busy_ms}")
 
 
 def _driver(connection: Connection) -> Any:

@@ -245,8 +245,8 @@ def test_admin_adds_a_person_and_is_told_that_somebody_stays_admin(
         page.wait_for_url("**/admin/people/Dr%20Jansen")
         assert page.get_by_label("physician").is_checked()
         page.get_by_label("submitter").check()
-        page.get_by_role("button", name="Save").click()
-        page.wait_for_load_state("networkidle")
+        with page.expect_navigation():
+            page.get_by_role("button", name="Save").click()
         assert http.get("/api/v1/principals/Dr Jansen").json()["roles"] == ["submitter", "physician"]
         digest = http.get("/api/v1/datasets").json()["items"][0]["digest"]
         for path in [page.url, "/admin/audit/chain", f"/datasets/{digest}", SECOND, *ADMINS]:

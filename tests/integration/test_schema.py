@@ -1,5 +1,6 @@
 """The migrations make what the models say, on both databases, forwards, backwards, and by several hosts at once."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_database_is_prepared_once_when_hosts_start_together(empty: Engine) -> N
 
     assert sum(token is not None for token in tokens) == 1
     assert _tables(empty) == set(Base.metadata.tables)
+
+
+def test_start_waits_for_another_that_migrates_for_longer_than_for_any_other_lock(settings: Settings) -> None:
+    engine = make_engine(settings.model_copy(update={"database_timeout_s": 0.2}))
+    with ThreadPoolExecutor(1) as pool:
+        with migrating(engine) as connection:
+            started = pool.submit(upgrade_schema, engine)
+            connection.execute(text("CREATE TABLE large (id INTEGER)"))
+            time.sleep(1.5)
+            assert not started.done()
+        started.result()
+
+    assert _tables(engine) == {"large", *Base.metadata.tables}
+    with reading(engine) as session:
+        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 200
+    engine.dispose()
 
 
 def test_sqlite_waits_keeps_and_checks(prepared: Prepared) -> None:

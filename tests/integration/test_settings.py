@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from api.app import create_app
 from api.services import make_services
 from api.views.settings import without_secrets
 from shared.config import Settings, load_settings
-from tests.conftest import Api, Prepared, header_reader
+from tests.conftest import Api, Prepared, header_reader, make_app
 
 SETTINGS = "/api/v1/settings"
 
@@ -54,7 +53,7 @@ def test_no_password_leaves_the_server(prepared: Prepared) -> None:
     )
     services = replace(make_services(prepared.settings), settings=given, headers=header_reader())
     try:
-        answer = Api(create_app(given, services), prepared).get(SETTINGS)
+        answer = Api(make_app(services), prepared).get(SETTINGS)
     finally:
         services.engine.dispose()
 

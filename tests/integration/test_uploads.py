@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from api.app import create_app
 from api.services import Services, make_services
 from shared.config import load_settings
 from shared.db import reading
@@ -21,7 +20,7 @@ from shared.repositories.imaging import NewInstance, index_instances, lock_index
 from shared.repositories.parts import QUERY_VALUES
 from shared.unit_of_work import UnitOfWork
 from tests.body_samples import FORM, PART, form
-from tests.conftest import Api, Prepared
+from tests.conftest import Api, Prepared, make_app
 from tests.dicom_samples import dicom_bytes, make_uid, ramp
 from tests.factories import add_model, make_header, new_sha256, rows_of
 from tests.zip_samples import make_zip
@@ -44,7 +43,7 @@ def uploading(any_prepared: Prepared, headers: HeaderReader) -> Iterator[Api]:
     services = make_services(any_prepared.settings)
     services.headers.close()
     services = dataclasses.replace(services, headers=headers)
-    yield Api(create_app(any_prepared.settings, services), any_prepared)
+    yield Api(make_app(services), any_prepared)
     services.engine.dispose()
 
 
@@ -345,7 +344,7 @@ def test_only_who_began_an_upload_or_operates_adds_to_it(uploading: Api) -> None
 def test_upload_is_refused_and_leaves_nothing_when_the_disk_is_nearly_full(uploading: Api) -> None:
     services = _services(uploading)
     settings = services.settings.model_copy(update={"min_free_bytes": 2**62})
-    full = Api(create_app(settings, dataclasses.replace(services, settings=settings)), uploading.prepared)
+    full = Api(make_app(dataclasses.replace(services, settings=settings)), uploading.prepared)
 
     answer = _send(full, {"a.dcm": _instance_bytes("a")})
 
