@@ -19,6 +19,7 @@ from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.dicom.read import HeaderReader
 from shared.migrate import prepare_database
+from tests.screens import chromium
 
 _first_engines: dict[str, Engine] = {}
 
@@ -209,3 +210,10 @@ def api(prepared: Prepared) -> Iterator[Api]:
 def any_api(any_prepared: Prepared) -> Iterator[Api]:
     """The API on each kind of database."""
     yield from make_api(any_prepared)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real one for all tests of a file."""
+    with chromium() as found:
+        yield found

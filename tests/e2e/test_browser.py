@@ -9,16 +9,10 @@ import pytest
 
 from tests.cohorts import film, zipped
 from tests.model_samples import accept_everything_package, zip_package
-from tests.screens import DESK, PHONE, chromium, overflows, violations, window
+from tests.screens import DESK, PHONE, overflows, violations, window
 from tests.system import System, running_system
 
 SCRIPT = "<script>document.title='harmed'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.factories import MODEL
 from tests.integration.test_schedules_api import look
 from tests.reporting import report_on_all
 from tests.reviews import fail, model, predict, reported
-from tests.screens import PHONE, chromium, overflows, violations, window
+from tests.screens import PHONE, overflows, violations, window
 from tests.services import api_at
 from tests.web_models import judged
 
@@ -41,12 +41,6 @@ SEEN = {
     "physician": ["Save, unsigned"],
     "admin": list(BUTTONS),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,8 @@ from tests.cohorts import zipped
 from tests.conftest import Prepared
 from tests.dicom_samples import dicom_bytes, make_uid
 from tests.factories import add_model
-from tests.screens import chromium, overflows, violations, window
+from tests.screens import overflows, violations, window
 from tests.services import api_at
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -19,18 +19,12 @@ from tests.dicom_samples import make_uid
 from tests.factories import new_sha256
 from tests.integration.test_job_to_report import ZIP
 from tests.reviews import aggregate, model, person, physician, predict_again, say
-from tests.screens import DESK, PHONE, chromium, overflows, served, violations, window
+from tests.screens import DESK, PHONE, overflows, served, violations, window
 from tests.slice_samples import brighter_slices
 
 SLICES, SIDE = 30, 32
 MIDDLE = "[...document.querySelector('canvas').getContext('2d').getImageData(200, 200, 1, 1).data].slice(0, 3).join()"
 OF, PLACE, WINDOW = ".viewer-of", "span.viewer-place", "span.viewer-window"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

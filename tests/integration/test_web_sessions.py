@@ -8,18 +8,12 @@ import pytest
 from tests.conftest import Api
 from tests.factories import MODEL
 from tests.reviews import REPORTS, document, reported
-from tests.screens import chromium, served, violations, window
+from tests.screens import served, violations, window
 from tests.web_models import judged
 
 TOKENS = "/api/v1/tokens"
 ENDED, UNREACHABLE = "#ended", "#unreachable"
 LATER_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from tests.cohorts import zipped
 from tests.conftest import Api
 from tests.dicom_samples import make_uid
 from tests.integration.test_job_to_report import ZIP
-from tests.screens import served
+from tests.screens import served, window
 from tests.slice_samples import brighter_slices
-from tests.support import absent, tool
 
 STUDY, SERIES = make_uid("study"), make_uid("series")
 SIDE, SLICES, RED = 64, 12, (200, 0, 0)
@@ -70,25 +69,12 @@ def address(sent: Api) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str, sent: Api) -> Iterator[Any]:
+def page(browser: Any, address: str, sent: Api) -> Iterator[Any]:
     """A browser's page, logged in; what a script or the policy complains of fails the test, a told refusal does not."""
-    chromium = tool("chromium", "chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright is not installed: pip install playwright")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 800, "height": 900}, base_url=address)
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
+    faults: list[str] = []
+    with window(browser, address, sent.prepared.token, viewport={"width": 800, "height": 900}) as page:
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.goto("/login")
-        page.fill("input[name=token]", sent.prepared.token)
-        page.click("form:has(input[name=token]) button")
-        page.wait_for_url("**/")
         yield page
-        browser.close()
     assert [one for one in faults if "422" not in one] == []
 
 
