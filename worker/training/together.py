@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.errors import NotTrainableError
+from worker.engines.backends import this_backend
 from worker.training.learn import Event, learn, told
 from worker.training.order import REFUSED, TrainingOrder
 from worker.training.ring import Address, Ring
@@ -52,6 +53,7 @@ class _Learner:
     """A process of Ray's, of which the first leads; each has as many threads as are its share of the CPUs."""
 
     def __init__(self, threads: int) -> None:
+        this_backend()
         import ray
         import tensorflow as tf
 
