@@ -86,6 +86,7 @@ class Sheets(FPDF):
 
     def __init__(self, page: Page, choice: Choice, made_at: datetime, number: str, folder: Path) -> None:
         super().__init__(format="A4")
+        self._heights: dict[tuple[str, float, Style], float] = {}
         self._page, self._missing, self._number = page, choice.missing, number
         self.set_title(page.title)
         self.set_lang(page.tag)
@@ -161,7 +162,12 @@ class Sheets(FPDF):
 
     def height(self, text: str, width: float, style: Style) -> float:
         """How much room a text takes in a box of this width."""
-        return float(self._box(text, width, style, "L", dry_run=True)) if text else 0.0
+        if not text:
+            return 0.0
+        asked = (text, width, style)
+        if asked not in self._heights:
+            self._heights[asked] = float(self._box(*asked, "L", dry_run=True))
+        return self._heights[asked]
 
     def put(self, text: str, width: float, style: Style, align: str = "L") -> None:
         """Set a text in a box from here down; on the next sheet where this one ends."""
