@@ -6,6 +6,7 @@ import pytest
 
 from tests.browsing import Browser, browser_of
 from tests.conftest import Api
+from tests.factories import submit_job
 from tests.reviews import fail, model, reported
 
 JOBS = "/api/v1/jobs"
@@ -41,6 +42,27 @@ def test_jobs_are_listed_with_their_counts_and_found_by_what_the_address_says(an
     assert 'href="/jobs?mine=true">Mine <b>0</b>' in everything
     assert ">Mine <b>2</b>" in Browser(any_api, any_api.prepared.token).get("/jobs").text
     assert "other 1" in failed
+
+
+def test_waiting_job_tells_every_cause_in_the_readers_language(any_api: Api) -> None:
+    submit_job(any_api.prepared.engine)
+    second = submit_job(any_api.prepared.engine)
+    any_api.post("/api/v1/queues/routine/pause", json={"reason": "moving house"})
+    browser = browser_of(any_api, "read")
+
+    english, listed = browser.get(f"/jobs/{second}").text, browser.get("/jobs").text
+    browser.get("/language/zh?next=/", 303)
+    chinese = browser.get(f"/jobs/{second}").text
+
+    told = any_api.get(f"{JOBS}/{second}").json
+    assert told["waits_for"] == ["broker_unreachable", "lane_paused", "no_live_worker", "shards_ahead"]
+    assert (
+        "</b> no hint reaches a worker, its lane is paused, no worker serves its lane, shards ahead of it: 1" in english
+    )
+    assert "</b> 提示消息无法到达工作进程、所在队列已暂停、没有工作进程处理其队列、前面的分片：1 " in chinese
+    for page in (english, chinese):
+        assert f'<span class="hint" lang="en">{told["waiting"]}</span>' in page
+    assert listed.count(f'<span title="{told["waiting"]}">no hint reaches a worker</span>') == 2
 
 
 def test_job_shows_its_reports_and_why_images_failed(any_api: Api) -> None:

@@ -3,6 +3,7 @@
 from string import Formatter
 
 from api.documents.wording import LANGUAGES, words_in
+from api.schemas.jobs import WaitsFor
 from api.web.site import WORDS
 
 
@@ -18,3 +19,7 @@ def test_every_language_has_the_same_keys_and_placeholders() -> None:
         assert {key: placeholders(text) for key, text in other.items()} == {
             key: placeholders(text) for key, text in english.items()
         }
+
+
+def test_every_cause_of_waiting_has_words() -> None:
+    assert words_in(LANGUAGES[0], WORDS).group("waits").keys() == set(WaitsFor)
