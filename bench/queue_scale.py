@@ -118,7 +118,8 @@ def answer_times(settings: Settings, jobs: int, requests: int) -> dict[str, list
     token = prepare_database(engine, "bench")
     submit_job(engine, 1)
     fill(engine, jobs)
-    client = create_app(settings).test_client()
+    # What is measured is how soon the answers come, of more questions than a token may ask.
+    client = create_app(settings.model_copy(update={"requests_per_minute": 1_000_000})).test_client()
     leave_out_of_collections()
     headers = {"Authorization": f"Bearer {token}"}
 
