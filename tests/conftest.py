@@ -21,14 +21,16 @@ from shared.dicom.read import HeaderReader
 from shared.migrate import prepare_database
 from tests.screens import chromium
 
-_first_engines: dict[str, Engine] = {}
+_first_engines: dict[tuple[Any, ...], Engine] = {}
 
 
 @event.listens_for(Engine, "engine_connect")
 def _share_compiled_sql(connection: Connection) -> None:
     """Let SQL that one test has compiled serve the next ones: it is kept per engine, and each test has its own."""
     engine = connection.engine
-    first = _first_engines.setdefault(engine.dialect.name, engine)
+    given = vars(engine.dialect)
+    kind = (engine.dialect.name, given.get("_json_serializer"), given.get("_on_connect_isolation_level"))
+    first = _first_engines.setdefault(kind, engine)
     engine.dialect = connection.dialect = first.dialect
     engine._compiled_cache = first._compiled_cache
     engine._compiled_cache.capacity = 5000  # what all tests ask; a program asks a tenth of it
