@@ -189,15 +189,15 @@ def this_backend() -> Backend:
     # Else a file in the user's home folder would decide what Keras takes.
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        with _left_alone(*(NEEDLESS - {name})):
+    with _left_alone(*(NEEDLESS - {name})):
+        try:
             importlib.import_module(name)
-            importlib.import_module("keras")
-    except ImportError as error:
-        raise EngineMissingError(
-            f"Keras is to run on {name}, which is not installed here; pip install {PACKAGES[name]}, or set "
-            "KERAS_BACKEND to another"
-        ) from error
+        except ImportError as error:
+            raise EngineMissingError(
+                f"Keras is to run on {name}, which is not installed here; pip install {PACKAGES[name]}, or set "
+                "KERAS_BACKEND to another"
+            ) from error
+        importlib.import_module("keras")
     backend = _BACKENDS[name]()
     if most_bytes := os.environ.get(GPU_MEMORY_VARIABLE):
         backend.bound_gpu_memory(int(most_bytes))
