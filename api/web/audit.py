@@ -30,4 +30,4 @@ def get_audit() -> Any:
 def get_chain() -> Any:
     """The chain computed again, from its start or a seal on, as far as one page goes."""
     cursor = request.args.get("cursor", "").strip()
-    return page("chain.html", chain=ask(f"{AUDIT}/chain", cursor=cursor, limit=SEALS), cursor=cursor)
+    return page("chain.html", chain=ask(f"{AUDIT}/chain", cursor=cursor, limit=SEALS), cursor=cursor, seals=SEALS)

@@ -34,13 +34,21 @@ def test_chain_is_followed_to_its_end(page: Any, api: Api) -> None:
 
 
 def test_chain_that_cannot_be_followed_says_so_and_goes_on_from_there(page: Any) -> None:
-    page.route("**/api/v1/audit/chain?*", lambda route: route.abort())
+    asked: list[str] = []
+
+    def break_off(route: Any) -> None:
+        asked.append(route.request.url)
+        (route.abort if len(asked) > 1 else route.continue_)()
+
+    page.route("**/api/v1/audit/chain?*", break_off)
     page.goto(CHAIN)
 
     alarm = page.locator("#checking .alarm")
     alarm.wait_for()
     assert alarm.inner_text().startswith("The server cannot be reached.")
     assert violations(page) == []
+    assert [one.partition("cursor=")[2].partition(":")[0] for one in asked] == ["7", "14"]
     page.unroute("**/api/v1/audit/chain?*")
     page.get_by_role("button", name="Check the rest").click()
+    page.wait_for_url("**?cursor=14*")
     page.wait_for_selector("#checking", state="detached")

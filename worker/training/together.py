@@ -53,7 +53,7 @@ class _Learner:
     """A process of Ray's, of which the first leads; each has as many threads as are its share of the CPUs."""
 
     def __init__(self, threads: int) -> None:
-        this_backend()
+        this_backend()  # it imports TensorFlow in its quick way
         import ray
         import tensorflow as tf
 

@@ -5,7 +5,7 @@ const checking = document.getElementById("checking");
 
 async function goOn(bar, button) {
   while (button.value) {
-    const found = await call(`/api/v1/audit/chain?limit=10000&cursor=${button.value}`);
+    const found = await call(`/api/v1/audit/chain?limit=${checking.dataset.seals}&cursor=${button.value}`);
     if (!found.holds) return location.replace(`?cursor=${button.value}`);
     bar.max = found.sealed;
     bar.value = Number(found.last.split(":")[0]);
