@@ -171,3 +171,18 @@ def test_engines_on_other_backends_are_named_so(monkeypatch: pytest.MonkeyPatch)
     assert backends.keras_engine_name() == KERAS
     monkeypatch.setenv("KERAS_BACKEND", JAX)
     assert backends.keras_engine_name() == "keras-jax"
+
+
+def test_process_imports_nothing_needless_and_still_can() -> None:
+    script = (
+        "import sys; from worker.engines.keras import import_keras; import_keras()\n"
+        "assert {'tensorflow', 'keras'} <= set(sys.modules)\n"
+        "assert not {'jax', 'sklearn'} & set(sys.modules), 'they cost a second'\n"
+        "import jax, sklearn.base\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
